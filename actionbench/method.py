@@ -1,0 +1,75 @@
+"""The one interface that every system implements, and what a fit leaves behind."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from actionbench.settings import NoSettings
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from actionbench.backbone import Backbone
+    from actionbench.benchmark import ActionTask, Item
+    from actionbench.progress import Progress
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Customization:
+    """What a method learned of one action: a few tensors and plain facts, nothing pickled."""
+
+    method: str
+    action: str
+    model: str
+    """Fingerprint of the backbone that it was learned on."""
+    tensors: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values that `generate` needs besides the tensors."""
+
+
+class Method(ABC, Generic[S]):
+    """One customization system.
+
+    `fit` learns the task's action on the backbone; `generate` draws items with what was learned.
+    Both leave the backbone exactly as they found it. The same seed gives the same result.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    """As boards print it: "Textual Inversion"."""
+    reference: ClassVar[str]
+    """Paper: venue and identifier."""
+    Settings: ClassVar[type] = NoSettings
+    """A frozen dataclass of `actionbench.settings.setting` fields; defaults are the literature's."""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Changes to the defaults by the backbone's preset name (`puppet-diffusion`, `sd-2.1`)."""
+    needs_fit: ClassVar[bool] = True
+    """False for systems that learn nothing: `fit` is then not planned."""
+    version: ClassVar[int] = 1
+    """Raised when the same settings no longer give the same result: stored fits are then remade."""
+
+    def __init__(self, settings: S | None = None) -> None:
+        self.settings: S = self.Settings() if settings is None else settings
+
+    @abstractmethod
+    def fit(
+        self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
+    ) -> Customization: ...
+
+    @abstractmethod
+    def generate(
+        self, backbone: Backbone, customization: Customization, items: Sequence[Item]
+    ) -> Iterator[Image]:
+        """One RGB image an item, in the items' order."""
+
+
+def canonical_json(value: Any) -> str:
+    """The text that keys and fingerprints are hashed from: sorted, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
