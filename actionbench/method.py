@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from actionbench.settings import NoSettings
 
 if TYPE_CHECKING:
+    from actionbench.backbone import Backbone
     from PIL.Image import Image
     from torch import Tensor
 
-    from actionbench.backbone import Backbone
     from actionbench.benchmark import ActionTask, Item
     from actionbench.progress import Progress
 
@@ -47,7 +47,7 @@ class Method(ABC, Generic[S]):
     reference: ClassVar[str]
     """Paper: venue and identifier."""
     Settings: ClassVar[type] = NoSettings
-    """A frozen dataclass of `actionbench.settings.setting` fields; defaults are the literature's."""
+    """A frozen dataclass of `settings.setting` fields; defaults are the literature's."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Changes to the defaults by the backbone's preset name (`puppet-diffusion`, `sd-2.1`)."""
     needs_fit: ClassVar[bool] = True
