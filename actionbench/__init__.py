@@ -1,0 +1,1 @@
+"""ActionBench: the benchmark for action customization of text-to-image models."""

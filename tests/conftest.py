@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny import tiny_pipeline
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny epsilon-prediction pipeline with 16 cross-attention layers."""
+    return tiny_pipeline(tmp_path_factory.mktemp("tiny-model"))

@@ -1,0 +1,139 @@
+"""A minimal pipeline of the real classes: what every test that needs a model runs on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from actionbench.benchmark import benchmark_lists
+
+BOS, EOS = "<|startoftext|>", "<|endoftext|>"
+END_OF_WORD = "</w>"
+WORDS = "a an the photo picture of person man with red green blue hair shirt on and in".split()
+
+
+def tiny_tokenizer(pad_token: str = "!", max_length: int = 32) -> CLIPTokenizer:
+    """CLIP's byte-level BPE with a merge chain for each word that the tests use.
+
+    The alphabet is sorted as in CLIP's own vocabulary, so "!" is id 0, the padding of SD 2.
+    """
+    lists = benchmark_lists()
+    texts = [row["description"] for row in lists["actions"] + lists["development_actions"]]
+    texts += [row["phrase"] for row in lists["subjects"]]
+    words = sorted({word for text in texts for word in text.lower().split()} | set(WORDS))
+    alphabet = sorted(ByteLevel.alphabet())
+    tokens = dict.fromkeys(alphabet + [letter + END_OF_WORD for letter in alphabet])
+    merges: dict[tuple[str, str], None] = {}
+    for word in words:
+        letters = [*word[:-1], word[-1] + END_OF_WORD]
+        left = letters[0]
+        for right in letters[1:]:
+            merges[(left, right)] = None
+            left += right
+            tokens[left] = None
+    vocabulary = {token: number for number, token in enumerate([*tokens, BOS, EOS])}
+    return CLIPTokenizer(
+        vocab=vocabulary, merges=list(merges), pad_token=pad_token, model_max_length=max_length
+    )
+
+
+def tiny_pipeline(
+    folder: Path,
+    prediction_type: str = "epsilon",
+    *,
+    levels: int = 3,
+    layers_per_block: int = 2,
+    pad_token: str = "!",
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+) -> Path:
+    """Save a Stable Diffusion pipeline of 32-px images under `folder`; return the folder.
+
+    Args:
+        folder: where the pipeline goes; made if missing.
+        prediction_type: `epsilon` or `v_prediction`.
+        pad_token: "!" as in SD 2, or CLIP's own "<|endoftext|>" as in SD 1.
+        dtype: of the weights on disk.
+        levels, layers_per_block: the UNet gets
+            `levels * (2 * layers_per_block + 1) + 1` cross-attention layers: 16 by default.
+        seed: of the random weights; the global random state is left as it was.
+    """
+    tokenizer = tiny_tokenizer(pad_token)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=16,
+                intermediate_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                max_position_embeddings=tokenizer.model_max_length,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(8, 8, 8, 8),
+            layers_per_block=1,
+            latent_channels=4,
+            norm_num_groups=4,
+            sample_size=32,
+        )
+        unet = UNet2DConditionModel(
+            sample_size=4,
+            block_out_channels=(8, 8, 16)[:levels],
+            layers_per_block=layers_per_block,
+            down_block_types=("CrossAttnDownBlock2D",) * levels,
+            up_block_types=("CrossAttnUpBlock2D",) * levels,
+            cross_attention_dim=16,
+            attention_head_dim=2,
+            norm_num_groups=4,
+        )
+        _make_text_matter(text_encoder, unet)
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=prediction_type,
+    )
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    if dtype != torch.float32:
+        pipeline.to(dtype=dtype)
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    return Path(folder)
+
+
+@torch.no_grad()
+def _make_text_matter(text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
+    """Random weights hardly react to the prompt; these larger ones do, as a trained model does."""
+    text_encoder.get_input_embeddings().weight.mul_(30.0)
+    for name, module in unet.named_modules():
+        if name.endswith("attn2"):
+            module.to_q.weight.mul_(2.0)
+            module.to_k.weight.mul_(2.0)
+            module.to_out[0].weight.mul_(4.0)
