@@ -1,0 +1,500 @@
+"""The way of the data: plan -> fit -> generate -> judge, action by action, each step stored.
+
+`plan_run` says what a command comes to and what of it is there already; `execute` does the rest.
+Killed anywhere, the same command goes on from the last finished fit, image or batch of verdicts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actionbench.benchmark import Action, ActionTask, Item, Subject, make_items
+from actionbench.errors import UserError
+from actionbench.judge import Judge
+from actionbench.method import Customization, Method
+from actionbench.models import ModelSource
+from actionbench.progress import Progress
+from actionbench.provenance import git_state, machine, now, peak_memory_mib, versions
+from actionbench.store import FORMAT, Store, make_key
+from actionbench.suites import Suite
+
+if TYPE_CHECKING:
+    from actionbench.backbone import Backbone
+
+_JUDGE_BATCH = 32
+"""Verdicts are stored after every so many images: what a kill costs of a slow judge's work."""
+
+
+@dataclass(frozen=True)
+class ActionPlan:
+    """One action's keys, and which of its steps are still to do."""
+
+    action: Action
+    task: ActionTask
+    items: tuple[Item, ...]
+    fit_key: str
+    image_key: str
+    verdict_key: str
+    fit_stored: bool
+    to_fit: bool
+    to_draw: tuple[Item, ...]
+    to_judge: tuple[Item, ...]
+
+    @property
+    def finished(self) -> bool:
+        return not (self.to_fit or self.to_draw or self.to_judge)
+
+
+@dataclass(frozen=True)
+class Work:
+    """How many of one kind of thing a run needs, and how many of them are still to make."""
+
+    what: str
+    total: int
+    to_do: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, worked out but not begun."""
+
+    store: Store
+    suite: Suite
+    method: Method[Any]
+    source: ModelSource
+    judge: Judge
+    subjects: tuple[Subject, ...]
+    images_per_pair: int
+    seed: int
+    device: str
+    dtype: str
+    command: tuple[str, ...]
+    actions: tuple[ActionPlan, ...]
+
+    @cached_property
+    def run_id(self) -> str:
+        key = make_key(
+            *(self.suite.name, self.protocol, self.method.name, self.settings),
+            *(self.images_per_pair, self.seed),
+            *([action.verdict_key, action.action.name] for action in self.actions),
+            [subject.name for subject in self.subjects],
+        )
+        return f"{self.method.name}-{key[:8]}"
+
+    @property
+    def protocol(self) -> str:
+        """The suite's protocol; another judge makes it another protocol."""
+        own = self.judge.name == self.suite.judge
+        return self.suite.protocol if own else f"{self.suite.protocol}+{self.judge.name}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        values: dict[str, Any] = dataclasses.asdict(self.method.settings)
+        return values
+
+    @property
+    def finished(self) -> bool:
+        return all(action.finished for action in self.actions)
+
+    def work(self) -> list[Work]:
+        """Fits, images and verdicts: how many there are, how many of them are to do."""
+        fits = len(self.actions) if self.method.needs_fit else 0
+        items = sum(len(action.items) for action in self.actions)
+        return [
+            Work("fits", fits, sum(action.to_fit for action in self.actions)),
+            Work("images", items, sum(len(action.to_draw) for action in self.actions)),
+            Work("verdicts", items, sum(len(action.to_judge) for action in self.actions)),
+        ]
+
+
+@dataclass(frozen=True)
+class ActionRow:
+    """One line of the table that fills in: an action's counts and what it took."""
+
+    action: str
+    n: int
+    action_correct: int
+    subject_correct: int
+    total_correct: int
+    seconds: float
+    """Of its fit, drawing and judging, whenever they were done."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    run_id: str
+    folder: Path
+    rows: tuple[ActionRow, ...]
+    record: Mapping[str, Any]
+
+
+class Observer:
+    """Told how a run goes on. This base class is silent; the command line draws."""
+
+    def step(self, action: str, stage: str, done: int, total: int, what: str = "") -> None:
+        """`done` of `total` of a stage (`fit`, `generate`, `judge`) of an action are finished."""
+
+    def row(self, row: ActionRow) -> None:
+        """An action is finished: fitted, drawn and judged."""
+
+
+def plan_run(
+    *,
+    runs: Path | str,
+    suite: Suite,
+    method: Method[Any],
+    source: ModelSource,
+    judge: Judge,
+    actions: Sequence[str] | None = None,
+    subjects: Sequence[str] | None = None,
+    images_per_pair: int = 2,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "float32",
+    command: Sequence[str] = (),
+) -> Plan:
+    """What a run comes to. Reads the store and writes nothing; needs no torch.
+
+    Args:
+        actions, subjects: names out of the suite; None is all of them.
+        device: `auto`, `cpu` or `cuda`. Not part of any key: a run may go on elsewhere.
+        command: the words that were typed, for the record.
+
+    Raises UserError for unknown names and for what is damaged in the store.
+    """
+    store = Store(runs)
+    chosen = suite.pick_subjects(subjects)
+    picked = suite.pick_actions(actions)
+    if not picked or not chosen:
+        raise UserError("nothing to draw: name at least one action and one subject")
+    plan = Plan(
+        store, suite, method, source, judge, chosen, images_per_pair, seed, device, dtype,
+        tuple(command), (),
+    )  # fmt: skip
+    return dataclasses.replace(
+        plan,
+        actions=tuple(_plan_action(plan, action) for action in picked),
+    )
+
+
+def _plan_action(plan: Plan, action: Action) -> ActionPlan:
+    suite, method, store = plan.suite, plan.method, plan.store
+    task = suite.tasks[action.name]
+    fit_key = make_key(
+        *("fit", method.name, method.version, plan.settings),
+        *(plan.source.fingerprint, task.fingerprint, action.name, action.description),
+        *(plan.seed, plan.dtype),
+    )
+    image_key = make_key(
+        *("images", fit_key, suite.sampling.steps, suite.sampling.guidance_scale),
+        [[subject.name, subject.phrase] for subject in suite.subjects],
+    )
+    verdict_key = make_key(
+        *("verdicts", image_key, plan.judge.name, plan.judge.fingerprint),
+        *(suite.name, suite.protocol),
+    )
+    items = tuple(make_items([action], plan.subjects, plan.images_per_pair, plan.seed))
+    to_draw = tuple(item for item in items if not store.has_image(image_key, item))
+    # A verdict whose image is gone is not trusted: it is judged again with the new image.
+    undrawn = {item.id for item in to_draw}
+    judged = store.load_verdicts(verdict_key)
+    to_judge = tuple(i for i in items if _name(i) not in judged or i.id in undrawn)
+    fit_stored = method.needs_fit and store.has_fit(fit_key)
+    return ActionPlan(
+        action, task, items, fit_key, image_key, verdict_key,
+        fit_stored=fit_stored,
+        to_fit=method.needs_fit and not fit_stored and bool(to_draw),
+        to_draw=to_draw,
+        to_judge=to_judge,
+    )  # fmt: skip
+
+
+def execute(plan: Plan, observer: Observer | None = None) -> RunResult:
+    """Do what a plan leaves to do, storing each step, and return the run's table.
+
+    A finished run is only read. Raises UserError for a fit that diverged and for a store that
+    cannot be written.
+    """
+    return _Execution(plan, observer or Observer()).run()
+
+
+class _Execution:
+    def __init__(self, plan: Plan, observer: Observer) -> None:
+        self.plan = plan
+        self.store = plan.store
+        self.observer = observer
+        self.rows: dict[str, list[dict[str, Any]]] = {}
+        """Verdict rows of the finished actions, by action."""
+
+    def run(self) -> RunResult:
+        plan = self.plan
+        earlier = self.store.load_record(plan.run_id)
+        if plan.finished and earlier and earlier["complete"]:
+            self.record = earlier
+            table = [self._report(action) for action in plan.actions]
+            return self._result(table)
+
+        self.store.prepare()
+        self.record = _record(plan, earlier)
+        # What an earlier run finished stays in the rows while this one is at work on the rest.
+        self.rows = {a.action.name: self._verdict_rows(a) for a in plan.actions if a.finished}
+        self._save()
+        table = []
+        for action in plan.actions:
+            if not action.finished:
+                self._do(action)
+            table.append(self._report(action))
+            self._save()
+        self.record |= {"complete": True, "finished": now()}
+        self._save()
+        return self._result(table)
+
+    def _report(self, action: ActionPlan) -> ActionRow:
+        name = action.action.name
+        rows = self.rows.setdefault(name, self._verdict_rows(action))
+        counts = [sum(row[column] for row in rows) for column in _COUNTED]
+        costs = self.record["costs"][name].values()
+        seconds = sum(cost["seconds"] for cost in costs if cost)
+        row = ActionRow(name, len(rows), *counts, seconds)
+        self.observer.row(row)
+        return row
+
+    def _save(self) -> None:
+        names = [action.action.name for action in self.plan.actions]
+        rows = [row for name in names for row in self.rows.get(name, [])]
+        self.record["peak_mib"] = max(self.record["peak_mib"], peak_memory_mib())
+        self.store.save_rows(self.plan.run_id, rows)
+        self.store.save_record(self.plan.run_id, self.record)
+
+    def _result(self, table: Sequence[ActionRow]) -> RunResult:
+        run_id = self.plan.run_id
+        return RunResult(run_id, self.store.run_folder(run_id), tuple(table), self.record)
+
+    # The steps of one action
+
+    def _do(self, action: ActionPlan) -> None:
+        costs = self.record["costs"][action.action.name]
+        if action.to_draw:
+            if self.plan.method.needs_fit:
+                if action.to_fit:
+                    self._fit(action)
+                costs["fit"] = self.store.fit_record(action.fit_key)["cost"]
+            self._draw(action, costs["generate"])
+        if action.to_judge:
+            self._judge(action, costs["judge"])
+
+    def _fit(self, action: ActionPlan) -> None:
+        import torch
+
+        backbone = self.backbone
+        name = action.action.name
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        started = time.monotonic()
+        fitted = self.plan.method.fit(
+            backbone,
+            action.task,
+            seed=fit_seed(self.plan.seed, name),
+            progress=_FitProgress(self.observer, name),
+        )
+        seconds = time.monotonic() - started
+        who = f"the fit of {self.plan.method.name} on '{name}'"
+        told = (fitted.method, fitted.action, fitted.model)
+        expected = (self.plan.method.name, name, self.plan.source.fingerprint)
+        if told != expected:
+            raise UserError(f"{who} says it is of {told}, not {expected}: mend the method")
+        for key, tensor in fitted.tensors.items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise UserError(
+                    f"{who} diverged ({key} is not finite): lower its learning rate with --set, "
+                    "or use --dtype float32"
+                )
+        cost = {"seconds": round(seconds, 3), "peak_mib": peak_memory_mib(), "device": self.device}
+        if self.device == "cuda":
+            cost["peak_cuda_mib"] = int(torch.cuda.max_memory_allocated() // 2**20)
+        self.store.save_fit(action.fit_key, fitted, cost)
+
+    def _customization(self, action: ActionPlan) -> Customization:
+        """As stored, also right after the fit: a resumed run then draws from the same numbers."""
+        method, name, model = self.plan.method, action.action.name, self.plan.source.fingerprint
+        if not method.needs_fit:
+            return Customization(method.name, name, model)
+        return self.store.load_fit(action.fit_key, method=method.name, action=name, model=model)
+
+    def _draw(self, action: ActionPlan, cost: dict[str, Any]) -> None:
+        name, total = action.action.name, len(action.items)
+        customization = self._customization(action)
+        backbone = self.backbone
+        there = total - len(action.to_draw)
+        self.observer.step(name, "generate", there, total)
+        started = time.monotonic()
+        images = self.plan.method.generate(backbone, customization, action.to_draw)
+        for number, (item, image) in enumerate(zip(action.to_draw, images, strict=True), 1):
+            self.store.save_image(action.image_key, item, image)
+            self.observer.step(name, "generate", there + number, total)
+        _add_cost(cost, time.monotonic() - started, len(action.to_draw))
+
+    def _judge(self, action: ActionPlan, cost: dict[str, Any]) -> None:
+        name, total = action.action.name, len(action.items)
+        judge = self.plan.judge
+        judge.device = self.device
+        verdicts = self.store.load_verdicts(action.verdict_key)
+        there = total - len(action.to_judge)
+        self.observer.step(name, "judge", there, total)
+        started = time.monotonic()
+        for begin in range(0, len(action.to_judge), _JUDGE_BATCH):
+            items = action.to_judge[begin : begin + _JUDGE_BATCH]
+            images = [self.store.load_image(action.image_key, item) for item in items]
+            seen = judge.judge(images, items)
+            verdicts |= {_name(item): v for item, v in zip(items, seen, strict=True)}
+            self.store.save_verdicts(action.verdict_key, verdicts)
+            self.observer.step(name, "judge", there + begin + len(items), total)
+        _add_cost(cost, time.monotonic() - started, len(action.to_judge))
+
+    # What the steps stand on
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        from actionbench.backbone import Backbone
+
+        backbone = Backbone.load(self.plan.source, self.device, self.plan.dtype)
+        backbone.sampling = self.plan.suite.sampling
+        return backbone
+
+    @cached_property
+    def device(self) -> str:
+        device = resolve_device(self.plan.device)
+        self.record["device"] = device
+        return device
+
+    # Rows
+
+    def _verdict_rows(self, action: ActionPlan) -> list[dict[str, Any]]:
+        plan = self.plan
+        verdicts = self.store.load_verdicts(action.verdict_key)
+        return [
+            {
+                "method": plan.method.name,
+                "suite": plan.suite.name,
+                "protocol": plan.protocol,
+                "action": item.action.name,
+                "subject": item.subject.name,
+                "category": item.subject.category,
+                "index": item.index,
+                "seed": item.seed,
+                "image": self._relative(action, item),
+                "total_correct": verdict.action_correct and verdict.subject_correct,
+                "judge": plan.judge.name,
+                "judge_fingerprint": plan.judge.fingerprint,
+                **vars(verdict),
+            }
+            for item in action.items
+            for verdict in [verdicts[_name(item)]]
+        ]
+
+    def _relative(self, action: ActionPlan, item: Item) -> str:
+        path = self.store.image_path(action.image_key, item)
+        return path.relative_to(self.store.root).as_posix()
+
+
+_COUNTED = ("action_correct", "subject_correct", "total_correct")
+
+
+class _FitProgress(Progress):
+    def __init__(self, observer: Observer, action: str) -> None:
+        self.observer, self.action = observer, action
+
+    def update(self, done: int, total: int, what: str = "") -> None:
+        self.observer.step(self.action, "fit", done, total, what)
+
+
+def fit_seed(run_seed: int, action: str) -> int:
+    """Seed of an action's fit, a 63-bit hash: the same whichever actions a run has."""
+    digest = hashlib.blake2b(f"fit|{run_seed}|{action}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def resolve_device(device: str) -> str:
+    """`cuda` or `cpu`; `auto` is the first of them that is there."""
+    import torch
+
+    there = torch.cuda.is_available()
+    if device == "auto":
+        return "cuda" if there else "cpu"
+    if device == "cuda" and not there:
+        raise UserError("device cuda: this PyTorch sees no CUDA device; use --device cpu")
+    return device
+
+
+def _name(item: Item) -> tuple[str, int]:
+    """An item's name among its action's items."""
+    return item.subject.name, item.index
+
+
+def _add_cost(cost: dict[str, Any], seconds: float, images: int) -> None:
+    cost["seconds"] = round(cost["seconds"] + seconds, 3)
+    cost["images"] += images
+
+
+def _record(plan: Plan, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The run's record; costs and the beginning are taken over from an earlier, unfinished part.
+
+    Costs of drawing and judging come with the number of images that were timed: a killed part's
+    last action is in neither.
+    """
+    nothing = {"seconds": 0.0, "images": 0}
+    costs = {a.action.name: _costs_so_far(plan, a, nothing) for a in plan.actions}
+    return {
+        "format": FORMAT,
+        "id": plan.run_id,
+        "complete": False,
+        "method": plan.method.name,
+        "method_version": plan.method.version,
+        "title": plan.method.title,
+        "reference": plan.method.reference,
+        "settings": plan.settings,
+        "suite": plan.suite.name,
+        "suite_fingerprint": plan.suite.fingerprint,
+        "protocol": plan.protocol,
+        "sampling": dataclasses.asdict(plan.suite.sampling),
+        "model": {
+            "name": plan.source.name,
+            "path": str(plan.source.path),
+            "preset": plan.source.preset,
+            "fingerprint": plan.source.fingerprint,
+        },
+        "judge": {"name": plan.judge.name, "fingerprint": plan.judge.fingerprint},
+        "actions": [action.action.name for action in plan.actions],
+        "subjects": [subject.name for subject in plan.subjects],
+        "images_per_pair": plan.images_per_pair,
+        "n_items": sum(len(action.items) for action in plan.actions),
+        "seed": plan.seed,
+        "dtype": plan.dtype,
+        "device": earlier["device"] if earlier else None,
+        "command": list(plan.command),
+        "versions": versions(),
+        "machine": machine(),
+        "git": git_state(),
+        "peak_mib": earlier["peak_mib"] if earlier else 0,
+        "keys": {
+            a.action.name: {"fit": a.fit_key, "images": a.image_key, "verdicts": a.verdict_key}
+            for a in plan.actions
+        },
+        "costs": earlier["costs"] if earlier else costs,
+        "started": earlier["started"] if earlier else now(),
+        "finished": None,
+    }
+
+
+def _costs_so_far(
+    plan: Plan, action: ActionPlan, nothing: Mapping[str, Any]
+) -> dict[str, dict[str, Any] | None]:
+    fit = plan.store.fit_record(action.fit_key)["cost"] if action.fit_stored else None
+    return {"fit": fit, "generate": dict(nothing), "judge": dict(nothing)}
