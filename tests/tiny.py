@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import torch
@@ -11,38 +13,40 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from actionbench.benchmark import benchmark_lists
+from actionbench.backbone import Backbone
+from actionbench.benchmark import Sampling, benchmark_lists
+from actionbench.models import ModelSource
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
-WORDS = "a an the photo picture of person man with red green blue hair shirt on and in".split()
+WORDS = "a an the photo picture of person man with red green blue hair shirt on and in"
 
 
 def tiny_tokenizer(pad_token: str = "!", max_length: int = 32) -> CLIPTokenizer:
-    """CLIP's byte-level BPE with a merge chain for each word that the tests use.
+    """CLIP's byte-level BPE, trained on the spot so that each word of the tests is one token.
 
     The alphabet is sorted as in CLIP's own vocabulary, so "!" is id 0, the padding of SD 2.
     """
     lists = benchmark_lists()
     texts = [row["description"] for row in lists["actions"] + lists["development_actions"]]
     texts += [row["phrase"] for row in lists["subjects"]]
-    words = sorted({word for text in texts for word in text.lower().split()} | set(WORDS))
-    alphabet = sorted(ByteLevel.alphabet())
-    tokens = dict.fromkeys(alphabet + [letter + END_OF_WORD for letter in alphabet])
-    merges: dict[tuple[str, str], None] = {}
-    for word in words:
-        letters = [*word[:-1], word[-1] + END_OF_WORD]
-        left = letters[0]
-        for right in letters[1:]:
-            merges[(left, right)] = None
-            left += right
-            tokens[left] = None
-    vocabulary = {token: number for number, token in enumerate([*tokens, BOS, EOS])}
+    model = Tokenizer(BPE(end_of_word_suffix=END_OF_WORD))
+    trainer = BpeTrainer(vocab_size=10_000, end_of_word_suffix=END_OF_WORD, show_progress=False)
+    model.train_from_iterator(
+        sorted({w for t in [*texts, WORDS] for w in t.lower().split()}), trainer
+    )
+    merges = [tuple(pair) for pair in json.loads(model.to_str())["model"]["merges"]]
+    letters = sorted(ByteLevel.alphabet())
+    tokens = [*letters, *(letter + END_OF_WORD for letter in letters), *map("".join, merges)]
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys([*tokens, BOS, EOS]))}
     return CLIPTokenizer(
-        vocab=vocabulary, merges=list(merges), pad_token=pad_token, model_max_length=max_length
+        vocab=vocabulary, merges=merges, pad_token=pad_token, model_max_length=max_length
     )
 
 
@@ -137,3 +141,24 @@ def _make_text_matter(text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -
             module.to_q.weight.mul_(2.0)
             module.to_k.weight.mul_(2.0)
             module.to_out[0].weight.mul_(4.0)
+
+
+def load_tiny(folder: Path, preset: str | None = None) -> Backbone:
+    """Load a tiny pipeline as a backbone that samples in few steps."""
+    source = ModelSource(name="tiny", path=Path(folder), fingerprint="tiny", preset=preset)
+    backbone = Backbone.load(source)
+    backbone.sampling = Sampling(steps=4, guidance_scale=4.0)
+    return backbone
+
+
+def state_hash(backbone: Backbone) -> str:
+    """A hash of every weight and buffer of the pipeline, bit for bit, and whether it is frozen."""
+    digest = hashlib.sha256()
+    for part in ("unet", "vae", "text_encoder"):
+        module = getattr(backbone.pipeline, part)
+        for name, tensor in module.state_dict().items():
+            digest.update(f"{part}.{name}".encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        digest.update(str([p.requires_grad for p in module.parameters()]).encode())
+        digest.update(str([p.grad is None for p in module.parameters()]).encode())
+    return digest.hexdigest()
