@@ -139,7 +139,7 @@ def _check_length(path: Path, size: int) -> None:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         try:
-            header = json.loads(file.read(length)) if length <= size else None
+            header = json.loads(file.read(min(length, size)))
             ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
         except (ValueError, AttributeError, TypeError, KeyError):
             raise UserError(f"{path} is damaged: not a safetensors file") from None

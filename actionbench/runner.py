@@ -236,10 +236,11 @@ class _Execution:
     def run(self) -> RunResult:
         plan = self.plan
         earlier = self.store.load_record(plan.run_id)
-        if plan.finished and earlier and earlier["complete"]:
+        if plan.finished and earlier and earlier["complete"] and self.store.has_rows(plan.run_id):
             self.record = earlier
-            table = [self._report(action) for action in plan.actions]
-            return self._result(table)
+            for row in self.store.load_row_dicts(plan.run_id):
+                self.rows.setdefault(row["action"], []).append(row)
+            return self._result([self._report(action) for action in plan.actions])
 
         self.store.prepare()
         self.record = _record(plan, earlier)
@@ -250,6 +251,7 @@ class _Execution:
         for action in plan.actions:
             if not action.finished:
                 self._do(action)
+                self.rows[action.action.name] = self._verdict_rows(action)
             table.append(self._report(action))
             self._save()
         self.record |= {"complete": True, "finished": now()}
@@ -258,11 +260,16 @@ class _Execution:
 
     def _report(self, action: ActionPlan) -> ActionRow:
         name = action.action.name
-        rows = self.rows.setdefault(name, self._verdict_rows(action))
-        counts = [sum(row[column] for row in rows) for column in _COUNTED]
+        rows = self.rows[name]
         costs = self.record["costs"][name].values()
-        seconds = sum(cost["seconds"] for cost in costs if cost)
-        row = ActionRow(name, len(rows), *counts, seconds)
+        row = ActionRow(
+            action=name,
+            n=len(rows),
+            action_correct=sum(row["action_correct"] for row in rows),
+            subject_correct=sum(row["subject_correct"] for row in rows),
+            total_correct=sum(row["total_correct"] for row in rows),
+            seconds=sum(cost["seconds"] for cost in costs if cost),
+        )
         self.observer.row(row)
         return row
 
@@ -286,6 +293,7 @@ class _Execution:
                 if action.to_fit:
                     self._fit(action)
                 costs["fit"] = self.store.fit_record(action.fit_key)["cost"]
+            self._forget_verdicts(action)
             self._draw(action, costs["generate"])
         if action.to_judge:
             self._judge(action, costs["judge"])
@@ -340,6 +348,14 @@ class _Execution:
             self.store.save_image(action.image_key, item, image)
             self.observer.step(name, "generate", there + number, total)
         _add_cost(cost, time.monotonic() - started, len(action.to_draw))
+
+    def _forget_verdicts(self, action: ActionPlan) -> None:
+        """Drop what was seen on images that are gone, lest a kill leave it beside new ones."""
+        verdicts = self.store.load_verdicts(action.verdict_key)
+        gone = {_name(item) for item in action.to_draw}
+        kept = {name: verdict for name, verdict in verdicts.items() if name not in gone}
+        if kept != verdicts:
+            self.store.save_verdicts(action.verdict_key, kept)
 
     def _judge(self, action: ActionPlan, cost: dict[str, Any]) -> None:
         name, total = action.action.name, len(action.items)
@@ -402,9 +418,6 @@ class _Execution:
     def _relative(self, action: ActionPlan, item: Item) -> str:
         path = self.store.image_path(action.image_key, item)
         return path.relative_to(self.store.root).as_posix()
-
-
-_COUNTED = ("action_correct", "subject_correct", "total_correct")
 
 
 class _FitProgress(Progress):

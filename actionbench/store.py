@@ -257,7 +257,12 @@ class Store:
     def load_record(self, run_id: str) -> dict[str, Any] | None:
         """The record of a run, `run.json`; None where there is none."""
         path = self.run_folder(run_id) / "run.json"
-        return _read_json(path) if path.exists() else None
+        if not path.exists():
+            return None
+        record = _read_json(path)
+        if record.get("format") != FORMAT:
+            raise UserError(_damaged(path, "it is no run record of this version", None))
+        return record
 
     def save_record(self, run_id: str, record: Mapping[str, Any]) -> None:
         self._write_json(self.run_folder(run_id) / "run.json", record)
@@ -265,6 +270,9 @@ class Store:
     def save_rows(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """A run's verdicts, one row an image."""
         self._write_table(self.run_folder(run_id) / "verdicts.parquet", rows, _ROWS)
+
+    def has_rows(self, run_id: str) -> bool:
+        return (self.run_folder(run_id) / "verdicts.parquet").exists()
 
     def load_rows(self, run_id: str) -> pd.DataFrame:
         """A run's verdicts as a table of `judge.VERDICT_COLUMNS`; of the finished actions only."""

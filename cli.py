@@ -1,0 +1,398 @@
+"""The command `actionbench`. Each command's body calls plain functions; heavy imports wait."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from actionbench.errors import UserError
+
+if TYPE_CHECKING:
+    from actionbench.method import Method
+    from actionbench.runner import Plan
+
+RUNS = "runs"
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+DEVICE = click.Choice(["auto", "cpu", "cuda"])
+
+runs_option = click.option(
+    "--runs", default=RUNS, show_default=True, type=click.Path(path_type=Path), metavar="DIR",
+    help="Folder of the stored runs.",
+)  # fmt: skip
+device_option = click.option("--device", default="auto", show_default=True, type=DEVICE)
+
+
+def main() -> None:
+    """Run the command line: 0 done, 2 a mistake told in one line, 130 interrupted."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        status = error.exit_code
+    except click.ClickException as error:
+        status = _tell(error.format_message())
+    except UserError as error:
+        status = _tell(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; the same command goes on from here", err=True)
+        status = 130
+    except BrokenPipeError:  # the reader (`| head`) has gone: nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)
+
+
+def _tell(message: str) -> int:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    return 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="actionbench")
+def cli() -> None:
+    """ActionBench: teach a text-to-image model an action from ten images, and measure it.
+
+    Begin with `actionbench run --method adi`, then `actionbench report`.
+    """
+
+
+def _words(_context: click.Context, _option: click.Parameter, text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise click.BadParameter("is empty")
+    return words
+
+
+@cli.command()
+@click.option("--method", "methods", required=True, callback=_words, metavar="NAME[,NAME...]",
+              help="Systems to run, or `all`; see `actionbench list methods`.")  # fmt: skip
+@click.option("--suite", "suite_name", default="puppets", show_default=True, metavar="NAME")
+@click.option("--actions", callback=_words, metavar="A,B", help="Only these of the suite.")
+@click.option("--subjects", callback=_words, metavar="A,B",
+              help="Only these, or groups of them (human, celebrity, animal).")  # fmt: skip
+@click.option("--images-per-pair", default=2, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--seed", default=0, show_default=True)
+@click.option("--set", "given", multiple=True, metavar="KEY=VALUE",
+              help="A setting; see `actionbench list methods --settings`.")  # fmt: skip
+@click.option("--model", metavar="PATH_OR_ID", help="Base model, instead of the suite's own.")
+@device_option
+@click.option("--dtype", default="float32", show_default=True,
+              type=click.Choice(["float32", "float16", "bfloat16"]))  # fmt: skip
+@runs_option
+@click.option("--judge", "judge_name", metavar="NAME", help="Judge, instead of the suite's own.")
+@click.option("--dry-run", is_flag=True, help="Say what is to do and what is there; do nothing.")
+def run(
+    methods: list[str], suite_name: str, given: tuple[str, ...], model: str | None,
+    judge_name: str | None, dry_run: bool, **choices: Any,
+) -> None:  # fmt: skip
+    """Fit, draw and judge; what is stored already is not done again."""
+    from actionbench.models import resolve_model
+    from actionbench.registry import get_judge, get_method, method_names
+    from actionbench.runner import plan_run
+    from actionbench.settings import build_settings
+    from actionbench.suites import get_suite
+
+    suite = get_suite(suite_name)
+    names = method_names() if methods == ["all"] else methods
+    kinds = [get_method(name) for name in names]
+    judge_class = get_judge(judge_name or suite.judge)
+    source = resolve_model(model or suite.model)
+
+    def plan(kind: type[Method[Any]]) -> Plan:
+        settings = build_settings(kind.Settings, kind.presets.get(source.preset or "", {}), given)
+        return plan_run(
+            suite=suite,
+            method=kind(settings),
+            source=source,
+            judge=judge_class(suite),
+            command=["actionbench", *sys.argv[1:]],
+            **choices,
+        )
+
+    # All are planned before one begins: a mistake in the last shows at once, not after hours.
+    for planned in [plan(kind) for kind in kinds]:
+        if dry_run:
+            _print_work(planned)
+        else:
+            _execute(planned)
+
+
+def _print_work(plan: Plan) -> None:
+    click.echo(
+        f"{plan.run_id}: {plan.method.name} on {plan.suite.name}, "
+        f"model {plan.source.name} {plan.source.fingerprint}, judge {plan.judge.name}"
+    )
+    for work in plan.work():
+        click.echo(f"  {work.what:<9} {work.to_do:>5} to do, {work.total - work.to_do:>5} present")
+
+
+def _execute(plan: Plan) -> None:
+    from actionbench.display import RunView, run_line, total_row
+    from actionbench.runner import execute
+
+    with RunView(plan) as view:
+        result = execute(plan, view)
+    if not view.table:
+        click.echo(run_line(total_row(result.rows)))
+    where = "" if str(plan.store.root) == RUNS else f" --runs {plan.store.root}"
+    click.echo(f"run {result.run_id}, stored in {result.folder}")
+    click.echo(f"next: actionbench report{where} / actionbench show {result.run_id}{where}")
+
+
+@cli.command(short_help="Print and write the board of the stored runs.")
+@runs_option
+@click.option("--suite", "suite_name", metavar="NAME", help="Only runs on this suite.")
+@click.option("--out", type=FOLDER, metavar="DIR", help="Default: `report` in the runs folder.")
+def report(runs: Path, suite_name: str | None, out: Path | None) -> None:
+    """Print the board of the stored runs, and write it as Markdown, CSV and JSON."""
+    from actionbench.display import output
+    from actionbench.store import Store
+    from actionbench.suites import get_suite
+    from leaderboards import build_board
+
+    store = Store(runs)
+    if not store.run_ids():
+        raise UserError(f"no runs in {runs}: `actionbench run --method NAME` makes them")
+    board = build_board(store.root, get_suite(suite_name).name if suite_name else None)
+    board.print(output())
+    for path in board.write(out or store.root / "report"):
+        click.echo(f"wrote {path}")
+
+
+@cli.command(short_help="Write a labelled picture of a run.")
+@click.argument("run_id", metavar="RUN")
+@runs_option
+@click.option("--out", type=FILE, metavar="FILE", help="Default: `grid.png` in the run's folder.")
+def show(run_id: str, runs: Path, out: Path | None) -> None:
+    """Write a labelled picture of a run: exemplars and generated images.
+
+    RUN is a run's id or the beginning of one; see `actionbench list runs`.
+    """
+    from actionbench.store import Store
+    from evaluation.pictures import write_grid
+
+    store = Store(runs)
+    found = store.find_run(run_id)
+    path = write_grid(store.root, found, out or store.run_folder(found) / "grid.png")
+    click.echo(f"wrote {path}")
+
+
+@cli.group(name="list")
+def list_group() -> None:
+    """List methods, suites, judges or runs."""
+
+
+@list_group.command(name="methods")
+@click.option("--settings", is_flag=True, help="With each one's settings.")
+def list_methods(settings: bool) -> None:
+    """The systems that can be run."""
+    from rich.table import Table
+
+    from actionbench.display import output
+    from actionbench.registry import get_method, method_names
+
+    table = Table("method", "title", "reference")
+    found: list[type[Method[Any]]] = []
+    for name in method_names():
+        try:
+            found.append(get_method(name))
+        except UserError as error:
+            table.add_row(name, "failed", str(error))
+        else:
+            table.add_row(name, found[-1].title, found[-1].reference)
+    output().print(table)
+    for method in found if settings else []:
+        _print_settings(method)
+
+
+def _print_settings(method: type[Method[Any]]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from actionbench.display import output
+    from actionbench.settings import describe_settings
+
+    presets = sorted(method.presets)
+    table = Table("setting", "kind", "default", *presets, "help", title=method.name)
+    table.title_justify = "left"
+    columns = [describe_settings(method.Settings, method.presets[name]) for name in presets]
+    for number, row in enumerate(describe_settings(method.Settings, {})):
+        values = [str(column[number]["default"]) for column in columns]
+        cells = (row["name"], row["kind"], str(row["default"]), *values, row["help"])
+        table.add_row(*map(escape, cells))
+    output().print(table if table.row_count else f"{method.name} has no settings")
+
+
+@list_group.command(name="suites")
+def list_suites() -> None:
+    """What can be measured."""
+    from rich.table import Table
+
+    from actionbench.display import output
+    from actionbench.suites import suites
+
+    table = Table("suite", "title", "protocol", "actions", "subjects", "judge", "model")
+    for suite in suites().values():
+        actions = ", ".join(action.name for action in suite.actions)
+        subjects = str(len(suite.subjects))
+        model = Path(suite.model).name
+        table.add_row(
+            suite.name, suite.title, suite.protocol, actions, subjects, suite.judge, model
+        )
+    output().print(table)
+
+
+@list_group.command(name="judges")
+def list_judges() -> None:
+    """Who can judge."""
+    from rich.table import Table
+
+    from actionbench.display import output
+    from actionbench.registry import get_judge, judge_names
+
+    table = Table("judge", "what it is")
+    for name in judge_names():
+        try:
+            table.add_row(name, (get_judge(name).__doc__ or "").strip().split("\n")[0])
+        except UserError as error:
+            table.add_row(name, f"failed: {error}")
+    output().print(table)
+
+
+@list_group.command(name="runs")
+@runs_option
+def list_runs(runs: Path) -> None:
+    """The stored runs, finished or not."""
+    from rich.table import Table
+
+    from actionbench.display import output
+    from actionbench.store import Store
+
+    store = Store(runs)
+    table = Table("run", "suite", "model", "seed", "state", "judged", "total %", "begun")
+    for run_id in store.run_ids():
+        record = store.load_record(run_id) or {}
+        rows = store.load_row_dicts(run_id) if store.has_rows(run_id) else []
+        right = sum(row["total_correct"] for row in rows)
+        table.add_row(
+            run_id,
+            record["suite"],
+            record["model"]["name"],
+            str(record["seed"]),
+            "finished" if record["complete"] else "not finished",
+            f"{len(rows)} of {record['n_items']}",
+            f"{100 * right / len(rows):.1f}" if rows else "",
+            record["started"],
+        )
+    output().print(table if table.row_count else f"no runs in {runs}")
+
+
+@cli.group()
+def data() -> None:
+    """The puppets' dataset: draw it again, or check it."""
+
+
+@data.command()
+@click.option("--out", type=FOLDER, metavar="DIR", help="Default: the shipped folder.")
+def build(out: Path | None) -> None:
+    """Draw the dataset: Parquet files and card."""
+    from actionbench.display import JobProgress
+    from actionbench.puppets.dataset import build_dataset
+    from actionbench.suites import PUPPETS
+
+    folder = out or PUPPETS / "dataset"
+    with JobProgress() as progress:
+        fingerprint = build_dataset(folder, progress)
+    click.echo(f"wrote {folder}, fingerprint {fingerprint}")
+
+
+@data.command()
+@click.option("--folder", type=FOLDER, metavar="DIR", help="Default: the shipped folder.")
+def check(folder: Path | None) -> None:
+    """Check a dataset folder: whole, readable, and drawn as this version draws it."""
+    from actionbench.puppets.dataset import check_dataset
+    from actionbench.suites import PUPPETS
+
+    check_dataset(folder or PUPPETS / "dataset")
+    click.echo(f"{folder or PUPPETS / 'dataset'} is in order")
+
+
+@cli.group()
+def puppets() -> None:
+    """The puppets: picture, base model, judge, gates."""
+
+
+work_option = click.option(
+    "--work", type=FOLDER, default=Path("work"), show_default=True, metavar="DIR",
+    help="Checkpoints, from which the same command goes on.",
+)  # fmt: skip
+
+
+@puppets.command()
+@click.option("--out", type=FILE, default=Path("puppets.png"), show_default=True, metavar="FILE")
+def picture(out: Path) -> None:
+    """Draw the eight actions by a few subjects."""
+    from actionbench.puppets.picture import write_picture
+
+    write_picture(out)
+    click.echo(f"wrote {out}")
+
+
+@puppets.command()
+@click.option("--out", type=FOLDER, metavar="DIR", help="Default: the shipped folder.")
+@work_option
+@device_option
+@click.option("--stages", callback=_words, metavar="A,B", help="Only these; default: all.")
+def pretrain(out: Path | None, work: Path, device: str, stages: list[str] | None) -> None:
+    """Train puppet-diffusion in stages: text and image encoder, autoencoder, diffusion."""
+    from actionbench.display import JobProgress
+    from actionbench.puppets.pretrain import STAGES
+    from actionbench.puppets.pretrain import pretrain as train
+    from actionbench.runner import resolve_device
+    from actionbench.suites import PUPPETS
+
+    folder = out or PUPPETS / "weights" / "puppet-diffusion"
+    with JobProgress() as progress:
+        train(folder, work, resolve_device(device), stages or STAGES, progress)
+    click.echo(f"wrote {folder}")
+
+
+@puppets.command(name="train-judge")
+@click.option("--out", type=FOLDER, metavar="DIR", help="Default: the shipped folder.")
+@work_option
+@device_option
+def train_judge(out: Path | None, work: Path, device: str) -> None:
+    """Train the puppet judge on drawings that the base model never saw."""
+    from actionbench.display import JobProgress
+    from actionbench.runner import resolve_device
+    from actionbench.suites import PUPPETS
+    from evaluation.puppet_judge import train_judge as train
+
+    folder = out or PUPPETS / "weights" / "puppet-judge"
+    with JobProgress() as progress:
+        train(folder, work, resolve_device(device), progress)
+    click.echo(f"wrote {folder}")
+
+
+@puppets.command(name="check")
+@click.option("--out", type=FOLDER, default=Path("gates"), show_default=True, metavar="DIR")
+@click.option("--model", metavar="PATH_OR_ID", help="Default: the puppets suite's.")
+@click.option("--n", default=400, show_default=True, type=click.IntRange(1))
+@device_option
+def check_puppets(out: Path, model: str | None, n: int, device: str) -> None:
+    """Measure the gates of base model and judge on fresh seeds."""
+    from actionbench.display import JobProgress
+    from actionbench.runner import resolve_device
+    from actionbench.suites import get_suite
+    from evaluation.puppet_gates import run_gates
+
+    with JobProgress() as progress:
+        run_gates(out, model or get_suite("puppets").model, resolve_device(device), n, progress)
+    click.echo(f"wrote {out}")
