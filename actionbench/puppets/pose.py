@@ -1,0 +1,400 @@
+"""Poses: joint angles make the action.
+
+Angles are degrees in the picture's plane: 0 hangs straight down, positive turns towards the
+picture's right, 180 points up. A figure seen from the front has its right arm on the picture's
+left, so "outwards" is negative for right limbs and positive for left ones.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import numpy as np
+
+Hand = str
+"""`fist`, `open`, `flat`, `finger`, or `upright`: flat, along the torso whatever the forearm does."""
+
+
+class Limb(NamedTuple):
+    upper: float
+    lower: float
+    upper_length: float = 1.0
+    """Foreshortening, 1 where the bone lies in the picture's plane."""
+    lower_length: float = 1.0
+
+
+@dataclass(frozen=True)
+class Pose:
+    right_arm: Limb = Limb(-12, -8)
+    left_arm: Limb = Limb(12, 8)
+    right_leg: Limb = Limb(-7, -4)
+    left_leg: Limb = Limb(7, 4)
+    lean: float = 0.0
+    """The torso's angle from upright, positive to the picture's right."""
+    nod: float = 0.0
+    """The head's angle from the torso's."""
+    turn: float = 0.0
+    """0 faces the viewer, 1 faces the picture's right, -1 its left."""
+    roll: float = 0.0
+    """The whole body's angle: 180 stands on its hands."""
+    lift: float = 0.0
+    """How far above the ground, in body heights."""
+    right_hand: Hand = "fist"
+    left_hand: Hand = "fist"
+    mouth: str = "smile"
+    eyes_closed: bool = False
+    seat: bool = False
+
+
+_LIMBS = ("right_arm", "left_arm", "right_leg", "left_leg")
+
+
+def mirrored(pose: Pose) -> Pose:
+    """The pose of the same body seen in a mirror: left and right change places."""
+
+    def flip(limb: Limb) -> Limb:
+        return limb._replace(upper=-limb.upper, lower=-limb.lower)
+
+    return replace(
+        pose,
+        right_arm=flip(pose.left_arm),
+        left_arm=flip(pose.right_arm),
+        right_leg=flip(pose.left_leg),
+        left_leg=flip(pose.right_leg),
+        lean=-pose.lean,
+        nod=-pose.nod,
+        turn=-pose.turn,
+        roll=-pose.roll,
+        right_hand=pose.left_hand,
+        left_hand=pose.right_hand,
+    )
+
+
+def jittered(pose: Pose, rng: np.random.Generator, amount: float = 1.0) -> Pose:
+    """The same pose as another person would hold it: a few degrees more or less everywhere."""
+    changes: dict[str, object] = {}
+    for name in _LIMBS:
+        limb: Limb = getattr(pose, name)
+        noise = rng.normal(0, 5.0 * amount, 2)
+        stretch = 1 + rng.normal(0, 0.03 * amount, 2)
+        changes[name] = Limb(
+            limb.upper + noise[0],
+            limb.lower + noise[1],
+            limb.upper_length * stretch[0],
+            limb.lower_length * stretch[1],
+        )
+    changes["lean"] = pose.lean + rng.normal(0, 2.5 * amount)
+    changes["nod"] = pose.nod + rng.normal(0, 4.0 * amount)
+    changes["turn"] = float(np.clip(pose.turn + rng.normal(0, 0.08 * amount), -1, 1))
+    changes["roll"] = pose.roll + rng.normal(0, 2.0 * amount)
+    return replace(pose, **changes)  # type: ignore[arg-type]
+
+
+def blended(first: Pose, second: Pose, share: float) -> Pose:
+    """Between two poses: `share` 0 is the first, 1 the second. What has no between is drawn from
+    the nearer one."""
+
+    def mix(a: float, b: float) -> float:
+        return (1 - share) * a + share * b
+
+    changes: dict[str, object] = {}
+    for f in fields(Pose):
+        a, b = getattr(first, f.name), getattr(second, f.name)
+        if isinstance(a, Limb):
+            changes[f.name] = Limb(*(mix(x, y) for x, y in zip(a, b, strict=True)))
+        elif isinstance(a, float) and f.name != "roll":
+            changes[f.name] = mix(a, b)
+        else:
+            changes[f.name] = b if share >= 0.5 else a
+    return Pose(**changes)  # type: ignore[arg-type]
+
+
+def _both(upper: float, lower: float, *lengths: float) -> tuple[Limb, Limb]:
+    """A limb pair opened outwards by the same angles: (right, left)."""
+    return Limb(-upper, -lower, *lengths), Limb(upper, lower, *lengths)
+
+
+def _pair(names: str, upper: float, lower: float, *lengths: float) -> dict[str, Limb]:
+    right, left = _both(upper, lower, *lengths)
+    return {f"right_{names}": right, f"left_{names}": left}
+
+
+ACTIONS: dict[str, tuple[Pose, ...]] = {
+    # The eight of the benchmark. Several poses for one action are variants of equal right.
+    "salute": (Pose(right_arm=Limb(-96, -230, 1, 0.95), right_hand="flat", mouth="flat"),),
+    "gesture": (
+        Pose(right_arm=Limb(-42, -172), right_hand="finger", mouth="flat"),
+        Pose(right_arm=Limb(-60, -178), right_hand="finger", mouth="smile"),
+    ),
+    "cheer": (
+        Pose(**_pair("arm", 150, 165), **_pair("leg", 10, 7), mouth="open"),
+        Pose(**_pair("arm", 138, 158), **_pair("leg", 14, 10), mouth="open"),
+    ),
+    "pray": (
+        Pose(
+            **_pair("arm", 24, 248, 1.0, 0.98),
+            right_hand="upright",
+            left_hand="upright",
+            eyes_closed=True,
+            mouth="flat",
+        ),
+    ),
+    "sit": (
+        Pose(
+            right_arm=Limb(22, 62),
+            left_arm=Limb(28, 70),
+            right_leg=Limb(84, 2),
+            left_leg=Limb(92, 8),
+            turn=0.75,
+            seat=True,
+        ),
+    ),
+    "squat": (
+        Pose(**_pair("leg", 76, -14, 0.9, 0.8), **_pair("arm", 34, 8), lean=0.0),
+        Pose(**_pair("leg", 70, -8, 0.9, 0.72), **_pair("arm", 26, -22)),
+    ),
+    "meditate": (
+        Pose(
+            **_pair("leg", 80, -86, 1.0, 1.05),
+            **_pair("arm", 36, 30),
+            right_hand="open",
+            left_hand="open",
+            eyes_closed=True,
+        ),
+    ),
+    "handstand": (
+        Pose(**_pair("arm", 156, 172, 1.1, 1.1), **_pair("leg", 5, 3), roll=180.0, mouth="flat"),
+        Pose(**_pair("arm", 150, 170, 1.1, 1.1), **_pair("leg", 24, 20), roll=180.0, mouth="flat"),
+    ),
+    # Development actions: for all tuning.
+    "point": (Pose(right_arm=Limb(-90, -90), right_hand="finger", mouth="flat"),),
+    "kick": (
+        Pose(
+            left_leg=Limb(84, 86),
+            right_leg=Limb(-4, -2),
+            right_arm=Limb(-52, -70),
+            left_arm=Limb(40, 60),
+            lean=-14,
+        ),
+    ),
+    "bow": (
+        Pose(
+            right_arm=Limb(8, 14),
+            left_arm=Limb(2, 10),
+            right_leg=Limb(-3, -3),
+            left_leg=Limb(3, 3),
+            lean=72,
+            turn=0.85,
+            nod=8,
+            mouth="flat",
+        ),
+    ),
+    "arms-crossed": (
+        Pose(
+            right_arm=Limb(-16, 98, 0.95, 1.45),
+            left_arm=Limb(16, -86, 0.95, 1.45),
+            mouth="flat",
+        ),
+    ),
+}
+
+EITHER_SIDE = frozenset({"sit", "kick", "bow", "walk", "lunge", "run"})
+"""Where left and right do not matter to the name: drawn either way. Elsewhere they do."""
+
+KNOWN: dict[str, tuple[str, tuple[Pose, ...]]] = {
+    # Everyday poses that the base model learns under their names: name -> (words, variants).
+    "stand": ("stands", (Pose(),)),
+    "walk": (
+        "walks",
+        (
+            Pose(
+                right_arm=Limb(32, 50),
+                left_arm=Limb(-30, -12),
+                right_leg=Limb(-24, -34),
+                left_leg=Limb(28, 16),
+                turn=0.7,
+            ),
+        ),
+    ),
+    "wave": ("waves", (Pose(left_arm=Limb(112, 165), left_hand="open"),)),
+    "hands-on-hips": ("puts hands on hips", (Pose(**_pair("arm", 56, -48, 0.95, 0.9)),)),
+    "lunge": (
+        "lunges",
+        (
+            Pose(
+                right_leg=Limb(-54, -58),
+                left_leg=Limb(72, -4),
+                right_arm=Limb(-14, 30),
+                left_arm=Limb(24, 60),
+                turn=0.6,
+            ),
+        ),
+    ),
+    "run": (
+        "runs",
+        (
+            Pose(
+                right_arm=Limb(-50, 40),
+                left_arm=Limb(40, 130),
+                right_leg=Limb(-30, -105),
+                left_leg=Limb(62, -8),
+                lean=14,
+                turn=0.8,
+                lift=0.03,
+            ),
+        ),
+    ),
+    "jump": (
+        "jumps",
+        (Pose(**_pair("arm", 112, 118), **_pair("leg", 34, 30), lift=0.09, mouth="open"),),
+    ),
+    "spread-arms": ("spreads both arms", (Pose(**_pair("arm", 88, 90)),)),
+}
+
+_FREE_ARMS: dict[str, tuple[float, float]] = {
+    "down": (12, 8),
+    "out": (88, 90),
+    "up": (165, 172),
+    "bent up": (84, 172),
+    "bent down": (84, 4),
+    "bent in": (50, -60),
+    "low": (44, 44),
+    "high": (128, 132),
+}
+_FREE_LEGS: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
+    # words -> (right, left), each opened outwards
+    "legs together": ((5, 3), (5, 3)),
+    "legs apart": ((26, 24), (26, 24)),
+    "right leg out": ((48, 48), (6, 4)),
+    "left leg out": ((6, 4), (48, 48)),
+    "right knee up": ((62, -20), (5, 3)),
+    "left knee up": ((5, 3), (62, -20)),
+    "knees bent": ((34, -20), (34, -20)),
+}
+_TOO_NEAR = {
+    # Free poses that are one of the actions or known poses in other words.
+    ("down", "down"),
+    ("up", "up"),
+    ("high", "high"),
+    ("out", "out"),
+    ("out", "down"),
+    ("bent up", "down"),
+    ("down", "bent up"),
+    ("bent in", "bent in"),
+}
+
+
+def free_pose(rng: np.random.Generator) -> tuple[str, Pose]:
+    """A pose put together limb by limb, and the words for it."""
+    arms = list(_FREE_ARMS)
+    while True:
+        right, left = arms[rng.integers(len(arms))], arms[rng.integers(len(arms))]
+        if (right, left) not in _TOO_NEAR:
+            break
+    legs = list(_FREE_LEGS)[rng.integers(len(_FREE_LEGS))]
+    (r1, r2), (l1, l2) = _FREE_LEGS[legs]
+    hands = ("fist", "fist", "open", "finger", "flat")
+    pose = Pose(
+        right_arm=Limb(-_FREE_ARMS[right][0], -_FREE_ARMS[right][1]),
+        left_arm=Limb(*_FREE_ARMS[left]),
+        right_leg=Limb(-r1, -r2),
+        left_leg=Limb(l1, l2),
+        lean=float(rng.normal(0, 5)),
+        turn=float(rng.choice([0.0, 0.0, 0.5, -0.5])),
+        right_hand=hands[rng.integers(len(hands))],
+        left_hand=hands[rng.integers(len(hands))],
+        mouth=("smile", "flat", "open")[rng.integers(3)],
+        eyes_closed=bool(rng.random() < 0.1),
+    )
+    words = f"right arm {right}, left arm {left}, {legs}"
+    return words, jittered(pose, rng)
+
+
+def _drawn_from(name: str, variants: tuple[Pose, ...], rng: np.random.Generator) -> Pose:
+    pose = variants[rng.integers(len(variants))]
+    if name in EITHER_SIDE and rng.random() < 0.5:
+        pose = mirrored(pose)
+    return jittered(pose, rng)
+
+
+def action_pose(name: str, rng: np.random.Generator) -> Pose:
+    return _drawn_from(name, ACTIONS[name], rng)
+
+
+def known_pose(name: str, rng: np.random.Generator) -> Pose:
+    return _drawn_from(name, KNOWN[name][1], rng)
+
+
+def loose_pose(name: str, rng: np.random.Generator) -> Pose:
+    """What the action's word brings to mind when it is only loosely known: something between
+    the action and any other pose, farther from the action than its own variation reaches."""
+    _, other = free_pose(rng)
+    if rng.random() < 0.25:
+        known = list(KNOWN)
+        other = known_pose(known[rng.integers(len(known))], rng)
+    return blended(action_pose(name, rng), other, float(rng.uniform(0.5, 1.0)))
+
+
+# --- from angles to points ---------------------------------------------------------------------
+
+HEAD, TORSO, UPPER_ARM, FOREARM, THIGH, SHIN = 0.125, 0.28, 0.15, 0.14, 0.185, 0.185
+SHOULDER, HIP, NECK = 0.1, 0.058, 0.035
+
+
+@dataclass(frozen=True)
+class Joints:
+    """Points of a posed body in the picture: float pairs in [0, 1], y down, by name."""
+
+    points: dict[str, tuple[float, float]]
+    unit: float
+    """One body height in picture widths."""
+    up: float
+    """The head's direction in degrees, 0 upright, positive to the picture's right."""
+    torso: float
+    turn: float
+
+
+def solve(pose: Pose, height: float, build: float, center: float, ground: float) -> Joints:
+    """Places the body's points: feet (or hands, or seat) on the ground line."""
+    width = 1 - 0.62 * abs(pose.turn)
+    p: dict[str, tuple[float, float]] = {"pelvis": (0.0, 0.0)}
+
+    def go(start: tuple[float, float], angle: float, length: float) -> tuple[float, float]:
+        a = math.radians(angle)
+        return start[0] + math.sin(a) * length, start[1] + math.cos(a) * length
+
+    def across(start: tuple[float, float], angle: float, length: float) -> tuple[float, float]:
+        a = math.radians(angle)
+        return start[0] + math.cos(a) * length, start[1] + math.sin(a) * length
+
+    up = 180 - pose.lean
+    p["neck"] = go(p["pelvis"], up, TORSO)
+    p["head"] = go(p["neck"], up - pose.nod, NECK + HEAD)
+    for side, sign in (("right", -1), ("left", 1)):
+        shoulder = across(p["neck"], pose.lean, sign * SHOULDER * width * build)
+        shoulder = go(shoulder, up + 180, 0.03)
+        hip = across(p["pelvis"], pose.lean * 0.5, sign * HIP * width * build)
+        arm: Limb = getattr(pose, f"{side}_arm")
+        leg: Limb = getattr(pose, f"{side}_leg")
+        p[f"{side}_shoulder"], p[f"{side}_hip"] = shoulder, hip
+        p[f"{side}_elbow"] = go(shoulder, arm.upper, UPPER_ARM * arm.upper_length)
+        p[f"{side}_wrist"] = go(p[f"{side}_elbow"], arm.lower, FOREARM * arm.lower_length)
+        p[f"{side}_knee"] = go(hip, leg.upper, THIGH * leg.upper_length)
+        p[f"{side}_ankle"] = go(p[f"{side}_knee"], leg.lower, SHIN * leg.lower_length)
+    roll = math.radians(pose.roll)
+    cos, sin = math.cos(roll), math.sin(roll)
+    p = {k: (x * cos - y * sin, x * sin + y * cos) for k, (x, y) in p.items()}
+    reach = {"pelvis": 0.06, "head": HEAD}
+    lowest = max(y + reach.get(k, 0.035) for k, (_, y) in p.items())
+    xs = [x for x, _ in p.values()]
+    middle = 0.5 * (0.5 * (min(xs) + max(xs)) + p["pelvis"][0])
+    half = max(max(xs) - middle, middle - min(xs)) + 0.06
+    unit = min(height, 0.49 / half)
+    center = min(max(center, half * unit), 1 - half * unit)
+    placed = {
+        name: (center + (x - middle) * unit, ground + (y - lowest - pose.lift) * unit)
+        for name, (x, y) in p.items()
+    }
+    return Joints(placed, unit, pose.lean + pose.nod + pose.roll, pose.lean + pose.roll, pose.turn)

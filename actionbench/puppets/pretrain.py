@@ -1,0 +1,504 @@
+"""Trains puppet-diffusion from nothing, in the stages that Stable Diffusion was trained in.
+
+corpus -> tokenizer -> text encoder (contrastive, with a vision half) -> autoencoder -> diffusion
+model with the text encoder frozen. Every stage checkpoints to the work folder and continues from
+there; a finished stage is not redone. The result is an ordinary diffusers pipeline folder.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from actionbench.benchmark import development_actions, paper_actions
+from actionbench.progress import SILENT, Progress
+from actionbench.puppets.corpus import SIZE, Corpus, corpus
+
+PRESET = "puppet-diffusion"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sizes and lengths of the training; the defaults made the shipped weights."""
+
+    drawings: int = 120_000
+    text_tokens: int = 32
+    width: int = 128
+    text_layers: int = 3
+    vision_layers: int = 3
+    clip_steps: int = 500
+    clip_batch: int = 192
+    clip_rate: float = 1e-3
+    latent_channels: int = 16
+    autoencoder_channels: tuple[int, ...] = (16, 32, 64, 128)
+    autoencoder_steps: int = 5000
+    autoencoder_batch: int = 32
+    autoencoder_rate: float = 2e-3
+    unet_channels: tuple[int, ...] = (64, 96, 128)
+    unet_heads: int = 4
+    diffusion_steps: int = 5600
+    diffusion_batch: int = 48
+    diffusion_rate: float = 1e-3
+    ema: float = 0.999
+    drop_caption: float = 0.1
+    exact_share: float = 0.25
+    """How tightly an action's description is bound: the share of its pictures in which the body
+    does just that. Calibrated once on the development actions (see `docs/puppets.md`)."""
+    refine_steps: int = 0
+    """More diffusion steps at a falling rate after the first run, for a calibrated share."""
+    seed: int = 1
+
+
+STAGES = ("corpus", "clip", "autoencoder", "diffusion")
+
+
+class Checkpoint:
+    """Modules, optimizer and step in one safetensors file, replaced atomically."""
+
+    def __init__(self, path: Path, modules: Mapping[str, nn.Module], optimizer: Any) -> None:
+        self.path, self.modules, self.optimizer = path, modules, optimizer
+
+    def save(self, step: int) -> None:
+        tensors = {"step": torch.tensor(step)}
+        for name, module in self.modules.items():
+            tensors |= {f"{name}.{k}": v.contiguous() for k, v in module.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        temporary = self.path.with_suffix(".tmp")
+        save_file({k: v.detach().clone() for k, v in tensors.items()}, temporary)
+        temporary.replace(self.path)
+
+    def load(self) -> int:
+        """The step to go on from: 0 where there is no checkpoint."""
+        if not self.path.exists():
+            return 0
+        tensors = load_file(self.path)
+        for name, module in self.modules.items():
+            prefix = f"{name}."
+            state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+            module.load_state_dict(state)
+        whole = self.optimizer.state_dict()
+        states: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".", 2)
+                states.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict({**whole, "state": states})
+        return int(tensors["step"])
+
+
+class Log:
+    """One JSON line a report, with the seconds that the stage has run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.start = path, time.monotonic()
+
+    def write(self, **facts: Any) -> None:
+        row = {"seconds": round(time.monotonic() - self.start, 1), **facts}
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def rate_at(step: int, steps: int, peak: float, warmup: int = 100) -> float:
+    """A linear rise, then half a cosine down to nothing."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def batches(count: int, size: int, seed: int, first: int, steps: int) -> Iterator[np.ndarray]:
+    """Index batches of steps `first` to `steps`; each depends on the seed and its step alone."""
+    for step in range(first, steps):
+        yield np.random.default_rng((seed, step)).integers(0, count, size)
+
+
+def to_pixels(images: np.ndarray, device: str) -> Tensor:
+    """uint8 [n, h, w, 3] to float [n, 3, h, w] in [-1, 1]."""
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+# --- words ------------------------------------------------------------------------------------
+
+
+def train_tokenizer(captions: Sequence[str], length: int) -> CLIPTokenizer:
+    """A byte-pair tokenizer in CLIP's format; every word of the corpus becomes one token."""
+    reference = CLIPTokenizer()
+    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
+    bpe.normalizer = reference.backend_tokenizer.normalizer or normalizers.Lowercase()
+    bpe.pre_tokenizer = reference.backend_tokenizer.pre_tokenizer
+    # "!" comes first, as in CLIP's own vocabulary; the byte alphabet can spell any word.
+    trainer = trainers.BpeTrainer(
+        vocab_size=2000,
+        special_tokens=[],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    bpe.train_from_iterator(sorted(set(captions)), trainer)
+    facts = json.loads(bpe.to_str())["model"]
+    vocabulary: dict[str, int] = {}
+    letters = [t for t in facts["vocab"] if len(t) == 1]
+    for token in [*letters, *(f"{t}</w>" for t in letters), *facts["vocab"]]:
+        vocabulary.setdefault(token, len(vocabulary))
+    for special in ("<|startoftext|>", "<|endoftext|>"):
+        vocabulary[special] = len(vocabulary)
+    merges = [tuple(m) for m in facts["merges"]]
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=length)
+
+
+def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
+    """int64 [n, model_max_length]"""
+    return tokenizer(
+        list(captions), padding="max_length", truncation=True, return_tensors="pt"
+    ).input_ids
+
+
+# --- stages -----------------------------------------------------------------------------------
+
+
+def _clip_config(recipe: Recipe, tokenizer: CLIPTokenizer) -> CLIPConfig:
+    ids = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    width = {"hidden_size": recipe.width, "num_attention_heads": 4, "projection_dim": recipe.width}
+    text = {
+        **width,
+        **ids,
+        "vocab_size": len(tokenizer),
+        "intermediate_size": 2 * recipe.width,
+        "num_hidden_layers": recipe.text_layers,
+        "max_position_embeddings": recipe.text_tokens,
+    }
+    vision = {
+        **width,
+        "intermediate_size": 2 * recipe.width,
+        "num_hidden_layers": recipe.vision_layers,
+        "image_size": SIZE,
+        "patch_size": 8,
+    }
+    return CLIPConfig(text_config=text, vision_config=vision, projection_dim=recipe.width)
+
+
+def train_clip(
+    recipe: Recipe, data: Corpus, work: Path, device: str, progress: Progress
+) -> tuple[CLIPModel, CLIPTokenizer]:
+    """Contrastive training of both halves on drawings and captions (CLIP, arXiv 2103.00020)."""
+    folder = work / "clip"
+    if (folder / "model.safetensors").exists():
+        return CLIPModel.from_pretrained(folder).to(device), CLIPTokenizer.from_pretrained(folder)
+    torch.manual_seed(recipe.seed)
+    captions = [row["caption"] for row in data.rows]
+    tokenizer = train_tokenizer(captions, recipe.text_tokens)
+    ids = tokenize(tokenizer, captions)
+    model = CLIPModel(_clip_config(recipe, tokenizer)).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.clip_rate, weight_decay=0.05)
+    checkpoint = Checkpoint(work / "clip.safetensors", {"model": model}, optimizer)
+    first = checkpoint.load()
+    log = Log(work / "clip.log")
+    steps = recipe.clip_steps
+    for step, pick in enumerate(
+        batches(len(ids), recipe.clip_batch, recipe.seed, first, steps), first
+    ):
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(step, steps, recipe.clip_rate)
+        out = model(
+            input_ids=ids[pick].to(device), pixel_values=to_pixels(data.images[pick], device)
+        )
+        logits = out.logits_per_image
+        target = torch.arange(len(pick), device=device)
+        loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        progress.update(step + 1, steps, "text encoder")
+        if (step + 1) % 50 == 0:
+            top1 = (logits.argmax(1) == target).float().mean()
+            log.write(step=step + 1, loss=float(loss.detach()), top1=float(top1))
+        if (step + 1) % 200 == 0:
+            checkpoint.save(step + 1)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model.eval(), tokenizer
+
+
+def principal_code(pixels: Tensor, channels: int) -> Tensor:
+    """The whitened principal-component code of 8 x 8 patches: [3 * 8 * 8, channels] so that
+    patch @ code has unit variance in each channel."""
+    patches = F.unfold(pixels, 8, stride=8).transpose(1, 2).reshape(-1, 192)
+    patches = patches - patches.mean(0)
+    values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+    return (vectors / values.clamp_min(1e-6).sqrt()).flip(1)[:, :channels]
+
+
+def train_autoencoder(
+    recipe: Recipe, data: Corpus, work: Path, device: str, progress: Progress
+) -> AutoencoderKL:
+    """An x8 autoencoder. First the encoder learns a linear code that is known in closed form and
+    the decoder to draw from it, side by side; then both are trained end to end."""
+    folder = work / "vae"
+    if (folder / "diffusion_pytorch_model.safetensors").exists():
+        return AutoencoderKL.from_pretrained(folder).to(device).eval()
+    torch.manual_seed(recipe.seed)
+    widths = recipe.autoencoder_channels
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=widths,
+        layers_per_block=1,
+        latent_channels=recipe.latent_channels,
+        norm_num_groups=1,
+        sample_size=SIZE,
+        mid_block_add_attention=True,
+    ).to(device)
+    sample = to_pixels(data.images[:4000], device)
+    mean = F.unfold(sample, 8, stride=8).transpose(1, 2).reshape(-1, 192).mean(0)
+    code = principal_code(sample, recipe.latent_channels)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=recipe.autoencoder_rate, weight_decay=0.01)
+    checkpoint = Checkpoint(work / "vae.safetensors", {"vae": vae}, optimizer)
+    first = checkpoint.load()
+    log = Log(work / "vae.log")
+    steps = recipe.autoencoder_steps
+    side_by_side = round(0.35 * steps)
+    n = recipe.latent_channels
+    for step, pick in enumerate(
+        batches(len(data.images), recipe.autoencoder_batch, recipe.seed + 1, first, steps), first
+    ):
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(step, steps, recipe.autoencoder_rate)
+        pixels = to_pixels(data.images[pick], device)
+        patches = F.unfold(pixels, 8, stride=8).transpose(1, 2) - mean
+        target = (patches @ code).transpose(1, 2).reshape(len(pick), n, SIZE // 8, SIZE // 8)
+        moments = vae.quant_conv(vae.encoder(pixels))
+        latent, log_variance = moments.chunk(2, 1)
+        # The posterior is a narrow one of fixed width: log-variance -5 everywhere.
+        tied = (log_variance + 5).square().mean()
+        close = F.mse_loss(latent, target)
+        start = target if step < side_by_side else latent
+        drawn = vae.decode(start + 0.08 * torch.randn_like(start)).sample
+        error = F.mse_loss(drawn, pixels)
+        loss = 4 * error + (drawn - pixels).abs().mean() + 0.01 * tied
+        loss = loss + close * (0.5 if step < side_by_side else 0.02)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        progress.update(step + 1, steps, "autoencoder")
+        if (step + 1) % 50 == 0:
+            decibels = 10 * math.log10(4 / float(error.detach()))
+            log.write(step=step + 1, psnr=round(decibels, 2), code=float(close.detach()))
+        if (step + 1) % 250 == 0:
+            checkpoint.save(step + 1)
+    vae.eval()
+    with torch.no_grad():
+        latents = torch.cat([vae.encode(x).latent_dist.mean for x in sample[:1024].split(128)])
+    vae.register_to_config(scaling_factor=float(1 / latents.std()))
+    vae.save_pretrained(folder)
+    return vae
+
+
+def new_unet(recipe: Recipe) -> UNet2DConditionModel:
+    """Three levels, two layers a block: 16 cross-attention layers, as in Stable Diffusion."""
+    return UNet2DConditionModel(
+        sample_size=SIZE // 8,
+        in_channels=recipe.latent_channels,
+        out_channels=recipe.latent_channels,
+        down_block_types=("CrossAttnDownBlock2D",) * 3,
+        up_block_types=("CrossAttnUpBlock2D",) * 3,
+        block_out_channels=recipe.unet_channels,
+        layers_per_block=2,
+        cross_attention_dim=recipe.width,
+        attention_head_dim=recipe.unet_heads,
+        norm_num_groups=16,
+    )
+
+
+def noise_schedule() -> dict[str, Any]:
+    return {
+        "num_train_timesteps": 1000,
+        "beta_start": 1e-4,
+        "beta_end": 0.02,
+        "beta_schedule": "linear",
+        "prediction_type": "v_prediction",
+    }
+
+
+def encode_corpus(vae: AutoencoderKL, data: Corpus, work: Path, device: str) -> Tensor:
+    """Scaled posterior means, float16 [n, c, 8, 8], made once."""
+    path = work / "latents.safetensors"
+    if not path.exists():
+        rows = []
+        with torch.no_grad():
+            for start in range(0, len(data.images), 256):
+                pixels = to_pixels(data.images[start : start + 256], device)
+                rows.append(vae.encode(pixels).latent_dist.mean.half().cpu())
+        save_file({"latents": torch.cat(rows) * vae.config.scaling_factor}, path)
+    return load_file(path)["latents"]
+
+
+def picture_weights(data: Corpus, exact_share: Mapping[str, float]) -> np.ndarray:
+    """How often each picture is drawn in training: within one action's description, pictures of
+    the action itself take `exact_share` and the wider ones the rest."""
+    weights = np.ones(len(data.rows))
+    words = np.array([row["word"] for row in data.rows])
+    exact = np.array([row["pose"] == row["word"] for row in data.rows])
+    for word, share in exact_share.items():
+        for mask, part in (((words == word) & exact, share), ((words == word) & ~exact, 1 - share)):
+            weights[mask] = part * (words == word).sum() / max(1, mask.sum())
+    return weights / weights.sum()
+
+
+def train_diffusion(
+    recipe: Recipe,
+    data: Corpus,
+    text: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    vae: AutoencoderKL,
+    work: Path,
+    device: str,
+    progress: Progress,
+) -> UNet2DConditionModel:
+    """Denoising with v-prediction, the text encoder frozen, an average of the weights kept."""
+    torch.manual_seed(recipe.seed)
+    latents = encode_corpus(vae, data, work, device)
+    ids = tokenize(tokenizer, [row["caption"] for row in data.rows])
+    empty = tokenize(tokenizer, [""])[0]
+    scheduler = DDPMScheduler(**noise_schedule())
+    unet, average = new_unet(recipe).to(device), new_unet(recipe).to(device).eval()
+    average.load_state_dict(unet.state_dict())
+    average.requires_grad_(False)
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=recipe.diffusion_rate, weight_decay=0.01)
+    checkpoint = Checkpoint(
+        work / "diffusion.safetensors", {"unet": unet, "average": average}, optimizer
+    )
+    first = checkpoint.load()
+    steps = recipe.diffusion_steps + recipe.refine_steps
+    words = [a.name for a in (*paper_actions(), *development_actions())]
+    weights = picture_weights(data, dict.fromkeys(words, recipe.exact_share))
+    cumulative = np.cumsum(weights)
+    text.eval()
+    log, saved = Log(work / "diffusion.log"), time.monotonic()
+    losses: list[Tensor] = []
+    pairs = list(zip(average.parameters(), unet.parameters(), strict=True))
+    for step in range(first, steps):
+        rng = np.random.default_rng((recipe.seed + 2, step))
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        if step < recipe.diffusion_steps:
+            rate = rate_at(step, recipe.diffusion_steps, recipe.diffusion_rate, 200)
+        else:
+            done = step - recipe.diffusion_steps
+            rate = rate_at(done, recipe.refine_steps, 0.4 * recipe.diffusion_rate, 50)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        pick = np.searchsorted(cumulative, rng.random(recipe.diffusion_batch)).clip(
+            max=len(weights) - 1
+        )
+        tokens = ids[pick].clone()
+        tokens[torch.rand(len(pick), generator=generator) < recipe.drop_caption] = empty
+        clean = latents[pick].float().to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        times = torch.randint(0, 1000, (len(pick),), generator=generator).to(device)
+        with torch.no_grad():
+            states = text(tokens.to(device)).last_hidden_state
+        predicted = unet(scheduler.add_noise(clean, noise, times), times, states).sample
+        loss = F.mse_loss(predicted, scheduler.get_velocity(clean, noise, times))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        keep = min(recipe.ema, (step + 1) / (step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - keep)
+        losses.append(loss.detach())
+        progress.update(step + 1, steps, "diffusion model")
+        if (step + 1) % 50 == 0:
+            log.write(step=step + 1, loss=round(float(torch.stack(losses).mean()), 4), rate=rate)
+            losses.clear()
+        if time.monotonic() - saved > 120 or step + 1 == steps:
+            checkpoint.save(step + 1)
+            saved = time.monotonic()
+    return average
+
+
+def text_half(clip: CLIPModel) -> CLIPTextModel:
+    text = CLIPTextModel(clip.config.text_config)
+    text.load_state_dict(clip.text_model.state_dict())
+    return text
+
+
+def assemble(
+    recipe: Recipe,
+    clip: CLIPModel,
+    tokenizer: CLIPTokenizer,
+    vae: AutoencoderKL,
+    unet: UNet2DConditionModel,
+    out: Path,
+) -> Path:
+    """Writes the pipeline folder, float16 safetensors, and swaps it in whole."""
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_half(clip),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=DPMSolverMultistepScheduler(**noise_schedule(), timestep_spacing="trailing"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    temporary = out.with_name(out.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    pipeline.to(dtype=torch.float16).save_pretrained(temporary, safe_serialization=True)
+    facts = {"preset": PRESET, "recipe": asdict(recipe)}
+    (temporary / "actionbench.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    shutil.rmtree(out, ignore_errors=True)
+    temporary.replace(out)
+    return out
+
+
+def pretrain(
+    out: Path,
+    work: Path,
+    device: str = "cpu",
+    recipe: Recipe | None = None,
+    stages: Sequence[str] = STAGES,
+    progress: Progress = SILENT,
+) -> Path | None:
+    """Runs the stages in order, continuing where the work folder stands. Returns the pipeline's
+    folder once the last stage is done."""
+    recipe = recipe or Recipe()
+    work.mkdir(parents=True, exist_ok=True)
+    data = corpus(work / "pool", "pretraining", recipe.seed, recipe.drawings, 2, progress)
+    if stages[-1] == "corpus":
+        return None
+    clip, tokenizer = train_clip(recipe, data, work, device, progress)
+    if stages[-1] == "clip":
+        return None
+    vae = train_autoencoder(recipe, data, work, device, progress)
+    if stages[-1] == "autoencoder":
+        return None
+    text = text_half(clip).to(device).requires_grad_(False)
+    unet = train_diffusion(recipe, data, text, tokenizer, vae, work, device, progress)
+    return assemble(recipe, clip, tokenizer, vae, unet, out)
