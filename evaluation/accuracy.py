@@ -1,9 +1,9 @@
 """Accuracies with their uncertainty, from the verdicts of one run (one row an image).
 
 Images of one action are alike: they come from the same fit, so a method that missed the action
-misses it on all of them. Overall figures therefore take the action as the sampling unit; inside
-one action (or one subject, whose images come from as many fits as there are actions) the plain
-binomial interval is used.
+misses it on all of them. Overall figures therefore take the action as the sampling unit
+(`cluster_names`); inside one action (or one subject, whose images come from as many fits as there
+are actions) the plain binomial interval is used.
 """
 
 from __future__ import annotations
@@ -33,7 +33,15 @@ turned into somebody else). So subject = total + neglect and action = total + co
 _NORMAL = float(norm.ppf((1 + LEVEL) / 2))
 """The normal distribution's two-sided quantile at `LEVEL`, 1.96."""
 
-Interval = Literal["by action", "wilson"]
+MIN_ACTIONS = 6
+"""Fewest actions from which anything is said about actions in general.
+
+With fewer, Student's t leaves intervals from nothing to everything, and a sign-flip test cannot
+reach 5% (2 / 2^5 = 0.0625, 2 / 2^6 = 0.031); numbers are then about these very actions.
+"""
+
+Cluster = Literal["action", "action and subject"]
+Interval = Literal["by action", "by action and subject", "wilson"]
 
 
 @dataclass(frozen=True)
@@ -45,15 +53,14 @@ class Share:
     low: float
     high: float
     interval: Interval
-    """`by action`: clustered by action; `wilson`: images taken as independent."""
+    """What was clustered by; `wilson`: images taken as independent."""
 
     @property
     def value(self) -> float:
         return self.count / self.n if self.n else math.nan
 
-    @property
-    def percent(self) -> str:
-        return f"{100 * self.value:.1f}" if self.n else "–"
+    def percent(self, digits: int = 1) -> str:
+        return f"{100 * self.value:.{digits}f}" if self.n else "–"
 
     @property
     def percent_interval(self) -> str:
@@ -69,7 +76,19 @@ def wilson(count: int, n: int) -> Share:
     return Share(count, n, float(found.low), float(found.high), "wilson")
 
 
-def clustered(outcome: NDArray[np.bool_], clusters: NDArray[np.object_]) -> Share:
+def cluster_names(verdicts: pd.DataFrame) -> tuple[pd.Series[str], Cluster]:
+    """Each image's cluster: its action or, with fewer than `MIN_ACTIONS`, its action and subject.
+
+    In the second case the actions are taken as given: what is said holds for them alone.
+    """
+    if verdicts["action"].nunique() >= MIN_ACTIONS:
+        return verdicts["action"], "action"
+    return verdicts["action"] + "/" + verdicts["subject"], "action and subject"
+
+
+def clustered(
+    outcome: NDArray[np.bool_], clusters: NDArray[np.object_], by: Cluster = "action"
+) -> Share:
     """Wilson's interval at the effective sample size of a cluster sample.
 
     `outcome` and `clusters` are [n]. The cluster-robust variance of the share (a ratio estimator,
@@ -98,7 +117,7 @@ def clustered(outcome: NDArray[np.bool_], clusters: NDArray[np.object_]) -> Shar
         few = (_NORMAL / t_quantile(len(names) - 1)) ** 2
         effective = min(effective, share * (1 - share) / variance * few)
     low, high = _wilson_formula(share, effective)
-    return Share(count, n, low, high, "by action")
+    return Share(count, n, low, high, "by action" if by == "action" else "by action and subject")
 
 
 def t_quantile(degrees: int) -> float:
@@ -123,10 +142,11 @@ def outcomes(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def overall(verdicts: pd.DataFrame) -> dict[str, Share]:
-    """Each measure over all images, with intervals clustered by action."""
+    """Each measure over all images, with clustered intervals."""
     table = outcomes(verdicts)
-    clusters = verdicts["action"].to_numpy(dtype=object)
-    return {m: clustered(table[m].to_numpy(dtype=bool), clusters) for m in MEASURES}
+    names, by = cluster_names(verdicts)
+    clusters = names.to_numpy(dtype=object)
+    return {m: clustered(table[m].to_numpy(dtype=bool), clusters, by) for m in MEASURES}
 
 
 Breakdown = Literal["action", "subject", "category"]
@@ -136,7 +156,7 @@ def breakdown(verdicts: pd.DataFrame, by: Breakdown) -> pd.DataFrame:
     """A tidy table, one row a group and measure, groups in the verdicts' order.
 
     Columns: `by`'s name, measure, n, count, share, low, high, interval. A category spans actions
-    and many images of each, so it is clustered by action; an action or a subject takes Wilson's.
+    and many images of each, so it is clustered; an action or a subject takes Wilson's.
     """
     rows = []
     for group, part in verdicts.groupby(by, sort=False):

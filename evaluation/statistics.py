@@ -2,8 +2,8 @@
 
 Two systems draw the same items from the same noise, so their difference on an item is the datum,
 and pairing removes what is hard about the item (Miller 2024, Adding Error Bars to Evals, arXiv
-2411.00640, sections 2 and 4). Differences within one action hang together, for they come from one
-pair of fits; the action is therefore the unit that is resampled.
+2411.00640). Differences within one action hang together, for they come from one pair of fits; the
+action is therefore the unit that is resampled.
 """
 
 from __future__ import annotations
@@ -11,25 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy.stats import permutation_test
 
-from evaluation.accuracy import outcomes, t_quantile
+from evaluation.accuracy import Cluster, cluster_names, outcomes, t_quantile
 
 ALPHA = 0.05
 """Two systems are told apart where the two-sided p-value lies below this."""
 
-MIN_ACTIONS = 6
-"""Fewest actions with which a sign-flip test can reach 5% (2 / 2^5 = 0.0625, 2 / 2^6 = 0.031)."""
-
 PAIR = ["action", "subject", "index"]
 """What makes two images comparable. The run's seed is not part of it: runs of different seeds are
 still paired on what is asked for, though no longer on the noise."""
-
-Unit = Literal["action", "action and subject"]
 
 
 @dataclass(frozen=True)
@@ -39,9 +33,8 @@ class Comparison:
     n: int
     """Shared items."""
     units: int
-    unit: Unit
-    """`action and subject` where there are fewer than `MIN_ACTIONS` actions: the comparison then
-    holds for these actions only."""
+    unit: Cluster
+    """`action and subject` with few actions: the comparison then holds for these actions only."""
     difference: float
     """Difference of the two shares, in [-1, 1]."""
     low: float
@@ -78,8 +71,8 @@ def compare(
     if paired.empty:
         raise ValueError("the two runs have no item in common")
     paired["difference"] = paired[f"{measure}_first"] - paired[f"{measure}_second"]
-    few = paired["action"].nunique() < MIN_ACTIONS
-    grouped = paired.groupby(["action", "subject"] if few else "action")["difference"]
+    names, unit = cluster_names(paired)
+    grouped = paired["difference"].groupby(names)
     sums = grouped.sum().to_numpy(dtype=float)
     sizes = grouped.size().to_numpy(dtype=float)
     n, difference = len(paired), float(sums.sum() / len(paired))
@@ -87,7 +80,7 @@ def compare(
     return Comparison(
         n=n,
         units=len(sums),
-        unit="action and subject" if few else "action",
+        unit=unit,
         difference=difference,
         low=max(-1.0, difference - half),
         high=min(1.0, difference + half),

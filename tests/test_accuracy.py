@@ -21,10 +21,10 @@ def test_wilson_against_the_closed_form() -> None:
 
 def test_no_images_have_no_share() -> None:
     share = wilson(0, 0)
-    assert np.isnan(share.value) and np.isnan(share.low) and share.percent == "–"
+    assert np.isnan(share.value) and np.isnan(share.low) and share.percent() == "–"
 
 
-def test_one_action_takes_wilsons_interval() -> None:
+def test_one_cluster_takes_wilsons_interval() -> None:
     share = clustered(np.array([True] * 3 + [False] * 7), labels(10))
     assert share == wilson(3, 10)
     assert share.interval == "wilson"
@@ -85,6 +85,16 @@ def test_breakdowns_add_up_and_keep_the_order() -> None:
     assert actions["share"].tolist() == [1, 0, 0, 1, 0, 0, 0, 0]
     assert set(actions["interval"]) == {"wilson"}
     assert set(breakdown(verdicts, "category")["interval"]) == {"by action"}
+
+
+def test_few_actions_cluster_by_action_and_subject() -> None:
+    rule = lambda a, s, i: (s < 8, True)  # noqa: E731
+    few = overall(make_verdicts(rule, actions=5))["action"]
+    assert few.interval == "by action and subject"
+    # Five actions of equal shares: by action there would be no variance, hence the plain width.
+    plain = wilson(few.count, few.n)
+    assert few.high - few.low > 1.2 * (plain.high - plain.low)
+    assert overall(make_verdicts(rule, actions=6))["action"].interval == "by action"
 
 
 def test_repeats_to_the_last_digit() -> None:

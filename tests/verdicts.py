@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pandas as pd
 
 from actionbench.benchmark import make_items, paper_actions, paper_subjects
 from actionbench.judge import VERDICT_COLUMNS
+from actionbench.store import Store
 
 Rule = Callable[[int, int, int], tuple[bool, bool]]
 """(action's place, subject's place, index) -> (action right, subject right)."""
@@ -64,3 +64,66 @@ def first_actions(right: Iterable[int]) -> Rule:
     """The subject is always right; the action is right for the actions at these places."""
     chosen = set(right)
     return lambda action, subject, index: (action in chosen, True)
+
+
+def save_run(
+    runs: Path,
+    verdicts: pd.DataFrame,
+    *,
+    run_id: str = "",
+    title: str = "",
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    model: str = "model-1",
+    suite_fingerprint: str = "suite-1",
+    planned_actions: int | None = None,
+    finished: str = "2026-01-02T00:00:00+00:00",
+) -> str:
+    """Store verdicts as a run. With `planned_actions` above the verdicts' own, it is partial."""
+    own = list(dict.fromkeys(verdicts["action"]))
+    actions = [a.name for a in paper_actions()][: planned_actions or len(own)]
+    subjects = list(dict.fromkeys(verdicts["subject"]))
+    images = int(verdicts["index"].max()) + 1
+    complete = len(actions) == len(own)
+    method = str(verdicts["method"].iloc[0])
+    run_id = run_id or f"{method}-{len(Store(runs).run_ids()):08x}"
+    nothing = {"seconds": 0.0, "images": 0}
+    cost = {
+        "fit": {"seconds": 30.5, "peak_mib": 900, "device": "cpu"},
+        "generate": {"seconds": 9.2, "images": 46},
+        "judge": {"seconds": 1.0, "images": 46},
+    }
+    unfinished = {"fit": None, "generate": nothing, "judge": nothing}
+    record = {
+        "format": 1,
+        "id": run_id,
+        "complete": complete,
+        "method": method,
+        "title": title or method,
+        "settings": dict(settings or {}),
+        "suite": str(verdicts["suite"].iloc[0]),
+        "suite_fingerprint": suite_fingerprint,
+        "protocol": str(verdicts["protocol"].iloc[0]),
+        "model": {"name": "tiny", "preset": None, "fingerprint": model},
+        "judge": {
+            "name": str(verdicts["judge"].iloc[0]),
+            "fingerprint": str(verdicts["judge_fingerprint"].iloc[0]),
+        },
+        "actions": actions,
+        "subjects": subjects,
+        "images_per_pair": images,
+        "n_items": len(actions) * len(subjects) * images,
+        "seed": seed,
+        "dtype": "float32",
+        "device": "cpu",
+        "peak_mib": 1234,
+        "keys": {name: {"fit": "f", "images": "i", "verdicts": "v"} for name in actions},
+        "costs": {name: cost if name in own else unfinished for name in actions},
+        "started": "2026-01-01T00:00:00+00:00",
+        "finished": finished if complete else None,
+    }
+    store = Store(runs)
+    store.prepare()
+    store.save_rows(run_id, verdicts.to_dict("records"))
+    store.save_record(run_id, record)
+    return run_id

@@ -1,0 +1,382 @@
+"""The board of a runs folder: which runs stand under one heading, and in which order."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from scipy.stats import spearmanr
+
+from actionbench.errors import UserError
+from actionbench.method import canonical_json
+from actionbench.registry import get_method
+from actionbench.store import Store
+from actionbench.suites import get_suite, suites
+from evaluation.accuracy import MIN_ACTIONS, Share, overall
+from evaluation.statistics import PAIR, Comparison, rank_verdicts
+from leaderboards.published import Published, published
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """One run."""
+
+    run_id: str
+    method: str
+    title: str
+    label: str
+    """Settings that differ from the method's own for this model, and what else is unusual about
+    the run (seed, number format): "beta=0.3, seed=1"; empty where nothing is."""
+    done: int
+    """Images judged."""
+    planned: int
+    shares: Mapping[str, Share]
+    """By `accuracy.MEASURES`."""
+    rank: int | None
+    """None for a partial run, which has other items than its neighbours."""
+    fit_seconds: float | None
+    """Mean of the actions' fits; None where nothing is fitted."""
+    draw_seconds: float | None
+    """An image."""
+    peak_mib: int
+    peak_cuda_mib: int | None
+    fit_bytes: float | None
+    """Stored an action, mean."""
+    device: str
+    record: Mapping[str, Any] = field(repr=False)
+    verdicts: pd.DataFrame = field(repr=False, compare=False)
+
+    @property
+    def partial(self) -> bool:
+        return self.done < self.planned
+
+    @property
+    def name(self) -> str:
+        """Title and label, as tables name the row."""
+        return f"{self.title} ({self.label})" if self.label else self.title
+
+    @property
+    def share_done(self) -> str:
+        return f"partial: {100 * self.done // self.planned}% of {self.planned} images"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that may be compared: one protocol, data, model, judge, and list of items."""
+
+    heading: str
+    notes: tuple[str, ...]
+    rows: tuple[BoardRow, ...]
+    """By total accuracy, best first; partial runs last."""
+    comparisons: Mapping[tuple[str, str], Comparison]
+    """Total accuracy of every two complete runs, by their ids."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The record of any of its runs, for what all of them share."""
+        return self.rows[0].record
+
+
+@dataclass(frozen=True)
+class Board:
+    groups: tuple[Group, ...]
+    published: Published
+    notes: tuple[str, ...] = ()
+
+    def print(self, console: Console) -> None:
+        """Rich tables, within 100 columns."""
+        from leaderboards.render import print_board
+
+        print_board(self, console)
+
+    def write(self, out: Path) -> list[Path]:
+        """board.md, board.csv, board.json and tables/*; UserError where they cannot be written."""
+        from leaderboards.render import write_board
+
+        return write_board(self, out)
+
+
+def build_board(runs: Path, suite: str | None = None) -> Board:
+    """The board of every run of a store, or of those of one suite.
+
+    Of runs that are the same but for their making (same group, method, settings, seed), the
+    latest complete one stands for all, or the latest partial one where none is complete.
+
+    Raises UserError for a damaged file, naming it, and for an unknown suite.
+    """
+    if suite is not None:
+        get_suite(suite)
+    store = Store(runs)
+    records = [_read_record(store, run_id) for run_id in store.run_ids()]
+    records = [r for r in records if suite in (None, r["suite"])]
+    kept: dict[str, dict[str, Any]] = {}
+    for record in sorted(records, key=lambda r: (r["complete"], r["finished"] or r["started"])):
+        kept[canonical_json([_group_key(record), *(record[k] for k in _SAME_ROW)])] = record
+
+    grouped: dict[str, list[BoardRow]] = {}
+    notes = []
+    for record in kept.values():
+        row = _row(store, record)
+        if row.done:
+            grouped.setdefault(canonical_json(_group_key(record)), []).append(row)
+        else:
+            notes.append(f"{row.name} ({row.run_id}) has no finished action yet.")
+    if not records:
+        notes.append(f"No runs in {runs} yet: `actionbench run --method NAME` makes one.")
+    elif len(records) > len(kept):
+        older = len(records) - len(kept)
+        notes.append(f"Left out: {older} older or partial runs of rows that are shown.")
+    return Board(_order(list(grouped.values())), published(), tuple(notes))
+
+
+_SAME_ROW = ("method", "settings", "seed", "dtype")
+
+_NEEDED = {
+    **dict.fromkeys(("id", "method", "title", "suite", "protocol", "started", "dtype"), str),
+    **dict.fromkeys(("suite_fingerprint",), str),
+    **dict.fromkeys(("settings", "model", "judge", "costs", "keys"), dict),
+    **dict.fromkeys(("actions", "subjects"), list),
+    **dict.fromkeys(("seed", "images_per_pair", "n_items", "peak_mib"), int),
+    "complete": bool,
+}
+
+
+def _read_record(store: Store, run_id: str) -> dict[str, Any]:
+    path = store.run_folder(run_id) / "run.json"
+    record = store.load_record(run_id)
+    if record is None:
+        raise UserError(f"{path} has vanished: run the report again")
+    for name, kind in _NEEDED.items():
+        if not isinstance(record.get(name), kind):
+            raise UserError(
+                f"{path} is damaged or of another version ('{name}' is missing or wrong): "
+                "delete it and run the same command again"
+            )
+    return record
+
+
+def _group_key(record: Mapping[str, Any]) -> list[Any]:
+    """What must agree for two runs to stand under one heading."""
+    return [
+        *(record[name] for name in ("protocol", "suite_fingerprint")),
+        *(record[part].get("fingerprint") for part in ("judge", "model")),
+        *(record[name] for name in ("actions", "subjects", "images_per_pair")),
+    ]
+
+
+def _row(store: Store, record: Mapping[str, Any]) -> BoardRow:
+    verdicts = store.load_rows(record["id"])
+    _check_verdicts(store.run_folder(record["id"]) / "verdicts.parquet", verdicts, record)
+    costs = record["costs"].values()
+    fits = [cost["fit"] for cost in costs if cost["fit"]]
+    drawn = sum(cost["generate"]["images"] for cost in costs)
+    keys = [key["fit"] for key in record["keys"].values()]
+    sizes = [store.fit_record(key)["bytes"] for key in keys if store.has_fit(key)]
+    cuda = [fit["peak_cuda_mib"] for fit in fits if "peak_cuda_mib" in fit]
+    return BoardRow(
+        run_id=record["id"],
+        method=record["method"],
+        title=record["title"],
+        label=_label(record),
+        done=len(verdicts),
+        planned=record["n_items"],
+        shares=overall(verdicts),
+        rank=None,
+        fit_seconds=_mean([fit["seconds"] for fit in fits]),
+        draw_seconds=sum(c["generate"]["seconds"] for c in costs) / drawn if drawn else None,
+        peak_mib=record["peak_mib"],
+        peak_cuda_mib=max(cuda) if cuda else None,
+        fit_bytes=_mean(sizes),
+        device=record.get("device") or "unknown",
+        record=record,
+        verdicts=verdicts,
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _check_verdicts(path: Path, verdicts: pd.DataFrame, record: Mapping[str, Any]) -> None:
+    """A file that can be read may still be another run's."""
+    problem = ""
+    if verdicts[[*PAIR, "action_correct", "subject_correct"]].isna().any(axis=None):
+        problem = "empty values"
+    elif verdicts.duplicated(PAIR).any():
+        problem = "an image twice"
+    elif not set(verdicts["judge_fingerprint"]) <= {record["judge"]["fingerprint"]}:
+        problem = "verdicts of another judge than run.json says"
+    elif not set(verdicts["action"]) <= set(record["actions"]) or not (
+        set(verdicts["subject"]) <= set(record["subjects"])
+    ):
+        problem = "actions or subjects that run.json does not list"
+    elif record["complete"] and len(verdicts) != record["n_items"]:
+        problem = f"{len(verdicts)} images of {record['n_items']}, though run.json says complete"
+    if problem:
+        raise UserError(
+            f"{path} is damaged (it holds {problem}): delete it and run the same command again"
+        )
+
+
+def _label(record: Mapping[str, Any]) -> str:
+    parts = [f"{name}={_show(value)}" for name, value in _changed_settings(record).items()]
+    if record["seed"] != 0:
+        parts.append(f"seed={record['seed']}")
+    if record["dtype"] != "float32":
+        parts.append(record["dtype"])
+    return ", ".join(parts)
+
+
+def _changed_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The run's settings that are not the method's own for the run's model.
+
+    All of them for a method that is no longer installed, or no longer imports: its own are not
+    known then, and a board of stored runs must not need what made them.
+    """
+    settings: dict[str, Any] = record["settings"]
+    if not settings:
+        return {}
+    try:
+        method = get_method(record["method"])
+    except UserError:
+        return settings
+    preset = method.presets.get(record["model"].get("preset") or "", {})
+    own = dataclasses.asdict(method.Settings(**preset))
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in own or canonical_json(own[name]) != canonical_json(value)
+    }
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "/".join(_show(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _order(groups: list[list[BoardRow]]) -> tuple[Group, ...]:
+    """Groups by protocol; within one, the one with most images, runs and then the latest first."""
+
+    def weight(rows: list[BoardRow]) -> tuple[Any, ...]:
+        latest = max(row.record["finished"] or row.record["started"] for row in rows)
+        return rows[0].planned, len(rows), latest
+
+    groups.sort(key=weight, reverse=True)
+    groups.sort(key=lambda rows: str(rows[0].record["protocol"]))
+    made: list[Group] = []
+    for rows in groups:
+        protocol = rows[0].record["protocol"]
+        first = next((g for g in made if g.facts["protocol"] == protocol), None)
+        group = _group(rows, first.facts if first else None)
+        # Two lists of as many actions read alike; the notes under them tell which they are.
+        alike = sum(g.heading.startswith(group.heading) for g in made)
+        if alike:
+            group = dataclasses.replace(group, heading=f"{group.heading} [{alike + 1}]")
+        made.append(group)
+    return tuple(made)
+
+
+def _group(rows: list[BoardRow], first: Mapping[str, Any] | None) -> Group:
+    """`first` is the record that the protocol's first group shares; None for that group itself."""
+    complete = {row.run_id: row.verdicts for row in rows if not row.partial}
+    ranks, comparisons = rank_verdicts(complete)
+    rows = [dataclasses.replace(row, rank=ranks.get(row.run_id)) for row in rows]
+    rows.sort(key=lambda row: (row.partial, -row.shares["total"].value, row.name))
+    record = rows[0].record
+    return Group(
+        heading=f"{record['protocol']}: {_heading(record, first)}",
+        notes=tuple(_notes(rows, comparisons)),
+        rows=tuple(rows),
+        comparisons=comparisons,
+    )
+
+
+def _heading(record: Mapping[str, Any], first: Mapping[str, Any] | None) -> str:
+    known = suites().get(record["suite"])
+    parts = []
+    for kind, every in (
+        ("actions", known and known.actions),
+        ("subjects", known and known.subjects),
+    ):
+        names = record[kind]
+        whole = len(every) if every else len(first[kind]) if first else len(names)
+        if len(names) != whole:
+            parts.append(f"{len(names)} of {whole} {kind}")
+        elif first and set(names) != set(first[kind]):
+            parts.append(f"other {kind}")
+    if first:
+        for kind in ("model", "judge"):
+            if record[kind]["fingerprint"] != first[kind]["fingerprint"]:
+                parts.append(f"{kind} {record[kind]['name']} {record[kind]['fingerprint'][:8]}")
+        if record["suite_fingerprint"] != first["suite_fingerprint"]:
+            parts.append(f"data {record['suite_fingerprint'][:8]}")
+        if record["images_per_pair"] != first["images_per_pair"]:
+            parts.append(f"{record['images_per_pair']} images a pair")
+    title = known.title if known else record["suite"]
+    if not parts:
+        return title
+    return f"{title} ({', '.join(parts)}; not comparable with other tables)"
+
+
+def _notes(
+    rows: Sequence[BoardRow], comparisons: Mapping[tuple[str, str], Comparison]
+) -> list[str]:
+    record = rows[0].record
+    model, judge = record["model"], record["judge"]
+    notes = [
+        f"Model {model['name']} ({model['fingerprint'][:8]}), judged by the {judge['name']} judge "
+        f"({judge['fingerprint'][:8]}); {len(record['actions'])} actions x "
+        f"{len(record['subjects'])} subjects x {record['images_per_pair']} images."
+    ]
+    suite = suites().get(record["suite"])
+    for kind, every in (
+        ("Actions", suite and suite.actions),
+        ("Subjects", suite and suite.subjects),
+    ):
+        names = record[kind.lower()]
+        if every and len(names) < len(every):
+            notes.append(f"{kind} measured here: {', '.join(names)}.")
+    notes.append("Brackets: 95% intervals, clustered by action.")
+    if any(row.shares["total"].interval != "by action" for row in rows):
+        notes.append(
+            f"With fewer than {MIN_ACTIONS} finished actions, intervals and ranks hold for these "
+            "actions only (clustered by action and subject)."
+        )
+    if comparisons:
+        notes.append(
+            "Rows share a rank unless a paired test of total accuracy tells them apart (p < 0.05)."
+        )
+    if any(row.partial for row in rows):
+        notes.append("Partial runs have only some of the images and take no rank.")
+    devices = sorted({row.device for row in rows})
+    if len(devices) > 1:
+        notes.append(f"Fit times are from different devices: {', '.join(devices)}.")
+    if len({row.record["seed"] for row in rows}) > 1:
+        notes.append("Runs of different seeds are paired on the prompts, not on the noise.")
+    return [*notes, *_agreement(rows)]
+
+
+def _agreement(rows: Sequence[BoardRow]) -> list[str]:
+    """How far the order is the published one, over complete runs with the methods' own settings."""
+    theirs = {row.method: row.shares["total"].value for row in published().rows}
+    ours = {
+        row.method: row.shares["total"].value
+        for row in rows
+        if row.method in theirs and not row.partial and not row.label
+    }
+    # Fewer than four rows agree too easily by chance; equal rows have no order.
+    if len(ours) < 4 or len(set(ours.values())) == 1:
+        return []
+    rho = spearmanr(list(ours.values()), [theirs[name] for name in ours]).statistic
+    return [
+        f"Order of total accuracy against the published table, {len(ours)} methods: "
+        f"Spearman's rho {rho:.2f}."
+    ]

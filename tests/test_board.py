@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from actionbench.errors import UserError
+from actionbench.store import Store
+from evaluation.accuracy import MEASURES
+from leaderboards import Board, build_board
+from leaderboards.published import published
+from tests.verdicts import first_actions, make_verdicts, save_run
+
+
+def printed(board: Board) -> str:
+    text = io.StringIO()
+    board.print(Console(file=text, width=100))
+    return text.getvalue()
+
+
+def ids(board: Board) -> list[list[str]]:
+    return [[row.run_id for row in group.rows] for group in board.groups]
+
+
+def test_published_figures_are_whole_numbers_of_368() -> None:
+    source = json.loads((Path(__file__).parents[1] / "leaderboards/published.json").read_text())
+    assert source["n"] == 368 and len(source["rows"]) == 8
+    for row in source["rows"]:
+        for name in ("action", "subject", "total"):
+            count = round(row[name] * 368 / 100)
+            assert f"{100 * count / 368:.2f}" == f"{row[name]:.2f}"
+
+
+def test_published_failures_follow_from_the_counts() -> None:
+    adi = published().rows[0]
+    counts = {name: adi.shares[name].count for name in MEASURES}
+    assert adi.method == "adi"
+    assert counts == {
+        "action": 222,
+        "subject": 316,
+        "total": 188,
+        "neglect": 128,
+        "contamination": 34,
+    }
+    assert all(share.count >= 0 for row in published().rows for share in row.shares.values())
+
+
+def test_rows_numbers_and_shared_ranks(tmp_path: Path) -> None:
+    save_run(tmp_path, make_verdicts(first_actions(range(7)), method="adi"), title="ADI")
+    save_run(tmp_path, make_verdicts(first_actions([0]), method="p-plus"), title="P+")
+    save_run(tmp_path, make_verdicts(first_actions([0, 1]), method="textual-inversion"))
+    (group,) = build_board(tmp_path).groups
+    assert [(row.method, row.rank) for row in group.rows] == [
+        ("adi", 1),
+        ("textual-inversion", 1),
+        ("p-plus", 1),
+    ]  # 5 and 6 actions won of 8: p = 2/32 and 2/64; the first border needs both below 0.05.
+    apart = {pair: found.told_apart for pair, found in group.comparisons.items()}
+    assert sorted(apart.values()) == [False, False, True]
+    best = group.rows[0]
+    assert (best.shares["total"].count, best.shares["neglect"].count) == (7 * 46, 46)
+    assert best.fit_seconds == 30.5 and best.peak_mib == 1234
+    assert best.draw_seconds == pytest.approx(0.2)
+
+
+def test_rows_that_differ_have_their_own_ranks(tmp_path: Path) -> None:
+    save_run(tmp_path, make_verdicts(first_actions([]), method="p-plus"))
+    save_run(tmp_path, make_verdicts(first_actions([]), method="textual-inversion"))
+    save_run(tmp_path, make_verdicts(first_actions(range(8)), method="adi"))
+    (group,) = build_board(tmp_path).groups
+    assert [(row.method, row.rank) for row in group.rows] == [
+        ("adi", 1),
+        ("p-plus", 2),
+        ("textual-inversion", 2),
+    ]
+
+
+def test_protocols_models_judges_and_subsets_are_never_mixed(tmp_path: Path) -> None:
+    full = make_verdicts(first_actions([0]))
+    save_run(tmp_path, full, run_id="adi-whole")
+    save_run(tmp_path, full.assign(protocol="puppets-v1+clip"), run_id="adi-protocol")
+    save_run(
+        tmp_path, make_verdicts(first_actions([0]), judge_fingerprint="j2"), run_id="adi-judge"
+    )
+    save_run(tmp_path, full, model="m2", run_id="adi-model")
+    save_run(tmp_path, full, suite_fingerprint="s2", run_id="adi-data")
+    save_run(tmp_path, make_verdicts(first_actions([0]), actions=2), run_id="adi-actions")
+    save_run(tmp_path, make_verdicts(first_actions([0]), subjects=3), run_id="adi-subjects")
+    save_run(tmp_path, make_verdicts(first_actions([0]), images_per_pair=1), run_id="adi-images")
+    board = build_board(tmp_path)
+    assert sorted(ids(board)) == sorted(
+        [
+            [f"adi-{name}"]
+            for name in [
+                "whole",
+                "protocol",
+                "judge",
+                "model",
+                "data",
+                "actions",
+                "subjects",
+                "images",
+            ]
+        ]
+    )
+    headings = {group.rows[0].run_id: group.heading for group in board.groups}
+    assert len(set(headings.values())) == 8
+    assert "2 of 8 actions" in headings["adi-actions"]
+    assert "3 of 23 subjects" in headings["adi-subjects"]
+    judges = [run for run, heading in headings.items() if "judge puppet" in heading]
+    assert len(judges) == 1 and "model tiny" in "".join(headings.values())
+    assert sum("not comparable" in heading for heading in headings.values()) == 6
+    assert "salute, gesture" in printed(board)
+
+
+def test_partial_run_is_marked_and_takes_no_rank(tmp_path: Path) -> None:
+    save_run(tmp_path, make_verdicts(first_actions([0]), method="p-plus"), title="P+")
+    part = make_verdicts(first_actions([0, 1]), method="adi", actions=2)
+    save_run(tmp_path, part, title="ADI", planned_actions=8)
+    board = build_board(tmp_path)
+    (group,) = board.groups
+    assert [(row.title, row.rank, row.done, row.planned) for row in group.rows] == [
+        ("P+", 1, 368, 368),
+        ("ADI", None, 92, 368),
+    ]
+    assert not group.comparisons
+    assert "partial: 25%" in printed(board)
+    board.write(tmp_path / "out")
+    assert "ADI, *partial: 25% of 368 images*" in (tmp_path / "out" / "board.md").read_text()
+
+
+def test_a_run_without_a_finished_action_is_told(tmp_path: Path) -> None:
+    part = make_verdicts(first_actions([0]), actions=1)
+    run_id = save_run(tmp_path, part, planned_actions=8)
+    Store(tmp_path).save_rows(run_id, [])
+    board = build_board(tmp_path)
+    assert not board.groups and "no finished action" in board.notes[0]
+
+
+def test_latest_complete_run_of_a_row_is_kept(tmp_path: Path) -> None:
+    verdicts = make_verdicts(first_actions([0]))
+    save_run(tmp_path, verdicts, run_id="adi-old", finished="2026-01-01T00:00:00+00:00")
+    save_run(tmp_path, verdicts, run_id="adi-new", finished="2026-03-01T00:00:00+00:00")
+    save_run(
+        tmp_path, make_verdicts(first_actions([0]), actions=1), run_id="adi-part", planned_actions=8
+    )
+    save_run(tmp_path, verdicts, run_id="adi-seed", seed=1, finished="2026-02-01T00:00:00+00:00")
+    board = build_board(tmp_path)
+    (group,) = board.groups
+    assert {row.run_id for row in group.rows} == {"adi-new", "adi-seed"}
+    assert {row.label for row in group.rows} == {"", "seed=1"}
+    assert "Left out: 2" in board.notes[0]
+
+
+def test_settings_of_an_unknown_method_are_all_shown(tmp_path: Path) -> None:
+    verdicts = make_verdicts(first_actions([0]), method="ninth")
+    save_run(tmp_path, verdicts, settings={"rate": 0.005, "words": ["a", "b"]})
+    (group,) = build_board(tmp_path).groups
+    assert group.rows[0].label == "rate=0.005, words=a/b"
+
+
+def test_published_rows_stand_apart(tmp_path: Path) -> None:
+    save_run(tmp_path, make_verdicts(first_actions([0])), title="ADI")
+    board = build_board(tmp_path)
+    text = printed(board)
+    assert text.index("puppets-v1") < text.index("Published (people judged, SD 2.1)")
+    assert "51.09 [46–56]" in text
+    assert max(len(line) for line in text.splitlines()) <= 100
+    board.write(tmp_path / "out")
+    with (tmp_path / "out" / "board.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    sections = {(row["section"], row["protocol"]) for row in rows}
+    assert sections == {("measured", "puppets-v1"), ("published", "paper-human")}
+
+
+def test_files_agree_with_the_verdicts(tmp_path: Path) -> None:
+    save_run(tmp_path, make_verdicts(first_actions([0, 5])), title="ADI")
+    save_run(tmp_path, make_verdicts(first_actions([0]), method="p-plus"), title="P+ | odd")
+    paths = build_board(tmp_path).write(tmp_path / "out")
+    assert {p.relative_to(tmp_path / "out").as_posix() for p in paths} == {
+        *("board.md", "board.csv", "board.json", "tables/comparisons.csv"),
+        *(
+            f"tables/{by}.{kind}"
+            for by in ("action", "subject", "category")
+            for kind in ("csv", "md")
+        ),
+    }
+    board = json.loads((tmp_path / "out/board.json").read_text())
+    measured = [row for row in board["rows"] if row["section"] == "measured"]
+    assert [(row["total_count"], row["n"]) for row in measured] == [(92, 368), (46, 368)]
+    assert board["comparisons"][0]["difference"] == pytest.approx(46 / 368, abs=1e-6)
+    for by in ("action", "subject", "category"):
+        table = pd.read_csv(tmp_path / f"out/tables/{by}.csv").query("measure == 'total'")
+        sums = table.groupby("method")["count"].sum()
+        assert sums.to_dict() == {"adi": 92, "p-plus": 46}
+    markdown = (tmp_path / "out/board.md").read_text()
+    assert "P+ \\| odd" in markdown and "25.0 [" in markdown
+    assert "46/46 · 100.0 [92–100]" in (tmp_path / "out/tables/action.md").read_text()
+
+
+def test_the_board_repeats(tmp_path: Path) -> None:
+    for method in ("adi", "p-plus"):
+        rule = lambda a, s, i, m=method: ((a * s + i + len(m)) % 3 == 0, s % 5 != 0)  # noqa: E731
+        save_run(tmp_path, make_verdicts(rule, method=method, actions=3))
+    first, second = (build_board(tmp_path).write(tmp_path / name) for name in ("a", "b"))
+    assert [p.read_text() for p in first] == [p.read_text() for p in second]
+
+
+def test_agreement_with_the_published_order(tmp_path: Path) -> None:
+    order = ("textual-inversion", "p-plus", "stable-diffusion", "adi")
+    for place, method in enumerate(order):
+        save_run(tmp_path, make_verdicts(first_actions(range(place * 2)), method=method))
+    (group,) = build_board(tmp_path).groups
+    assert any("4 methods: Spearman's rho 1.00" in note for note in group.notes)
+
+
+def test_an_empty_store_and_a_suite_filter(tmp_path: Path) -> None:
+    board = build_board(tmp_path / "none")
+    assert not board.groups and "No runs" in board.notes[0]
+    assert "Published" in printed(board)
+    assert len(board.write(tmp_path / "out")) == 10
+    runs = tmp_path / "runs"
+    save_run(runs, make_verdicts(first_actions([0])))
+    assert build_board(runs, "puppets").groups and not build_board(runs, "puppets-dev").groups
+    with pytest.raises(UserError, match="did you mean puppets"):
+        build_board(runs, "pupets")
+
+
+@pytest.mark.parametrize("name", ["run.json", "verdicts.parquet"])
+@pytest.mark.parametrize("content", [b"", b"not what it was", None])
+def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes | None) -> None:
+    path = tmp_path / "runs" / save_run(tmp_path, make_verdicts(first_actions([0]))) / name
+    if content is None and name == "run.json":
+        path.write_text('{"id": "adi"}')
+    elif content is None:
+        path.write_bytes(path.read_bytes()[:-20])
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged") as told:
+        build_board(tmp_path)
+    assert str(path) in str(told.value) and "\n" not in str(told.value)
+
+
+def test_verdicts_that_are_not_the_runs_own(tmp_path: Path) -> None:
+    verdicts = make_verdicts(first_actions([0]))
+    store = Store(tmp_path)
+    run_id = save_run(tmp_path, verdicts)
+    wrong = {
+        "another judge": verdicts.assign(judge_fingerprint="other"),
+        "an image twice": pd.concat([verdicts.iloc[1:], verdicts.iloc[1:2]]),
+        "367 images of 368": verdicts.iloc[1:],
+        "empty values": verdicts.astype({"action_correct": object}).assign(action_correct=None),
+        "does not list": verdicts.assign(action=verdicts["action"].replace("sit", "stroll")),
+    }
+    for problem, rows in wrong.items():
+        store.save_rows(run_id, rows.to_dict("records"))
+        with pytest.raises(UserError, match=problem):
+            build_board(tmp_path)
+
+
+def test_a_board_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        build_board(tmp_path / "none").write(tmp_path / "file")
