@@ -1,0 +1,215 @@
+"""Packs the puppets as a Hugging Face dataset: Parquet files and a card."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from actionbench.benchmark import (
+    Action,
+    benchmark_lists,
+    development_actions,
+    paper_actions,
+    paper_subjects,
+)
+from actionbench.errors import UserError
+from actionbench.progress import SILENT, Progress
+from actionbench.puppets.backdrop import BACKDROPS
+from actionbench.puppets.looks import random_person
+from actionbench.puppets.pose import action_pose
+from actionbench.puppets.scene import Scene, draw
+from actionbench.puppets.skeleton import draw_skeleton
+
+PIXELS = 512
+EXEMPLARS = 10
+SEED = 311_15841
+"""Exemplars are drawn from this seed alone; no model is ever trained on them."""
+
+DATASET = Path(__file__).parent / "dataset"
+FILES = {"exemplars": "exemplars.parquet", "dev": "dev.parquet", "subjects": "subjects.parquet"}
+
+
+def exemplar_scenes(action: Action, number: int) -> list[Scene]:
+    """Ten random people in ten different places, all doing the action."""
+    rng = np.random.default_rng((SEED, number))
+    places = rng.permutation(list(BACKDROPS))[:EXEMPLARS]
+    scenes = []
+    for place in places:
+        who, look = random_person(rng)
+        pose = action_pose(action.name, rng)
+        where = BACKDROPS[str(place)][0]
+        seed = int(rng.integers(2**63))
+        scenes.append(Scene(who, action.description, where, look, pose, str(place), seed))
+    return scenes
+
+
+def _exemplar_rows(actions: tuple[Action, ...], first: int, progress: Progress) -> list[dict[str, Any]]:
+    rows = []
+    for number, action in enumerate(actions, first):
+        for index, scene in enumerate(exemplar_scenes(action, number)):
+            image, keypoints = draw(scene, PIXELS, supersampling=3)
+            rows.append(
+                {
+                    "id": f"{action.name}-{index}",
+                    "image": {"bytes": _png(image), "path": f"{action.name}-{index}.png"},
+                    "action": action.name,
+                    "description": action.description,
+                    "caption": scene.caption,
+                    "template": scene.template,
+                    "keypoints": keypoints.round(5).tolist(),
+                    "skeleton": {
+                        "bytes": _png(draw_skeleton(keypoints, PIXELS)),
+                        "path": f"{action.name}-{index}-skeleton.png",
+                    },
+                }
+            )
+        progress.update(number - first + 1, len(actions), "drawing exemplars")
+    return rows
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def build_dataset(out: Path, progress: Progress = SILENT) -> str:
+    """Draws the dataset into `out` and returns its fingerprint, that of pixels and texts.
+
+    The folder is written beside its place and swapped in whole.
+    """
+    import datasets
+
+    text = datasets.Value("string")
+    features = datasets.Features(
+        {
+            "id": text,
+            "image": datasets.Image(),
+            "action": text,
+            "description": text,
+            "caption": text,
+            "template": text,
+            "keypoints": datasets.Array2D((18, 3), "float32"),
+            "skeleton": datasets.Image(),
+        }
+    )
+    temporary = out.with_name(out.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    eight, dev = paper_actions(), development_actions()
+    tables = {
+        "exemplars": (_exemplar_rows(eight, 0, progress), features),
+        "dev": (_exemplar_rows(dev, len(eight), progress), features),
+        "subjects": (
+            [
+                {"name": s.name, "category": s.category, "phrase": s.phrase}
+                for s in paper_subjects()
+            ],
+            datasets.Features({"name": text, "category": text, "phrase": text}),
+        ),
+    }
+    datasets.disable_progress_bars()
+    for name, (rows, kinds) in tables.items():
+        datasets.Dataset.from_list(rows, features=kinds).to_parquet(temporary / FILES[name])
+    (temporary / "README.md").write_text(_card(), "utf-8")
+    shutil.rmtree(out, ignore_errors=True)
+    temporary.replace(out)
+    return fingerprint(out)
+
+
+def fingerprint(folder: Path) -> str:
+    """Hash of every decoded pixel and every text; PNG and Parquet encoders may differ."""
+    import pyarrow.parquet as pq
+
+    digest = hashlib.sha256()
+    for name, file in FILES.items():
+        path = folder / file
+        if not path.exists():
+            raise UserError(f"{path} is missing: `actionbench data build` draws it again")
+        for row in pq.read_table(path).to_pylist():
+            for key in sorted(row):
+                value = row[key]
+                if isinstance(value, dict):
+                    with Image.open(io.BytesIO(value["bytes"])) as image:
+                        digest.update(image.convert("RGB").tobytes())
+                elif isinstance(value, str):
+                    digest.update(f"{name}|{key}|{value}".encode())
+                else:
+                    digest.update(np.asarray(value, np.float32).round(4).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _card() -> str:
+    lists = benchmark_lists()
+    configs = "\n".join(
+        f"  - config_name: {name}\n    data_files:\n      - split: "
+        f"{'test' if name == 'subjects' else 'train'}\n        path: {file}"
+        + ("\n    default: true" if name == "exemplars" else "")
+        for name, file in FILES.items()
+    )
+    actions = "\n".join(f"- **{a.name}**: \"{a.description}\"" for a in paper_actions())
+    dev = ", ".join(a.name for a in development_actions())
+    return f"""---
+license: cc0-1.0
+pretty_name: ActionBench puppets
+task_categories:
+  - text-to-image
+tags:
+  - action-customization
+  - personalization
+  - drawn
+size_categories:
+  - n<1K
+configs:
+{configs}
+---
+# ActionBench puppets
+
+The benchmark of action customization (ADI, CVPR 2024, arXiv 2311.15841) in miniature: eight
+actions with ten exemplars each and 23 subjects, drawn. Nobody is pictured and nobody's pictures
+are used: the figures are made of polygons by this project's code (`actionbench/puppets/`), and
+`actionbench data build` draws them again to the same pixels.
+
+| configuration | rows | what |
+|---|---|---|
+| `exemplars` | {len(paper_actions()) * EXEMPLARS} | {EXEMPLARS} pictures of each of the eight actions |
+| `dev` | {len(development_actions()) * EXEMPLARS} | the same for the development actions ({dev}), for all tuning |
+| `subjects` | {len(paper_subjects())} | the subjects that a learned action is drawn with |
+
+```python
+from datasets import load_dataset
+
+exemplars = load_dataset("actionbench/puppets/dataset", "exemplars", split="train")
+```
+
+## Columns of `exemplars` and `dev`
+- `image`: {PIXELS} x {PIXELS} RGB.
+- `action`, `description`: the action's name, and the words that prompts describe it with.
+- `caption`: who does what where, with the description in it.
+- `template`: the caption with `{{}}` in place of the description, for a method's identifier.
+- `keypoints`: 18 points in OpenPose's order, each x, y in [0, 1] and visibility.
+- `skeleton`: the keypoints as OpenPose draws them.
+
+## The eight actions
+{actions}
+
+Source of the actions: {lists["source"]["actions"]}
+
+Source of the subjects: {lists["source"]["subjects"]}
+
+## How it was drawn
+A figure is a set of joint angles (the action, held a few degrees differently by everyone), a look
+(hair, clothes and colours at random; none of the 23 subjects) and a backdrop (ten different ones
+for an action). Left and right matter: a salute is the right hand's. Shapes are filled on a canvas
+three times as large and reduced by a box filter.
+
+## Licence
+CC0 1.0: do with it what you like. The subjects' names belong to their bearers; the drawings of
+them are made by code, from a handful of colours and shapes.
+"""
