@@ -151,7 +151,6 @@ class Backbone:
 
     # -- images ----------------------------------------------------------------------------
 
-    @torch.no_grad()
     def encode_images(self, images: Sequence[Image.Image]) -> LatentDistribution:
         """Encode RGB images, padded to a square and resized to the model's size.
 
@@ -166,12 +165,13 @@ class Backbone:
         )
         scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
         vae = self.pipeline.vae
+        with torch.no_grad():
+            posteriors = [
+                vae.encode(part.to(self.device, self.dtype)).latent_dist
+                for part in scaled.split(self.batch_size)
+            ]
         # The stock pipeline decodes by the scaling factor alone, so that nothing else applies.
         factor = vae.config.scaling_factor
-        posteriors = [
-            vae.encode(part.to(self.device, self.dtype)).latent_dist
-            for part in scaled.split(self.batch_size)
-        ]
         mean = torch.cat([p.mean for p in posteriors]) * factor
         return LatentDistribution(mean, torch.cat([p.std for p in posteriors]) * factor)
 
@@ -243,7 +243,7 @@ class Backbone:
         """One row of the text encoder for each prompt and layer."""
         ids = torch.tensor([p.ids for p in prompts], device=self.device)
         if vectors is None:
-            return self.pipeline.text_encoder(ids).last_hidden_state  # type: ignore[no-any-return]
+            return self.pipeline.text_encoder(ids).last_hidden_state
         layers = vectors.shape[1]
         vectors = vectors.to(self.device).expand(len(prompts), -1, -1, -1).flatten(0, 1)
         slots = torch.tensor([p.slot for p in prompts], device=self.device)
@@ -251,9 +251,9 @@ class Backbone:
         with self._slot_embeddings(slots, vectors):
             rows = self.pipeline.text_encoder(ids.repeat_interleave(layers, 0)).last_hidden_state
         if layers == 1:
-            return rows  # type: ignore[no-any-return]
+            return rows
         by_layer = rows.unflatten(0, (len(prompts), layers))
-        return by_layer.transpose(1, 2).flatten(2)  # type: ignore[no-any-return]
+        return by_layer.transpose(1, 2).flatten(2)
 
     @contextmanager
     def _slot_embeddings(self, slots: Tensor, vectors: Tensor) -> Iterator[None]:
@@ -308,7 +308,7 @@ class Backbone:
     def predict(self, noisy: Tensor, timesteps: Tensor, states: Tensor) -> Tensor:
         """The UNet's prediction [B, C, h, w] under conditioning from `encode_prompts`."""
         with self.layer_conditioning():
-            return self.pipeline.unet(  # type: ignore[no-any-return]
+            return self.pipeline.unet(
                 noisy, timesteps, encoder_hidden_states=states, return_dict=False
             )[0]
 
@@ -356,10 +356,10 @@ class Backbone:
         ]
         return torch.cat(parts)
 
-    @torch.no_grad()
     def _negative(self, text: str, states: Tensor) -> Tensor:
         """The negative prompt's states [1, T, D], tiled to the width of `states`."""
-        plain = self.encode_prompts([self.tokenize(text)])
+        with torch.no_grad():
+            plain = self.encode_prompts([self.tokenize(text)])
         return plain.repeat(1, 1, states.shape[-1] // plain.shape[-1])
 
     def _run(

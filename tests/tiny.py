@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -13,6 +14,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
@@ -20,7 +22,17 @@ from tokenizers.trainers import BpeTrainer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from actionbench.backbone import Backbone
-from actionbench.benchmark import Sampling, benchmark_lists
+from actionbench.benchmark import (
+    SLOT,
+    ActionTask,
+    Exemplar,
+    Item,
+    Sampling,
+    benchmark_lists,
+    make_items,
+    paper_actions,
+    paper_subjects,
+)
 from actionbench.models import ModelSource
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
@@ -162,3 +174,29 @@ def state_hash(backbone: Backbone) -> str:
         digest.update(str([p.requires_grad for p in module.parameters()]).encode())
         digest.update(str([p.grad is None for p in module.parameters()]).encode())
     return digest.hexdigest()
+
+
+def tiny_task(action: str = "cheer", exemplars: int = 3) -> ActionTask:
+    """An action with a few exemplars of coloured noise, each with its own caption."""
+    (found,) = [a for a in paper_actions() if a.name == action]
+    rng = np.random.default_rng(0)
+    colours = ("red", "green", "blue")
+    made = []
+    for number in range(exemplars):
+        template = f"a person with {colours[number % 3]} hair {SLOT} on the hat"
+        pixels = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        made.append(
+            Exemplar(
+                id=f"{action}-{number}",
+                image=Image.fromarray(pixels),
+                caption=template.replace(SLOT, found.description),
+                template=template,
+                keypoints=np.zeros((18, 3), np.float32),
+            )
+        )
+    return ActionTask(found, tuple(made), fingerprint="tiny")
+
+
+def tiny_items(action: str = "cheer", count: int = 3) -> list[Item]:
+    (found,) = [a for a in paper_actions() if a.name == action]
+    return make_items([found], paper_subjects()[:count], 1, run_seed=0)

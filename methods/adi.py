@@ -1,0 +1,212 @@
+"""ADI, the Action-Disentangled Identifier: layer-wise tokens, updated in action channels alone.
+
+Huang et al., "Learning Disentangled Identifiers for Action-Customized Text-to-Image Generation",
+CVPR 2024, arXiv 2311.15841. No code of it is public; what the paper leaves open is a setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from actionbench.benchmark import ActionTask
+from actionbench.denoising import add_noise
+from actionbench.errors import UserError
+from actionbench.finetune import PoolSettings, action_different_pool
+from actionbench.method import Customization
+from actionbench.progress import Progress
+from actionbench.settings import setting
+from actionbench.token_learning import (
+    Batch,
+    TokenMethod,
+    TokenSettings,
+    TrainingPrompts,
+    learn_tokens,
+)
+
+if TYPE_CHECKING:
+    from actionbench.backbone import Backbone
+
+TRIPLE = 3
+"""Samples of a triple, in this order: anchor, context-different, action-different."""
+
+
+@dataclass(frozen=True)
+class Settings(PoolSettings, TokenSettings):
+    """`beta`, `steps` and AdamW are recalled of the paper, the rest inferred."""
+
+    batch_size: int = setting(1, "triples a step: three samples each", low=1)
+    prompts: Literal["template", "caption"] = setting(
+        "caption",
+        "train on each exemplar's own caption with the action replaced, or on `templates`",
+    )
+    layerwise: bool = setting(True, "one token for each cross-attention layer; false: one for all")
+    beta: float = setting(0.6, "share of the channels that each mask masks", low=0, high=1)
+    merge: Literal["intersection", "union", "context", "action", "none"] = setting(
+        "intersection", "which masks a channel must pass to be updated (paper: intersection)"
+    )
+    quantile: Literal["per-layer", "all"] = setting(
+        "per-layer", "the share beta is taken of each layer's channels, or of all layers' together"
+    )
+    share_timestep: bool = setting(True, "the three samples of a triple have one timestep")
+    share_noise: bool = setting(True, "the three samples of a triple have one noise")
+    masked_channels: Literal["frozen", "zero-gradient"] = setting(
+        "frozen",
+        "in a step that masks it, a channel and its AdamW moments stay; or it gets a gradient of "
+        "zero, and momentum and weight decay still move it",
+    )
+
+
+class ADI(TokenMethod[Settings]):
+    """Each step: a triple's three gradients, two masks, and the anchor's gradient under both."""
+
+    name = "adi"
+    title = "ADI"
+    reference = "Huang et al., CVPR 2024, arXiv 2311.15841"
+    Settings = Settings
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "puppet-diffusion": {
+            "steps": 300,
+            "learning_rate": 1e-2,
+            # Poses that the miniature knows by name.
+            "pool_actions": ("stands", "walks", "waves", "jumps"),
+            "pool_steps": 25,
+            "pool_batch_size": 2,
+            "pool_learning_rate": 1e-4,
+            "pool_sampling_steps": 8,
+        }
+    }
+
+    def fit(
+        self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
+    ) -> Customization:
+        triples = Triples(backbone, task, self.settings, seed, progress)
+        learned = learn_tokens(
+            backbone,
+            self.settings,
+            self.start(backbone, layers=len(backbone.layers) if self.settings.layerwise else 1),
+            triples.draw,
+            rule=self.masked_update,
+            seed=seed,
+            progress=progress,
+        )
+        return self.customization(backbone, task, learned)
+
+    def masked_update(self, gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+        """From the gradients of B triples [3 * B, L, N, D] to the update, and who may move.
+
+        Each triple masks its own anchor's gradient; their mean is the update.
+        """
+        anchor, context, action = gradients.unflatten(0, (-1, TRIPLE)).unbind(1)
+        mask = torch.stack(
+            [
+                disentangling_mask(
+                    (a - c).abs(),
+                    (a - d).abs(),
+                    beta=self.settings.beta,
+                    merge=self.settings.merge,
+                    per_layer=self.settings.quantile == "per-layer",
+                )
+                for a, c, d in zip(anchor, context, action)
+            ]
+        )
+        update = (anchor * mask).mean(0)
+        return update, mask.any(0) if self.settings.masked_channels == "frozen" else None
+
+
+class Triples:
+    """Draws anchor x(a, c), context-different x(a, c') and action-different x(a', c).
+
+    x(a, c') is another exemplar, under its own caption; x(a', c) comes from the anchor's pool,
+    under the anchor's caption, whose context it shares.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        task: ActionTask,
+        settings: Settings,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        if len(task.exemplars) < 2:
+            raise UserError(
+                f"ADI needs two exemplars or more of an action; {task.action.name} has "
+                f"{len(task.exemplars)}"
+            )
+        self.backbone = backbone
+        self.settings = settings
+        self.prompts = TrainingPrompts(backbone, task.exemplars, settings)
+        self.latents = backbone.encode_images([e.image for e in task.exemplars])
+        self.pool = action_different_pool(
+            backbone,
+            task.action,
+            self.latents,
+            settings,
+            generator=torch.Generator().manual_seed(seed),
+            progress=progress,
+        )
+
+    def draw(self, generator: torch.Generator) -> Batch:
+        exemplars, other_actions = self.pool.shape[:2]
+        count = self.settings.batch_size
+        anchor = torch.randint(exemplars, (count,), generator=generator)
+        apart = torch.randint(1, exemplars, (count,), generator=generator)
+        context = (anchor + apart) % exemplars
+        choice = torch.randint(other_actions, (count,), generator=generator)
+        images = self.latents[torch.cat([anchor, context]).tolist()].sample(generator)
+        pooled = self.pool[anchor.tolist(), choice.tolist()]
+        latents = torch.stack([images[:count], images[count:], pooled], 1).flatten(0, 1)
+        captions = torch.stack([anchor, context, anchor], 1).flatten().tolist()
+        noised = add_noise(
+            self.backbone,
+            latents,
+            generator,
+            share_timestep=TRIPLE if self.settings.share_timestep else 1,
+            share_noise=TRIPLE if self.settings.share_noise else 1,
+        )
+        return Batch(noised, self.prompts.draw(captions, generator))
+
+
+def disentangling_mask(
+    context_difference: Tensor,
+    action_difference: Tensor,
+    *,
+    beta: float,
+    merge: str,
+    per_layer: bool,
+) -> Tensor:
+    """Which channels of v carry the action: True where the anchor's gradient is kept.
+
+    Args:
+        context_difference: |g(a, c) - g(a, c')|, [L, N, D]. Small: the channel does not mind the
+            context, and is kept by the context mask.
+        action_difference: |g(a, c) - g(a', c)|, [L, N, D]. Small: the channel does not mind the
+            action, and is masked by the action mask.
+        beta: share of the channels that each mask masks, rounded to whole channels. Taken by
+            rank, for a threshold at the quantile would miss the share where values are equal.
+        merge: `intersection`, `union`, `context`, `action` or `none`.
+        per_layer: whether the share is of each layer's channels or of all together.
+    """
+    keeps_small = _keep_largest(-context_difference, beta, per_layer)
+    keeps_large = _keep_largest(action_difference, beta, per_layer)
+    return {
+        "intersection": keeps_small & keeps_large,
+        "union": keeps_small | keeps_large,
+        "context": keeps_small,
+        "action": keeps_large,
+        "none": torch.ones_like(keeps_small),
+    }[merge]
+
+
+def _keep_largest(values: Tensor, beta: float, per_layer: bool) -> Tensor:
+    """False for the share `beta` of smallest values; of equal ones the first are masked."""
+    rows = values.flatten(1) if per_layer else values.flatten().unsqueeze(0)
+    masked = round(beta * rows.shape[1])
+    smallest = rows.argsort(dim=1, stable=True)[:, :masked]
+    keep = torch.ones_like(rows, dtype=torch.bool).scatter(1, smallest, False)
+    return keep.reshape(values.shape)
