@@ -17,7 +17,8 @@ from actionbench.registry import get_method
 from actionbench.store import Store
 from actionbench.suites import get_suite, suites
 from evaluation.accuracy import MIN_ACTIONS, Share, overall
-from evaluation.statistics import PAIR, Comparison, rank_verdicts
+from evaluation.statistics import Comparison, rank_verdicts
+from evaluation.stored import read_record, read_verdicts
 from leaderboards.published import Published, published
 
 if TYPE_CHECKING:
@@ -114,10 +115,10 @@ def build_board(runs: Path, suite: str | None = None) -> Board:
     if suite is not None:
         get_suite(suite)
     store = Store(runs)
-    records = [_read_record(store, run_id) for run_id in store.run_ids()]
+    records = [read_record(store, run_id) for run_id in store.run_ids()]
     records = [r for r in records if suite in (None, r["suite"])]
     kept: dict[str, dict[str, Any]] = {}
-    for record in sorted(records, key=lambda r: (r["complete"], r["finished"] or r["started"])):
+    for record in sorted(records, key=lambda r: (r["complete"], r.get("finished") or r["started"])):
         kept[canonical_json([_group_key(record), *(record[k] for k in _SAME_ROW)])] = record
 
     grouped: dict[str, list[BoardRow]] = {}
@@ -138,29 +139,6 @@ def build_board(runs: Path, suite: str | None = None) -> Board:
 
 _SAME_ROW = ("method", "settings", "seed", "dtype")
 
-_NEEDED = {
-    **dict.fromkeys(("id", "method", "title", "suite", "protocol", "started", "dtype"), str),
-    **dict.fromkeys(("suite_fingerprint",), str),
-    **dict.fromkeys(("settings", "model", "judge", "costs", "keys"), dict),
-    **dict.fromkeys(("actions", "subjects"), list),
-    **dict.fromkeys(("seed", "images_per_pair", "n_items", "peak_mib"), int),
-    "complete": bool,
-}
-
-
-def _read_record(store: Store, run_id: str) -> dict[str, Any]:
-    path = store.run_folder(run_id) / "run.json"
-    record = store.load_record(run_id)
-    if record is None:
-        raise UserError(f"{path} has vanished: run the report again")
-    for name, kind in _NEEDED.items():
-        if not isinstance(record.get(name), kind):
-            raise UserError(
-                f"{path} is damaged or of another version ('{name}' is missing or wrong): "
-                "delete it and run the same command again"
-            )
-    return record
-
 
 def _group_key(record: Mapping[str, Any]) -> list[Any]:
     """What must agree for two runs to stand under one heading."""
@@ -172,8 +150,7 @@ def _group_key(record: Mapping[str, Any]) -> list[Any]:
 
 
 def _row(store: Store, record: Mapping[str, Any]) -> BoardRow:
-    verdicts = store.load_rows(record["id"])
-    _check_verdicts(store.run_folder(record["id"]) / "verdicts.parquet", verdicts, record)
+    verdicts = read_verdicts(store, record)
     costs = record["costs"].values()
     fits = [cost["fit"] for cost in costs if cost["fit"]]
     drawn = sum(cost["generate"]["images"] for cost in costs)
@@ -202,27 +179,6 @@ def _row(store: Store, record: Mapping[str, Any]) -> BoardRow:
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _check_verdicts(path: Path, verdicts: pd.DataFrame, record: Mapping[str, Any]) -> None:
-    """A file that can be read may still be another run's."""
-    problem = ""
-    if verdicts[[*PAIR, "action_correct", "subject_correct"]].isna().any(axis=None):
-        problem = "empty values"
-    elif verdicts.duplicated(PAIR).any():
-        problem = "an image twice"
-    elif not set(verdicts["judge_fingerprint"]) <= {record["judge"]["fingerprint"]}:
-        problem = "verdicts of another judge than run.json says"
-    elif not set(verdicts["action"]) <= set(record["actions"]) or not (
-        set(verdicts["subject"]) <= set(record["subjects"])
-    ):
-        problem = "actions or subjects that run.json does not list"
-    elif record["complete"] and len(verdicts) != record["n_items"]:
-        problem = f"{len(verdicts)} images of {record['n_items']}, though run.json says complete"
-    if problem:
-        raise UserError(
-            f"{path} is damaged (it holds {problem}): delete it and run the same command again"
-        )
 
 
 def _label(record: Mapping[str, Any]) -> str:
@@ -266,7 +222,7 @@ def _order(groups: list[list[BoardRow]]) -> tuple[Group, ...]:
     """Groups by protocol; within one, the one with most images, runs and then the latest first."""
 
     def weight(rows: list[BoardRow]) -> tuple[Any, ...]:
-        latest = max(row.record["finished"] or row.record["started"] for row in rows)
+        latest = max(row.record.get("finished") or row.record["started"] for row in rows)
         return rows[0].planned, len(rows), latest
 
     groups.sort(key=weight, reverse=True)

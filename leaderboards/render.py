@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _ACCURACIES = ("action", "subject", "total")
 _FAILURES = ("neglect", "contamination")
 _NONE = "–"
+_WIDE = 99
+"""Columns that a table takes; in a narrower terminal intervals go under their shares."""
 _PUBLISHED_DIGITS = 2
 """As the paper prints them."""
 
@@ -42,23 +44,24 @@ MEANING = (
 
 
 def print_board(board: Board, console: Console) -> None:
+    narrow = console.width < _WIDE
     for group in board.groups:
-        table = _table(group.heading)
+        table = _table(group.heading, narrow)
         for row in group.rows:
-            table.add_row(*_cells(row), style="dim" if row.partial else None)
+            table.add_row(*_cells(row, narrow), style="dim" if row.partial else None)
         _show(console, table, group.notes)
     source = board.published
-    table = _table(f"{source.title} · {source.protocol}", costs=False)
+    table = _table(f"{source.title} · {source.protocol}", narrow, costs=False)
     for published in source.rows:
-        name = Text(published.title)
-        table.add_row("", name, str(source.n), *_shares(published.shares, _PUBLISHED_DIGITS))
+        shares = _shares(published.shares, narrow, _PUBLISHED_DIGITS)
+        table.add_row("", Text(published.title), str(source.n), *shares)
     _show(console, table, source.notes)
     _note(console, MEANING)
     for note in board.notes:
         _note(console, note)
 
 
-def _table(title: str, *, costs: bool = True) -> Table:
+def _table(title: str, narrow: bool, *, costs: bool = True) -> Table:
     table = Table(
         title=escape(title),
         title_justify="left",
@@ -68,21 +71,18 @@ def _table(title: str, *, costs: bool = True) -> Table:
         pad_edge=False,
     )
     table.add_column("#", justify="right", min_width=2)
-    table.add_column("Method", min_width=17, overflow="fold")
-    table.add_column("n", justify="right")
+    table.add_column("Method", min_width=12 if narrow else 17, overflow="fold")
+    table.add_column("n", justify="right", no_wrap=True)
     for name in _ACCURACIES:
-        table.add_column(
-            name.capitalize(),
-            justify="right",
-            no_wrap=True,
-            style="bold" if name == "total" else "",
-        )
-    for name in ("Neglect", "Contam.", *(("Fit s", "MiB") if costs else ())):
+        style = "bold" if name == "total" else ""
+        table.add_column(name.capitalize(), justify="right", no_wrap=True, style=style)
+    failures = ("Negl.", "Cont.") if narrow else ("Neglect", "Contam.")
+    for name in (*failures, *(("Fit s", "MiB") if costs else ())):
         table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
-def _cells(row: BoardRow) -> list[str | Text]:
+def _cells(row: BoardRow, narrow: bool) -> list[str | Text]:
     name = Text(row.title)
     for part in row.label.split(", ") if row.label else ():
         name.append(f"\n  {part}", style="italic")
@@ -92,15 +92,16 @@ def _cells(row: BoardRow) -> list[str | Text]:
         _NONE if row.rank is None else str(row.rank),
         name,
         str(row.done),
-        *_shares(row.shares),
+        *_shares(row.shares, narrow),
         _number(row.fit_seconds, 1),
         str(row.peak_mib if row.peak_cuda_mib is None else row.peak_cuda_mib),
     ]
 
 
-def _shares(shares: Mapping[str, Share], digits: int = 1) -> list[str | Text]:
+def _shares(shares: Mapping[str, Share], narrow: bool, digits: int = 1) -> list[str | Text]:
     # As Text: rich would read the brackets of an interval as a style.
-    return [Text(cell) for cell in _share_cells(shares, digits)]
+    cells = _share_cells(shares, digits)
+    return [Text(cell.replace(" ", "\n") if narrow else cell) for cell in cells]
 
 
 def _share_cells(shares: Mapping[str, Share], digits: int = 1) -> list[str]:

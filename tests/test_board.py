@@ -17,9 +17,9 @@ from leaderboards.published import published
 from tests.verdicts import first_actions, make_verdicts, save_run
 
 
-def printed(board: Board) -> str:
+def printed(board: Board, width: int = 100) -> str:
     text = io.StringIO()
-    board.print(Console(file=text, width=100))
+    board.print(Console(file=text, width=width))
     return text.getvalue()
 
 
@@ -93,21 +93,8 @@ def test_protocols_models_judges_and_subsets_are_never_mixed(tmp_path: Path) -> 
     save_run(tmp_path, make_verdicts(first_actions([0]), subjects=3), run_id="adi-subjects")
     save_run(tmp_path, make_verdicts(first_actions([0]), images_per_pair=1), run_id="adi-images")
     board = build_board(tmp_path)
-    assert sorted(ids(board)) == sorted(
-        [
-            [f"adi-{name}"]
-            for name in [
-                "whole",
-                "protocol",
-                "judge",
-                "model",
-                "data",
-                "actions",
-                "subjects",
-                "images",
-            ]
-        ]
-    )
+    kinds = ("actions", "data", "images", "judge", "model", "protocol", "subjects", "whole")
+    assert sorted(ids(board)) == [[f"adi-{kind}"] for kind in kinds]
     headings = {group.rows[0].run_id: group.heading for group in board.groups}
     assert len(set(headings.values())) == 8
     assert "2 of 8 actions" in headings["adi-actions"]
@@ -171,6 +158,9 @@ def test_published_rows_stand_apart(tmp_path: Path) -> None:
     assert text.index("puppets-v1") < text.index("Published (people judged, SD 2.1)")
     assert "51.09 [46–56]" in text
     assert max(len(line) for line in text.splitlines()) <= 100
+    narrow = printed(board, 80)
+    assert max(len(line) for line in narrow.splitlines()) <= 80 and "…" not in narrow
+    assert "[46–56]" in narrow and "1234" in narrow
     board.write(tmp_path / "out")
     with (tmp_path / "out" / "board.csv").open() as file:
         rows = list(csv.DictReader(file))
