@@ -118,7 +118,9 @@ def judging_scene(rng: np.random.Generator) -> Labelled:
 SAMPLERS: dict[str, Sampler] = {"pretraining": pretraining_scene, "judging": judging_scene}
 
 
-def draw_many(sampler: str, seed: tuple[int, ...], count: int) -> tuple[np.ndarray, list[dict[str, str]]]:
+def draw_many(
+    sampler: str, seed: tuple[int, ...], count: int
+) -> tuple[np.ndarray, list[dict[str, str]]]:
     """uint8 [count, SIZE, SIZE, 3] and a row of captions and labels each."""
     rng = np.random.default_rng(seed)
     images = np.empty((count, SIZE, SIZE, 3), np.uint8)

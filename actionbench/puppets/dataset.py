@@ -49,7 +49,9 @@ def exemplar_scenes(action: Action, number: int) -> list[Scene]:
     return scenes
 
 
-def _exemplar_rows(actions: tuple[Action, ...], first: int, progress: Progress) -> list[dict[str, Any]]:
+def _exemplar_rows(
+    actions: tuple[Action, ...], first: int, progress: Progress
+) -> list[dict[str, Any]]:
     rows = []
     for number, action in enumerate(actions, first):
         for index, scene in enumerate(exemplar_scenes(action, number)):
@@ -153,7 +155,7 @@ def _card() -> str:
         + ("\n    default: true" if name == "exemplars" else "")
         for name, file in FILES.items()
     )
-    actions = "\n".join(f"- **{a.name}**: \"{a.description}\"" for a in paper_actions())
+    actions = "\n".join(f'- **{a.name}**: "{a.description}"' for a in paper_actions())
     dev = ", ".join(a.name for a in development_actions())
     return f"""---
 license: cc0-1.0

@@ -330,15 +330,16 @@ class Figure:
                 pen.line([t(-x, y), t(0, 0.19), t(x, y)], 0.008 * u, (20, 20, 24))
 
     def _cape(self, color: Color) -> None:
-        t, pen, pose = self.torso, self.pen, self.pose
-        fall = -0.4 if abs(pose.roll) < 90 else -0.12
+        fall = -0.4 if abs(self.pose.roll) < 90 else -0.12
         back = -0.06 * self.joints.turn
-        shape = [(-0.1, 0.265), (0.1, 0.265), (0.19 + back, fall), (0.09 + back, fall + 0.03)]
-        shape += [(back, fall), (-0.09 + back, fall + 0.03), (-0.19 + back, fall)]
+        shape = [(-0.105, 0.265), (0.105, 0.265), (0.2 + back, fall), (0.095 + back, fall + 0.03)]
+        shape += [(back, fall), (-0.095 + back, fall + 0.03), (-0.2 + back, fall)]
         frame = Frame(self.p["pelvis"], self.joints.torso, self.unit)
-        pen.polygon(frame.many((x * 1.05, y - 0.008 if y < 0 else y) for x, y in shape), (12, 12, 18))
-        pen.polygon(frame.many(shape), color)
-        del t
+        # Of somebody who sits or squats, it lies on the ground.
+        floor = max(y for _, y in self.p.values()) + 0.02 * self.unit
+        points = [(x, min(y, floor)) for x, y in frame.many(shape)]
+        self.pen.polygon([(x, y + self.edge) for x, y in points], (12, 12, 18))
+        self.pen.polygon(points, color)
 
     def _tail(self) -> None:
         look, u = self.look, self.unit
@@ -418,13 +419,17 @@ class Figure:
                 pen.polygon(h.many([(s * 0.1, 0.8), (s * 0.98, tall + 0.1), (s * 1.1, 0.2)]), dark)
                 pen.polygon(h.many([(s * 0.2, 0.8), (s * 0.92, tall), (s * 1.0, 0.3)]), fur)
                 color = (40, 30, 30) if kind == "fox" else (240, 170, 180)
-                pen.polygon(h.many([(s * 0.5, 0.85), (s * 0.86, tall - 0.2), (s * 0.88, 0.6)]), color)
+                pen.polygon(
+                    h.many([(s * 0.5, 0.85), (s * 0.86, tall - 0.2), (s * 0.88, 0.6)]), color
+                )
             elif kind == "monkey":
                 pen.polygon(h.ellipse(s * 1.12, 0.05, 0.5, 0.5), dark)
                 pen.polygon(h.ellipse(s * 1.12, 0.05, 0.42, 0.42), fur)
                 pen.polygon(h.ellipse(s * 1.12, 0.05, 0.26, 0.26), look.muzzle)
             elif kind == "bat":
-                pen.polygon(h.many([(s * 0.35, 0.8), (s * 0.78, 1.75), (s * 0.98, 0.4)]), (34, 34, 42))
+                pen.polygon(
+                    h.many([(s * 0.35, 0.8), (s * 0.78, 1.75), (s * 0.98, 0.4)]), (34, 34, 42)
+                )
             elif kind == "human":
                 pen.polygon(h.ellipse(s * 0.98, -0.05, 0.2, 0.26), shade(fur, 0.82))
 
@@ -465,7 +470,14 @@ class Figure:
                 pen.line([*ring, ring[0]], 0.09 * self.radius, (50, 50, 60))
         self._hair()
         if look.hat == "cap":
-            crown = [(-1.06, 0.3), (-0.95, 0.85), (-0.5, 1.2), (0.5, 1.2), (0.95, 0.85), (1.06, 0.3)]
+            crown = [
+                (-1.06, 0.3),
+                (-0.95, 0.85),
+                (-0.5, 1.2),
+                (0.5, 1.2),
+                (0.95, 0.85),
+                (1.06, 0.3),
+            ]
             pen.polygon(h.many(crown), look.hat_color)
             s = -1.0 if self.joints.turn < -0.3 else 1.0
             brim = [(-0.5 * s, 0.42), (1.6 * s, 0.42), (1.6 * s, 0.24), (-0.5 * s, 0.24)]
@@ -492,7 +504,12 @@ class Figure:
                 lock = [(s * 1.12, 0.5), (s * 1.3, -1.2), (s * 0.86, -1.1), (s * 0.78, 0.45)]
                 pen.polygon(h.many(lock), c)
         elif style == "afro":
-            for x, y, r in ((-0.8, 0.6, 0.6), (0.8, 0.6, 0.6), (-0.4, 1.05, 0.62), (0.4, 1.05, 0.62)):
+            for x, y, r in (
+                (-0.8, 0.6, 0.6),
+                (0.8, 0.6, 0.6),
+                (-0.4, 1.05, 0.62),
+                (0.4, 1.05, 0.62),
+            ):
                 pen.polygon(h.ellipse(x, y, r, r), c)
             pen.polygon(h.many([(-0.9, 0.4), (0.9, 0.4), (0.6, 0.95), (-0.6, 0.95)]), c)
         elif style == "sides":
@@ -500,7 +517,15 @@ class Figure:
                 pen.polygon(h.ellipse(s * 0.98, 0.15, 0.26, 0.4), c)
         elif style == "mohawk":
             pen.polygon(h.many([(-0.6, 0.75), (-0.36, 1.6), (0.36, 1.6), (0.6, 0.75)]), c)
-            side = [(-1.0, 0.2), (-0.8, 0.8), (0, 1.02), (0.8, 0.8), (1.0, 0.2), (0.7, 0.5), (-0.7, 0.5)]
+            side = [
+                (-1.0, 0.2),
+                (-0.8, 0.8),
+                (0, 1.02),
+                (0.8, 0.8),
+                (1.0, 0.2),
+                (0.7, 0.5),
+                (-0.7, 0.5),
+            ]
             pen.polygon(h.many(side), shade(c, 0.75))
 
     def _bat_face(self) -> None:

@@ -51,10 +51,10 @@ class Recipe:
     clip_batch: int = 192
     clip_rate: float = 1e-3
     latent_channels: int = 16
-    autoencoder_channels: tuple[int, ...] = (16, 32, 64, 128)
-    autoencoder_steps: int = 5000
-    autoencoder_batch: int = 32
-    autoencoder_rate: float = 2e-3
+    autoencoder_channels: tuple[int, ...] = (8, 16, 64, 128)
+    autoencoder_steps: int = 2300
+    autoencoder_batch: int = 16
+    autoencoder_rate: float = 1.5e-3
     unet_channels: tuple[int, ...] = (64, 96, 128)
     unet_heads: int = 4
     diffusion_steps: int = 5600
@@ -272,8 +272,7 @@ def train_autoencoder(
         latent_channels=recipe.latent_channels,
         norm_num_groups=1,
         sample_size=SIZE,
-        mid_block_add_attention=True,
-    ).to(device)
+    ).to(device, memory_format=torch.channels_last)  # an eighth faster on a CPU
     sample = to_pixels(data.images[:4000], device)
     mean = F.unfold(sample, 8, stride=8).transpose(1, 2).reshape(-1, 192).mean(0)
     code = principal_code(sample, recipe.latent_channels)

@@ -1,0 +1,45 @@
+"""The picture of the puppets suite: the eight actions by a few subjects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from actionbench.benchmark import paper_actions
+from actionbench.puppets.backdrop import BACKDROPS
+from actionbench.puppets.looks import SUBJECTS
+from actionbench.puppets.pose import action_pose
+from actionbench.puppets.scene import Scene, draw
+
+SHOWN = ("girl", "Barack Obama", "Batman", "lion", "panda")
+CELL, GAP, HEADER, MARGIN = 150, 6, 28, 118
+
+
+def write_picture(out: Path) -> Path:
+    """A PNG with one column an action and one row a subject."""
+    actions = paper_actions()
+    rng = np.random.default_rng(8)
+    places = list(BACKDROPS)
+    width = MARGIN + len(actions) * (CELL + GAP)
+    height = HEADER + len(SHOWN) * (CELL + GAP)
+    canvas = Image.new("RGB", (width, height), "white")
+    pen = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(15)
+    for column, action in enumerate(actions):
+        x = MARGIN + column * (CELL + GAP)
+        pen.text((x + CELL / 2, HEADER / 2), action.name, "black", font, "mm")
+        for row, subject in enumerate(SHOWN):
+            place = places[int(rng.integers(len(places)))]
+            pose = action_pose(action.name, rng)
+            seed = int(rng.integers(2**31))
+            scene = Scene(subject, action.description, "", SUBJECTS[subject], pose, place, seed)
+            y = HEADER + row * (CELL + GAP)
+            canvas.paste(draw(scene, CELL)[0], (x, y))
+    for row, subject in enumerate(SHOWN):
+        y = HEADER + row * (CELL + GAP) + CELL / 2
+        pen.text((MARGIN - 10, y), subject, "black", font, "rm")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    canvas.save(out, optimize=True)
+    return out

@@ -1,0 +1,195 @@
+"""The puppets' gates: is the judge right, and does the base model know what it should?
+
+Every gate is measured on fresh seeds, stored as JSON beside the weights, with confusion matrices.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from actionbench.benchmark import NONE, Action, Subject, paper_actions, paper_subjects
+from actionbench.models import resolve_model
+from actionbench.progress import SILENT, Progress
+from evaluation.accuracy import wilson
+from evaluation.pictures import confusion_matrix_png
+from evaluation.puppet_judge import WEIGHTS, Reader, round_trip
+
+if TYPE_CHECKING:
+    from actionbench.backbone import Backbone
+
+SEED = 90_000
+"""Fresh: no training, exemplar or run uses it."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    name: str
+    what: str
+    n: int
+    accuracy: float
+    low: float
+    high: float
+    """95% Wilson interval."""
+    at_least: float | None
+    at_most: float | None
+
+    @property
+    def passed(self) -> bool | None:
+        """None where the figure is only reported."""
+        if self.at_least is None and self.at_most is None:
+            return None
+        over = self.at_least is None or self.accuracy >= self.at_least
+        return over and (self.at_most is None or self.accuracy <= self.at_most)
+
+
+def _gate(
+    name: str,
+    what: str,
+    right: Sequence[bool] | np.ndarray,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Gate:
+    measured = wilson(int(np.sum(right)), len(right))
+    return Gate(
+        name, what, len(right), measured.value, measured.low, measured.high, at_least, at_most
+    )
+
+
+def run_gates(
+    out: Path, model: str, device: str = "cpu", n: int = 400, progress: Progress = SILENT
+) -> list[Gate]:
+    """Measures all gates, each on at least `n` images, and writes `gates.json` and the matrices
+    into `out`."""
+    from actionbench.backbone import Backbone
+    from actionbench.suites import get_suite
+
+    backbone = Backbone.load(resolve_model(model), device)
+    backbone.sampling = get_suite("puppets").sampling
+    reader = Reader.load(WEIGHTS, device)
+    out.mkdir(parents=True, exist_ok=True)
+    gates = _judge_gates(reader, backbone, out, n, progress)
+    gates += _known_gates(reader, backbone, out, n, progress)
+    gates += _text_gates(reader, backbone, n, progress)
+    facts = {
+        "model": backbone.fingerprint,
+        "gates": [{**asdict(g), "passed": g.passed} for g in gates],
+    }
+    (out / "gates.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+    return gates
+
+
+def _judge_gates(
+    reader: Reader, backbone: Backbone, out: Path, n: int, progress: Progress
+) -> list[Gate]:
+    """Held-out drawings, plain and after the autoencoder's round trip."""
+    from actionbench.puppets.corpus import draw_many
+
+    progress.update(0, 2, "held-out drawings")
+    images, rows = draw_many("judging", (SEED,), max(n, 2000))
+    eight = [a.name for a in paper_actions()]
+    truth = [row["pose"] if row["pose"] in eight else NONE for row in rows]
+    who = [row["subject"] for row in rows]
+    gates = []
+    seen: dict[str, tuple[list[str], list[str]]] = {}
+    trips = round_trip(backbone.pipeline.vae, images, 0.0, SEED)
+    for name, pixels in (("plain", images), ("round trip", trips)):
+        poses, subjects = reader.read_pixels(pixels)
+        labels = [reader.poses[i] for i in poses.argmax(1)]
+        seen[name] = (
+            [label if label in eight else NONE for label in labels],
+            [reader.subjects[i] for i in subjects.argmax(1)],
+        )
+        least = 0.97 if name == "plain" else 0.95
+        words = "held-out drawings" + (", autoencoder round trip" if name != "plain" else "")
+        for kind, answers, right in (
+            ("action", seen[name][0], truth),
+            ("subject", seen[name][1], who),
+        ):
+            hits = np.array(answers) == np.array(right)
+            gates.append(_gate(f"judge, {kind}, {name}", words, hits, least))
+    progress.update(1, 2, "held-out drawings")
+    confusion_matrix_png(
+        truth, seen["plain"][0], [*eight, NONE], out / "judge-action.png", "Judge: action"
+    )
+    names = [*(s.name for s in paper_subjects()), NONE]
+    confusion_matrix_png(who, seen["plain"][1], names, out / "judge-subject.png", "Judge: subject")
+    progress.update(2, 2, "held-out drawings")
+    return gates
+
+
+def _draw(
+    backbone: Backbone, prompts: list[str], first_seed: int, progress: Progress, what: str
+) -> np.ndarray:
+    """uint8 [n, h, w, 3]"""
+    seeds = range(first_seed, first_seed + len(prompts))
+    images = []
+    for number, image in enumerate(backbone.generate(prompts, list(seeds)), 1):
+        images.append(np.asarray(image))
+        progress.update(number, len(prompts), what)
+    return np.stack(images)
+
+
+def _known_gates(
+    reader: Reader, backbone: Backbone, out: Path, n: int, progress: Progress
+) -> list[Gate]:
+    """Known subjects in known poses, by their names."""
+    from actionbench.puppets.pose import KNOWN
+
+    pairs = [(subject, pose) for subject in paper_subjects() for pose in KNOWN]
+    pairs *= -(-n // len(pairs))
+    prompts = [f"{subject.phrase} {KNOWN[pose][0]}" for subject, pose in pairs]
+    images = _draw(backbone, prompts, SEED, progress, "known subjects in known poses")
+    poses, subjects = reader.read_pixels(images)
+    seen_poses = [reader.poses[i] for i in poses.argmax(1)]
+    seen_subjects = [reader.subjects[i] for i in subjects.argmax(1)]
+    labels = [*KNOWN, *(p for p in reader.poses if p not in KNOWN)]
+    truth = [pose for _, pose in pairs]
+    confusion_matrix_png(truth, seen_poses, labels, out / "base-poses.png", "Base model: poses")
+    names = [*(s.name for s in paper_subjects()), NONE]
+    who = [subject.name for subject, _ in pairs]
+    confusion_matrix_png(
+        who, seen_subjects, names, out / "base-subjects.png", "Base model: subjects"
+    )
+    what = "known subjects in known poses"
+    return [
+        _gate("base, subject", what, np.array(seen_subjects) == np.array(who), 0.90),
+        _gate("base, pose", what, np.array(seen_poses) == np.array(truth), 0.90),
+    ]
+
+
+def text_alone(
+    reader: Reader,
+    backbone: Backbone,
+    actions: Sequence[Action],
+    subjects: Sequence[Subject],
+    n: int,
+    progress: Progress = SILENT,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Subjects with an action's description: booleans [n, ...] of action and subject right, in
+    whole rounds of the actions by the subjects."""
+    pairs = [(action, subject) for action in actions for subject in subjects]
+    pairs *= -(-n // len(pairs))
+    prompts = [f"{subject.phrase} {action.description}" for action, subject in pairs]
+    images = _draw(backbone, prompts, SEED + 10_000, progress, "descriptions alone")
+    poses, who = reader.read_pixels(images)
+    right = [reader.poses[i] == a.name for i, (a, _) in zip(poses.argmax(1), pairs, strict=True)]
+    same = [reader.subjects[i] == s.name for i, (_, s) in zip(who.argmax(1), pairs, strict=True)]
+    return np.array(right), np.array(same)
+
+
+def _text_gates(reader: Reader, backbone: Backbone, n: int, progress: Progress) -> list[Gate]:
+    from actionbench.suites import get_suite
+
+    gates = []
+    for suite, low, high, least in (("puppets-dev", 0.2, 0.5, 0.8), ("puppets", None, None, None)):
+        actions, subjects = get_suite(suite).actions, get_suite(suite).subjects
+        right, same = text_alone(reader, backbone, actions, subjects, n, progress)
+        gates.append(_gate(f"text alone, action, {suite}", "descriptions alone", right, low, high))
+        gates.append(_gate(f"text alone, subject, {suite}", "descriptions alone", same, least))
+    return gates
