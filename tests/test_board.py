@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -10,10 +11,14 @@ import pytest
 from rich.console import Console
 
 from actionbench.errors import UserError
+from actionbench.registry import get_method
+from actionbench.runner import execute
 from actionbench.store import Store
 from evaluation.accuracy import MEASURES
+from evaluation.pictures import write_grid
 from leaderboards import Board, build_board
 from leaderboards.published import published
+from tests.small_run import small_plan
 from tests.verdicts import first_actions, make_verdicts, save_run
 
 
@@ -257,3 +262,24 @@ def test_a_board_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         build_board(tmp_path / "none").write(tmp_path / "file")
+
+
+def test_settings_that_differ_from_the_methods_own_are_the_label(tmp_path: Path) -> None:
+    own = dataclasses.asdict(get_method("adi").Settings())
+    save_run(tmp_path, make_verdicts(first_actions([0])), settings=own)
+    save_run(tmp_path, make_verdicts(first_actions([0])), settings=own | {"beta": 0.25, "steps": 7})
+    (group,) = build_board(tmp_path).groups
+    assert sorted(row.label for row in group.rows) == ["", "steps=7, beta=0.25"]
+
+
+def test_a_real_run_becomes_a_row_and_a_picture(tiny_model: Path, tmp_path: Path) -> None:
+    plan = small_plan(tiny_model, tmp_path)
+    result = execute(plan)
+    board = build_board(tmp_path / "runs")
+    (group,) = board.groups
+    (row,) = group.rows
+    assert "2 of 8 actions, 3 of 23 subjects" in group.heading
+    assert (row.run_id, row.done, row.partial, row.rank) == (result.run_id, 12, False, 1)
+    assert row.shares["total"].count == sum(line.total_correct for line in result.rows)
+    assert row.fit_seconds is not None and row.fit_bytes is not None and row.fit_bytes > 0
+    assert write_grid(tmp_path / "runs", result.run_id, tmp_path / "grid.png").stat().st_size > 0
