@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ device_option = click.option("--device", default="auto", show_default=True, type
 
 def main() -> None:
     """Run the command line: 0 done, 2 a mistake told in one line, 130 interrupted."""
+    # What a library will change some day is its callers' matter, not the user's.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
     try:
         status = cli.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -7,6 +7,7 @@ read the fields; nothing repeats a default.
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -98,7 +99,11 @@ def _check_range(key: str, value: Any, metadata: Mapping[str, Any]) -> None:
     low, high = metadata["low"], metadata["high"]
     if value is None or isinstance(value, (str, bool, tuple)):
         return
-    if value != value or (low is not None and value < low) or (high is not None and value > high):
+    if (
+        not math.isfinite(value)
+        or (low is not None and value < low)
+        or (high is not None and value > high)
+    ):
         lower = "-inf" if low is None else low
         upper = "inf" if high is None else high
         raise UserError(f"setting {key} must lie between {lower} and {upper}, not {value}")

@@ -1,0 +1,242 @@
+"""The command as people meet it: a process, its output, its exit status."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import actionbench.suites
+import cli
+from tests.small_cli import install_plugins
+from tests.small_run import small_suite
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("torch", "diffusers", "transformers", "pandas", "matplotlib", "datasets")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    install_plugins(folder / "plugins")
+    return folder
+
+
+def command(folder: Path, *words: str | Path) -> list[str]:
+    return [sys.executable, "-m", "tests.small_cli", str(folder), *map(str, words)]
+
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def call(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Run a command in this process: a new one spends most of its time on imports."""
+    suite = small_suite(folder)
+    monkeypatch.setattr(actionbench.suites, "suites", lambda: {suite.name: suite})
+    monkeypatch.syspath_prepend(str(folder / "plugins"))
+
+    def call(*words: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["actionbench", *map(str, words)])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        told = capsys.readouterr()
+        return Done(int(exited.value.code or 0), told.out, told.err)
+
+    return call
+
+
+@pytest.fixture
+def refused(call: Callable[..., Done]) -> Callable[..., str]:
+    def refused(*words: str | Path) -> str:
+        """The one line that a mistake is told in."""
+        done = call(*words)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+        return done.stderr
+
+    return refused
+
+
+def test_help_answers_at_once() -> None:
+    words = [sys.executable, "-c", "from cli import main; main()", "--help"]
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+        seconds.append(time.monotonic() - started)
+    assert "run" in done.stdout and "report" in done.stdout
+    assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "cli",
+        "actionbench.benchmark, actionbench.settings, actionbench.method, actionbench.judge, "
+        "actionbench.registry, actionbench.models, actionbench.store, actionbench.suites, "
+        "actionbench.progress, actionbench.errors, actionbench.runner, actionbench.display",
+    ],
+    ids=["cli", "actionbench"],
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(modules: str) -> None:
+    light = (*HEAVY, "rich", "pyarrow", "numpy") if modules == "cli" else HEAVY
+    script = f"import sys, {modules}; print([m for m in {light} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
+def test_a_run_from_plan_to_table_and_again(
+    call: Callable[..., Done], folder: Path, tiny_model: Path
+) -> None:
+    runs = folder / "runs"
+    words = ("run", "--method", "drift", "--model", tiny_model, "--runs", runs)
+    dry = call(*words, "--dry-run")
+    assert re.search(r"fits +2 to do, +0 present\n +images +12 to do", dry.stdout), dry.stderr
+    assert not runs.exists()
+
+    done = call(*words)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "", "quiet where no terminal looks on"
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["salute", "gesture", "total", "run", "next:"]
+    assert "n    6" in lines[0] and "n   12" in lines[2]
+    run_id = lines[3].split()[1].rstrip(",")
+    assert lines[4].endswith(f"actionbench show {run_id} --runs {runs}")
+
+    started = time.monotonic()
+    again = call(*words)
+    assert again.stdout == done.stdout, "the same table, times included"
+    assert time.monotonic() - started < 10
+
+    dry = call(*words, "--dry-run")
+    assert re.search(r"verdicts +0 to do, +12 present", dry.stdout)
+    listed = call("list", "runs", "--runs", runs).stdout
+    assert run_id in listed and "finished" in listed and "12 of 12" in listed
+
+
+def test_several_methods_are_all_planned_before_one_begins(
+    call: Callable[..., Done], refused: Callable[..., str], tiny_model: Path, tmp_path: Path
+) -> None:
+    words = ("--model", tiny_model, "--runs", tmp_path / "runs", "--actions", "salute")
+    error = refused("run", "--method", "plain,drift", "--set", "steps=5", *words)
+    assert "unknown setting 'steps'" in error
+    assert not (tmp_path / "runs").exists()
+    done = call("run", "--method", "plain,drift", "--images-per-pair", "1", *words)
+    assert re.findall(r"^run (\w+)-", done.stdout, re.M) == ["plain", "drift"]
+
+
+def test_a_terminal_sees_bars_and_the_table(folder: Path, tiny_model: Path, tmp_path: Path) -> None:
+    words = ("run", "--method", "drift", "--model", tiny_model, "--runs", tmp_path / "runs")
+    control, terminal = pty.openpty()
+    process = subprocess.Popen(
+        command(folder, *words),
+        cwd=ROOT,
+        env={**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "100"},
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    seen = b""
+    while True:
+        try:
+            seen += os.read(control, 65536)
+        except OSError:  # Linux's way to say that the other end is closed
+            break
+    os.close(control)
+    assert process.wait() == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
+    assert "all actions" in text and "salute · generate" in text
+    assert "action %" in text and text.count("│ total") == 1
+    assert "next: actionbench report" in text
+
+
+def test_ctrl_c_keeps_what_is_finished(
+    call: Callable[..., Done], folder: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    words = ("run", "--method", "drift", "--model", tiny_model, "--runs", tmp_path / "runs")
+    process = subprocess.Popen(
+        command(folder, *words, "--set", "steps=1000000000"),
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list((tmp_path / "runs").glob("runs/*/run.json")):
+        time.sleep(0.05)
+        assert process.poll() is None
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert error.strip() == "interrupted; the same command goes on from here"
+    assert "not finished" in call("list", "runs", "--runs", tmp_path / "runs").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--method", "drfit"], "unknown method 'drfit': did you mean drift"),
+        (["--method", "drift", "--suite", "pupets"], "unknown suite 'pupets': did you mean pup"),
+        (["--method", "drift", "--actions", "salut"], "unknown action 'salut'"),
+        (["--method", "drift", "--subjects", "boyy"], "unknown subject 'boyy': did you mean boy"),
+        (["--method", "drift", "--actions", ","], "is empty"),
+        (["--method", "drift", "--set", "stesp=3"], "unknown setting 'stesp': did you mean steps"),
+        (["--method", "drift", "--set", "steps=0"], "steps must lie between 1 and inf, not 0"),
+        (["--method", "drift", "--set", "lr=inf"], "setting lr"),
+        (["--method", "drift", "--set", "steps=x"], "setting steps takes int, not 'x'"),
+        (["--method", "drift", "--judge", "nobody"], "unknown judge 'nobody'"),
+        (["--method", "drift", "--images-per-pair", "0"], "0 is not in the range"),
+        (["--method", "drift", "--dtype", "int8"], "'int8' is not one of"),
+        (["--method", "broken"], "method 'broken' (tests.no_such_module:Method) cannot be"),
+        (["--method", "no-method"], "is not a subclass of Method"),
+        ([], "Missing option '--method'"),
+    ],
+)
+def test_each_mistake_is_told_in_one_line(
+    refused: Callable[..., str], tiny_model: Path, tmp_path: Path, words: list[str], told: str
+) -> None:
+    error = refused("run", *words, "--model", tiny_model, "--runs", tmp_path / "runs")
+    assert told in error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_folders_that_are_no_model_or_no_store(
+    refused: Callable[..., str], tiny_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "thing").write_text("")
+    runs = tmp_path / "runs"
+    run = ("run", "--method", "drift")
+    error = refused(*run, "--model", tmp_path, "--runs", runs)
+    assert "not a diffusers pipeline folder: model_index.json is missing" in error
+    error = refused(*run, "--model", tiny_model, "--runs", tmp_path)
+    assert "not empty and not a runs folder" in error
+    error = refused(*run, "--model", tiny_model, "--runs", tmp_path / "thing" / "runs")
+    assert "cannot be used: a part of the path is a file" in error
+    assert "no runs in" in refused("report", "--runs", runs)
+    assert "no run 'adi' in" in refused("show", "adi", "--runs", runs)
+
+
+def test_lists_name_a_broken_plugin_and_go_on(call: Callable[..., Done]) -> None:
+    listed = call("list", "methods", "--settings").stdout
+    assert re.search(r"broken +│ failed +│ method 'broken' \(tests.no_such_module", listed)
+    assert re.search(r"drift +│ Drift +│ these tests", listed)
+    assert re.search(r"lr +│ float +│ 0.1 +│ Learning rate", listed)
+    assert "brightness" in call("list", "judges").stdout
+    assert "puppets-v1" in call("list", "suites").stdout
