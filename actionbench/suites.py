@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -25,6 +26,8 @@ from actionbench.benchmark import (
 )
 from actionbench.errors import UserError, unknown
 from actionbench.method import canonical_json
+
+T = TypeVar("T")
 
 PUPPETS = Path(__file__).parent / "puppets"
 
@@ -69,8 +72,7 @@ class Suite:
 
     def pick_actions(self, names: Iterable[str] | None) -> tuple[Action, ...]:
         """The named actions in the suite's order; all where `names` is None."""
-        by_name = {a.name: a for a in self.actions}
-        return _pick("action", by_name, names)
+        return _pick("action", {a.name: a for a in self.actions}, names)
 
     def pick_subjects(self, names: Iterable[str] | None) -> tuple[Subject, ...]:
         """The named subjects, or those of a category (`animal`), in the suite's order."""
@@ -82,7 +84,7 @@ class Suite:
         return _pick("subject", by_name, wanted)
 
 
-def _pick(kind, by_name, names):  # type: ignore[no-untyped-def]
+def _pick(kind: str, by_name: Mapping[str, T], names: Iterable[str] | None) -> tuple[T, ...]:
     wanted = list(by_name if names is None else names)
     for name in wanted:
         if name not in by_name:

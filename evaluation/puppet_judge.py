@@ -94,9 +94,7 @@ class Reader:
         labels = json.loads((folder / "config.json").read_text("utf-8"))
         network = build_network(len(labels["poses"]), len(labels["subjects"]))
         state = load_file(folder / "model.safetensors")
-        network.load_state_dict(
-            {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-        )
+        network.load_state_dict(state)  # copies half precision into single
         return cls(network.eval().to(device), labels["poses"], labels["subjects"], device)
 
     def read(self, images: Sequence[Image]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,1 +1,1 @@
-"""Puppets: drawn figures, the miniature suite that runs on a laptop, and the models made of them."""
+"""Puppets: drawn figures, the suite that runs on a laptop, and the models made of them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,22 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def check_dataset(folder: Path) -> str:
+    """Compares a folder with a fresh drawing; returns the fingerprint that both have.
+
+    Raises UserError where they differ.
+    """
+    found = fingerprint(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        drawn = build_dataset(Path(temporary) / "dataset")
+    if found != drawn:
+        raise UserError(
+            f"{folder} is not what this version draws ({found}, not {drawn}): "
+            "`actionbench data build` draws it again"
+        )
+    return found
+
+
 def _card() -> str:
     lists = benchmark_lists()
     configs = "\n".join(
@@ -180,8 +197,8 @@ are used: the figures are made of polygons by this project's code (`actionbench/
 
 | configuration | rows | what |
 |---|---|---|
-| `exemplars` | {len(paper_actions()) * EXEMPLARS} | {EXEMPLARS} pictures of each of the eight actions |
-| `dev` | {len(development_actions()) * EXEMPLARS} | the same for the development actions ({dev}), for all tuning |
+| `exemplars` | {len(paper_actions()) * EXEMPLARS} | {EXEMPLARS} pictures of each action |
+| `dev` | {len(development_actions()) * EXEMPLARS} | the same of {dev}: for tuning |
 | `subjects` | {len(paper_subjects())} | the subjects that a learned action is drawn with |
 
 ```python

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 
@@ -354,12 +355,14 @@ class Figure:
         if look.tail == "bushy":
             self._bones(points[:3], (0.02, 0.05, 0.055), (color, color))
             self._bones(points[2:], (0.055, 0.026), (color,))
-            self._bones((between(*points[2:], 0.62), points[3]), (0.036, 0.022), (look.muzzle,))
+            self._bones(
+                (between(points[2], points[3], 0.62), points[3]), (0.036, 0.022), (look.muzzle,)
+            )
             return
         self._bones(points, (0.02,) * 4, (color,) * 3)
         if look.tail == "tuft":
             self._bones((points[3], points[3]), (0.038, 0.038), (look.coat_color,))
-        for a, b in zip(points[1:], points[2:], strict=False):
+        for a, b in itertools.pairwise(points[1:]):
             self._coat(a, b, 0.02)
 
     # --- head ---------------------------------------------------------------------------------
@@ -479,8 +482,10 @@ class Figure:
                 (1.06, 0.3),
             ]
             pen.polygon(h.many(crown), look.hat_color)
-            s = -1.0 if self.joints.turn < -0.3 else 1.0
-            brim = [(-0.5 * s, 0.42), (1.6 * s, 0.42), (1.6 * s, 0.24), (-0.5 * s, 0.24)]
+            side = -1.0 if self.joints.turn < -0.3 else 1.0
+            brim = [
+                (u * side, v) for u, v in ((-0.5, 0.42), (1.6, 0.42), (1.6, 0.24), (-0.5, 0.24))
+            ]
             pen.polygon(h.many(brim), shade(look.hat_color, 0.7))
         elif look.hat == "fedora":
             pen.polygon(h.ellipse(0, 0.52, 1.55, 0.24), look.hat_color)

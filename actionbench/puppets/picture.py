@@ -38,8 +38,8 @@ def write_picture(out: Path) -> Path:
             y = HEADER + row * (CELL + GAP)
             canvas.paste(draw(scene, CELL)[0], (x, y))
     for row, subject in enumerate(SHOWN):
-        y = HEADER + row * (CELL + GAP) + CELL / 2
-        pen.text((MARGIN - 10, y), subject, "black", font, "rm")
+        middle = HEADER + row * (CELL + GAP) + CELL / 2
+        pen.text((MARGIN - 10, middle), subject, "black", font, "rm")
     out.parent.mkdir(parents=True, exist_ok=True)
     canvas.save(out, optimize=True)
     return out

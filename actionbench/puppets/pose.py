@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 Hand = str
-"""`fist`, `open`, `flat`, `finger`, or `upright`: flat, along the torso whatever the forearm does."""
+"""`fist`, `open`, `flat`, `finger`, or `upright`: flat, and along the torso."""
 
 
 class Limb(NamedTuple):
@@ -25,12 +25,17 @@ class Limb(NamedTuple):
     lower_length: float = 1.0
 
 
+# Standing at ease.
+_RIGHT_ARM, _LEFT_ARM = Limb(-12, -8), Limb(12, 8)
+_RIGHT_LEG, _LEFT_LEG = Limb(-7, -4), Limb(7, 4)
+
+
 @dataclass(frozen=True)
 class Pose:
-    right_arm: Limb = Limb(-12, -8)
-    left_arm: Limb = Limb(12, 8)
-    right_leg: Limb = Limb(-7, -4)
-    left_leg: Limb = Limb(7, 4)
+    right_arm: Limb = _RIGHT_ARM
+    left_arm: Limb = _LEFT_ARM
+    right_leg: Limb = _RIGHT_LEG
+    left_leg: Limb = _LEFT_LEG
     lean: float = 0.0
     """The torso's angle from upright, positive to the picture's right."""
     nod: float = 0.0
@@ -51,18 +56,19 @@ class Pose:
 _LIMBS = ("right_arm", "left_arm", "right_leg", "left_leg")
 
 
+def _flipped(limb: Limb) -> Limb:
+    return limb._replace(upper=-limb.upper, lower=-limb.lower)
+
+
 def mirrored(pose: Pose) -> Pose:
     """The pose of the same body seen in a mirror: left and right change places."""
 
-    def flip(limb: Limb) -> Limb:
-        return limb._replace(upper=-limb.upper, lower=-limb.lower)
-
     return replace(
         pose,
-        right_arm=flip(pose.left_arm),
-        left_arm=flip(pose.right_arm),
-        right_leg=flip(pose.left_leg),
-        left_leg=flip(pose.right_leg),
+        right_arm=_flipped(pose.left_arm),
+        left_arm=_flipped(pose.right_arm),
+        right_leg=_flipped(pose.left_leg),
+        left_leg=_flipped(pose.right_leg),
         lean=-pose.lean,
         nod=-pose.nod,
         turn=-pose.turn,
@@ -111,14 +117,16 @@ def blended(first: Pose, second: Pose, share: float) -> Pose:
     return Pose(**changes)  # type: ignore[arg-type]
 
 
-def _both(upper: float, lower: float, *lengths: float) -> tuple[Limb, Limb]:
-    """A limb pair opened outwards by the same angles: (right, left)."""
-    return Limb(-upper, -lower, *lengths), Limb(upper, lower, *lengths)
-
-
-def _pair(names: str, upper: float, lower: float, *lengths: float) -> dict[str, Limb]:
-    right, left = _both(upper, lower, *lengths)
-    return {f"right_{names}": right, f"left_{names}": left}
+def _symmetric(
+    arms: tuple[float, ...] = tuple(_LEFT_ARM),
+    legs: tuple[float, ...] = tuple(_LEFT_LEG),
+    **more: Any,
+) -> Pose:
+    """A pose whose limb pairs are opened outwards alike: angles, then lengths, as in `Limb`."""
+    arm, leg = Limb(*arms), Limb(*legs)
+    return Pose(
+        right_arm=_flipped(arm), left_arm=arm, right_leg=_flipped(leg), left_leg=leg, **more
+    )
 
 
 ACTIONS: dict[str, tuple[Pose, ...]] = {
@@ -129,12 +137,12 @@ ACTIONS: dict[str, tuple[Pose, ...]] = {
         Pose(right_arm=Limb(-60, -178), right_hand="finger", mouth="smile"),
     ),
     "cheer": (
-        Pose(**_pair("arm", 150, 165), **_pair("leg", 10, 7), mouth="open"),
-        Pose(**_pair("arm", 138, 158), **_pair("leg", 14, 10), mouth="open"),
+        _symmetric(arms=(150, 165), legs=(10, 7), mouth="open"),
+        _symmetric(arms=(138, 158), legs=(14, 10), mouth="open"),
     ),
     "pray": (
-        Pose(
-            **_pair("arm", 24, 248, 1.0, 0.98),
+        _symmetric(
+            arms=(24, 248, 1.0, 0.98),
             right_hand="upright",
             left_hand="upright",
             eyes_closed=True,
@@ -152,21 +160,21 @@ ACTIONS: dict[str, tuple[Pose, ...]] = {
         ),
     ),
     "squat": (
-        Pose(**_pair("leg", 76, -14, 0.9, 0.8), **_pair("arm", 34, 8), lean=0.0),
-        Pose(**_pair("leg", 70, -8, 0.9, 0.72), **_pair("arm", 26, -22)),
+        _symmetric(legs=(76, -14, 0.9, 0.8), arms=(34, 8), lean=0.0),
+        _symmetric(legs=(70, -8, 0.9, 0.72), arms=(26, -22)),
     ),
     "meditate": (
-        Pose(
-            **_pair("leg", 80, -86, 1.0, 1.05),
-            **_pair("arm", 36, 30),
+        _symmetric(
+            legs=(80, -86, 1.0, 1.05),
+            arms=(36, 30),
             right_hand="open",
             left_hand="open",
             eyes_closed=True,
         ),
     ),
     "handstand": (
-        Pose(**_pair("arm", 156, 172, 1.1, 1.1), **_pair("leg", 5, 3), roll=180.0, mouth="flat"),
-        Pose(**_pair("arm", 150, 170, 1.1, 1.1), **_pair("leg", 24, 20), roll=180.0, mouth="flat"),
+        _symmetric(arms=(156, 172, 1.1, 1.1), legs=(5, 3), roll=180.0, mouth="flat"),
+        _symmetric(arms=(150, 170, 1.1, 1.1), legs=(24, 20), roll=180.0, mouth="flat"),
     ),
     # Development actions: for all tuning.
     "point": (Pose(right_arm=Limb(-90, -90), right_hand="finger", mouth="flat"),),
@@ -219,7 +227,7 @@ KNOWN: dict[str, tuple[str, tuple[Pose, ...]]] = {
         ),
     ),
     "wave": ("waves", (Pose(left_arm=Limb(112, 165), left_hand="open"),)),
-    "hands-on-hips": ("puts hands on hips", (Pose(**_pair("arm", 56, -48, 0.95, 0.9)),)),
+    "hands-on-hips": ("puts hands on hips", (_symmetric(arms=(56, -48, 0.95, 0.9)),)),
     "lunge": (
         "lunges",
         (
@@ -248,9 +256,9 @@ KNOWN: dict[str, tuple[str, tuple[Pose, ...]]] = {
     ),
     "jump": (
         "jumps",
-        (Pose(**_pair("arm", 112, 118), **_pair("leg", 34, 30), lift=0.09, mouth="open"),),
+        (_symmetric(arms=(112, 118), legs=(34, 30), lift=0.09, mouth="open"),),
     ),
-    "spread-arms": ("spreads both arms", (Pose(**_pair("arm", 88, 90)),)),
+    "spread-arms": ("spreads both arms", (_symmetric(arms=(88, 90)),)),
 }
 
 _FREE_ARMS: dict[str, tuple[float, float]] = {

@@ -32,6 +32,7 @@ from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from actionbench.benchmark import development_actions, paper_actions
+from actionbench.errors import unknown
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.corpus import SIZE, Corpus, corpus
 
@@ -86,7 +87,13 @@ class Checkpoint:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
         temporary = self.path.with_suffix(".tmp")
-        save_file({k: v.detach().clone() for k, v in tensors.items()}, temporary)
+        save_file(
+            {
+                k: v.detach().clone(memory_format=torch.contiguous_format)
+                for k, v in tensors.items()
+            },
+            temporary,
+        )
         temporary.replace(self.path)
 
     def load(self) -> int:
@@ -367,7 +374,8 @@ def picture_weights(data: Corpus, exact_share: Mapping[str, float]) -> np.ndarra
     for word, share in exact_share.items():
         for mask, part in (((words == word) & exact, share), ((words == word) & ~exact, 1 - share)):
             weights[mask] = part * (words == word).sum() / max(1, mask.sum())
-    return weights / weights.sum()
+    shares: np.ndarray = weights / weights.sum()
+    return shares
 
 
 def train_diffusion(
@@ -481,22 +489,27 @@ def pretrain(
     out: Path,
     work: Path,
     device: str = "cpu",
-    recipe: Recipe | None = None,
-    stages: Sequence[str] = STAGES,
+    last_stage: str = STAGES[-1],
     progress: Progress = SILENT,
+    recipe: Recipe | None = None,
 ) -> Path | None:
-    """Runs the stages in order, continuing where the work folder stands. Returns the pipeline's
-    folder once the last stage is done."""
+    """Runs the stages in order up to `last_stage`, continuing where the work folder stands.
+
+    Returns the pipeline's folder once all are done, else None. Raises UserError for a stage that
+    does not exist.
+    """
+    if last_stage not in STAGES:
+        raise unknown("stage", last_stage, STAGES)
     recipe = recipe or Recipe()
     work.mkdir(parents=True, exist_ok=True)
     data = corpus(work / "pool", "pretraining", recipe.seed, recipe.drawings, 2, progress)
-    if stages[-1] == "corpus":
+    if last_stage == "corpus":
         return None
     clip, tokenizer = train_clip(recipe, data, work, device, progress)
-    if stages[-1] == "clip":
+    if last_stage == "clip":
         return None
     vae = train_autoencoder(recipe, data, work, device, progress)
-    if stages[-1] == "autoencoder":
+    if last_stage == "autoencoder":
         return None
     text = text_half(clip).to(device).requires_grad_(False)
     unet = train_diffusion(recipe, data, text, tokenizer, vae, work, device, progress)
