@@ -23,12 +23,15 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from actionbench.benchmark import SLOT, Sampling
+from actionbench.causal_text import Prefix, encode_from, encode_prefix
 from actionbench.errors import UserError
 
 if TYPE_CHECKING:
     from actionbench.models import ModelSource
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+KEPT_PREFIXES = 64
+"""Beginnings of prompts whose encoding is kept: a few MB each for Stable Diffusion."""
 FILLER = 0
 """The token id that stands in the slot before its embedding is overwritten: any valid one does."""
 
@@ -101,6 +104,7 @@ class Backbone:
         self.noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
         """Training noise; apart from the pipeline's scheduler, which sampling sets up."""
         self._tokens: dict[tuple[str, int], Tokens] = {}
+        self._prefixes: dict[tuple[int, ...], Prefix] = {}
         for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
             part.eval().requires_grad_(False)
 
@@ -119,7 +123,7 @@ class Backbone:
         try:
             pipeline = StableDiffusionPipeline.from_pretrained(
                 source.path,
-                torch_dtype=DTYPES[dtype],
+                dtype=DTYPES[dtype],
                 use_safetensors=True,
                 safety_checker=None,
                 feature_extractor=None,
@@ -246,29 +250,27 @@ class Backbone:
             return self.pipeline.text_encoder(ids).last_hidden_state
         layers = vectors.shape[1]
         vectors = vectors.to(self.device).expand(len(prompts), -1, -1, -1).flatten(0, 1)
-        slots = torch.tensor([p.slot for p in prompts], device=self.device)
-        slots = slots.repeat_interleave(layers, 0)
-        with self._slot_embeddings(slots, vectors):
-            rows = self.pipeline.text_encoder(ids.repeat_interleave(layers, 0)).last_hidden_state
+        # The positions before every slot do not depend on the identifier.
+        start = min(p.slot[0] for p in prompts)
+        slots = torch.tensor([p.slot for p in prompts], device=self.device) - start
+        table = self.pipeline.text_encoder.get_input_embeddings()
+        embeddings = place_vectors(
+            table(ids[:, start:]).repeat_interleave(layers, 0),
+            slots.repeat_interleave(layers, 0),
+            vectors,
+        )
+        prefixes = [self._prefix(p.ids[:start]) for p in prompts]
+        rows = encode_from(self.pipeline.text_encoder, embeddings, prefixes)
         if layers == 1:
             return rows
-        by_layer = rows.unflatten(0, (len(prompts), layers))
-        return by_layer.transpose(1, 2).flatten(2)
+        return rows.unflatten(0, (len(prompts), layers)).transpose(1, 2).flatten(2)
 
-    @contextmanager
-    def _slot_embeddings(self, slots: Tensor, vectors: Tensor) -> Iterator[None]:
-        """Overwrite the embeddings at `slots` [R, N] by `vectors` [R, N, D] while inside."""
-
-        def overwrite(_module: Any, _inputs: Any, embeddings: Tensor) -> Tensor:
-            where = slots.unsqueeze(-1).expand(-1, -1, embeddings.shape[-1])
-            return embeddings.scatter(1, where, vectors.to(embeddings.dtype))
-
-        table = self.pipeline.text_encoder.get_input_embeddings()
-        handle = table.register_forward_hook(overwrite)
-        try:
-            yield
-        finally:
-            handle.remove()
+    def _prefix(self, ids: tuple[int, ...]) -> Prefix:
+        if ids not in self._prefixes:
+            if len(self._prefixes) >= KEPT_PREFIXES:
+                self._prefixes.clear()
+            self._prefixes[ids] = encode_prefix(self.pipeline.text_encoder, ids)
+        return self._prefixes[ids]
 
     # -- UNet ------------------------------------------------------------------------------
 
@@ -385,6 +387,16 @@ class Backbone:
                 guidance_scale=sampling.guidance_scale,
                 output_type=output_type,
             ).images
+
+
+def place_vectors(embeddings: Tensor, slots: Tensor, vectors: Tensor) -> Tensor:
+    """Token embeddings [R, S, D] with `vectors` [R, N, D] at the positions `slots` [R, N].
+
+    Leaves instead of rows of the encoder's table: neither the vocabulary nor its other rows are
+    ever touched, and each sample can have a leaf of its own.
+    """
+    where = slots.unsqueeze(-1).expand(-1, -1, embeddings.shape[-1])
+    return embeddings.scatter(1, where, vectors.to(embeddings.dtype))
 
 
 def cross_attention_layers(unet: torch.nn.Module) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from actionbench.backbone import Backbone, cross_attention_layers
+from actionbench.backbone import Backbone, cross_attention_layers, place_vectors
 from actionbench.benchmark import Sampling
 from actionbench.errors import UserError
 from tests.tiny import load_tiny, state_hash, tiny_pipeline
@@ -64,23 +64,34 @@ def test_the_tokenizer_and_its_vocabulary_stay_as_they_are(tiny: Backbone) -> No
 # -- text encoder --------------------------------------------------------------------------
 
 
-def test_vectors_overwrite_exactly_the_slot(tiny: Backbone) -> None:
-    tokens = tiny.tokenize("a {} man", 2)
-    vectors = vectors_for(tiny, 1, 2)
-    seen: list[Tensor] = []
-    table = tiny.pipeline.text_encoder.get_input_embeddings()
+def test_vectors_overwrite_exactly_the_slot() -> None:
+    embeddings = torch.zeros(2, 5, 3)
+    vectors = torch.arange(1.0, 13.0).reshape(2, 2, 3)
+    placed = place_vectors(embeddings, torch.tensor([[1, 2], [3, 4]]), vectors)
+    assert placed.any(-1).int().tolist() == [[0, 1, 1, 0, 0], [0, 0, 0, 1, 1]]
+    assert torch.equal(placed[0, 1:3], vectors[0]) and torch.equal(placed[1, 3:], vectors[1])
 
-    def spy(_module: object, _inputs: object, output: Tensor) -> None:
-        seen.append(output)
 
-    with tiny._slot_embeddings(torch.tensor([tokens.slot]), vectors):
-        handle = table.register_forward_hook(spy)
-        table(torch.tensor([tokens.ids]))
-        handle.remove()
-    plain = table(torch.tensor([tokens.ids]))
-    changed = (seen[0] != plain).any(-1)[0].nonzero().flatten().tolist()
-    assert changed == [2, 3] == list(tokens.slot)
-    assert torch.equal(seen[0][0, 2:4], vectors[0])
+def test_encoding_from_the_slot_on_equals_the_whole_encoder_with_a_hooked_table(
+    tiny: Backbone,
+) -> None:
+    """Against transformers' own forward pass, for slots at different positions, gradients too."""
+    prompts = [tiny.tokenize(t, 2) for t in ("a {} man", "a red hat on a man {} and a cat", "{}")]
+    vectors = torch.stack([vectors_for(tiny, 1, 2, seed) for seed in range(3)]).requires_grad_()
+    states = tiny.encode_prompts(prompts, vectors)
+
+    def overwrite(_module: object, _inputs: object, output: Tensor) -> Tensor:
+        return place_vectors(output, torch.tensor([p.slot for p in prompts]), vectors[:, 0])
+
+    handle = tiny.pipeline.text_encoder.get_input_embeddings().register_forward_hook(overwrite)
+    ids = torch.tensor([p.ids for p in prompts])
+    expected = tiny.pipeline.text_encoder(ids).last_hidden_state
+    handle.remove()
+    torch.testing.assert_close(states, expected)
+    weight = torch.randn(states.shape, generator=torch.Generator().manual_seed(0))
+    (ours,) = torch.autograd.grad((states * weight).sum(), vectors)
+    (whole,) = torch.autograd.grad((expected * weight).sum(), vectors)
+    torch.testing.assert_close(ours, whole, rtol=1e-4, atol=1e-5)
 
 
 def test_a_words_own_embedding_in_the_slot_gives_the_words_states(tiny: Backbone) -> None:
@@ -115,15 +126,18 @@ def test_per_sample_leaves_equal_the_shared_vector_and_split_its_gradient(tiny: 
 
 
 def test_a_prompt_that_the_batch_shares_is_encoded_once(tiny: Backbone) -> None:
-    rows: list[int] = []
+    shapes: list[tuple[int, ...]] = []
 
-    def count(_module: object, inputs: tuple[Tensor, ...]) -> None:
-        rows.append(len(inputs[0]))
+    def keep(_module: object, inputs: tuple[Tensor, ...]) -> None:
+        shapes.append(tuple(inputs[0].shape[:2]))
 
-    handle = tiny.pipeline.text_encoder.get_input_embeddings().register_forward_pre_hook(count)
-    tiny.encode_prompts([tiny.tokenize("a dog {}")] * 5, vectors_for(tiny, 16)[None])
+    prompt = tiny.tokenize("a dog {}")
+    norm = tiny.pipeline.text_encoder.final_layer_norm
+    handle = norm.register_forward_pre_hook(keep)
+    for _ in range(2):
+        tiny.encode_prompts([prompt] * 5, vectors_for(tiny, 16)[None])
     handle.remove()
-    assert rows == [16]
+    assert shapes == [(1, 3), (16, 29), (16, 29)], "what stands before the slot, once for ever"
 
 
 # -- UNet ----------------------------------------------------------------------------------

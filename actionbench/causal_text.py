@@ -1,0 +1,89 @@
+"""The CLIP text encoder from an identifier's slot on.
+
+CLIP's text encoder is causal: the positions before the slot do not depend on the identifier. They
+are encoded once for each prompt and kept; a step then encodes the rest alone, which for layer-wise
+identifiers (L rows a prompt) is most of a fit's text cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The P positions of a prompt before its slot, as the encoder's later positions see them."""
+
+    states: Tensor
+    """[P, D], the encoder's output."""
+    keys: tuple[Tensor, ...]
+    """For each layer of the encoder [heads, P, head width]."""
+    values: tuple[Tensor, ...]
+    """As `keys`."""
+
+
+def encode_prefix(text_encoder: Any, ids: Sequence[int]) -> Prefix:
+    """Encode the first P ids of a prompt (P at least 1: BOS)."""
+    with torch.no_grad():
+        tokens = torch.tensor([ids], device=text_encoder.device)
+        embeddings = text_encoder.get_input_embeddings()(tokens)
+        states, keys, values = _encode(text_encoder, embeddings, None)
+    return Prefix(states[0], tuple(k[0] for k in keys), tuple(v[0] for v in values))
+
+
+def encode_from(text_encoder: Any, embeddings: Tensor, prefixes: Sequence[Prefix]) -> Tensor:
+    """The encoder's output for R prompts whose first P positions are known.
+
+    Args:
+        embeddings: token embeddings [R, S, D] of the positions from P on.
+        prefixes: U prefixes of the same length P; R is a multiple of U, and each prefix stands
+            for R / U neighbouring rows.
+
+    Returns:
+        [R, P + S, D], differentiable in `embeddings`.
+    """
+    copies = len(embeddings) // len(prefixes)
+
+    def rows(tensors: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(tensors)).repeat_interleave(copies, 0)
+
+    past = [
+        (rows([p.keys[layer] for p in prefixes]), rows([p.values[layer] for p in prefixes]))
+        for layer in range(len(prefixes[0].keys))
+    ]
+    states, _, _ = _encode(text_encoder, embeddings, past)
+    return torch.cat([rows([p.states for p in prefixes]), states], 1)
+
+
+def _encode(
+    text_encoder: Any, embeddings: Tensor, past: list[tuple[Tensor, Tensor]] | None
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """The encoder's layers on [R, S, D] after `past` keys and values; what each layer adds."""
+    before = 0 if past is None else past[0][0].shape[2]
+    length = embeddings.shape[1]
+    positions = text_encoder.embeddings.position_embedding.weight[before : before + length]
+    hidden = embeddings + positions
+    seen = torch.ones(length, before + length, dtype=torch.bool, device=hidden.device).tril(before)
+    all_keys, all_values = [], []
+    for number, layer in enumerate(text_encoder.encoder.layers):
+        attention = layer.self_attn
+        inner = layer.layer_norm1(hidden)
+        query, keys, values = (
+            project(inner).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        all_keys.append(keys)
+        all_values.append(values)
+        if past is not None:
+            keys = torch.cat([past[number][0], keys], 2)
+            values = torch.cat([past[number][1], values], 2)
+        attended = scaled_dot_product_attention(query, keys, values, attn_mask=seen)
+        hidden = hidden + attention.out_proj(attended.transpose(1, 2).flatten(2))
+        hidden = hidden + layer.mlp(layer.layer_norm2(hidden))
+    return text_encoder.final_layer_norm(hidden), all_keys, all_values
