@@ -323,8 +323,8 @@ def check(folder: Path | None) -> None:
     from actionbench.puppets.dataset import check_dataset
     from actionbench.suites import PUPPETS
 
-    check_dataset(folder or PUPPETS / "dataset")
-    click.echo(f"{folder or PUPPETS / 'dataset'} is in order")
+    path = folder or PUPPETS / "dataset"
+    click.echo(f"{path} is in order, fingerprint {check_dataset(path)}")
 
 
 @cli.group()
@@ -333,7 +333,7 @@ def puppets() -> None:
 
 
 work_option = click.option(
-    "--work", type=FOLDER, default=Path("work"), show_default=True, metavar="DIR",
+    "--work", type=FOLDER, default=Path("work/puppets"), show_default=True, metavar="DIR",
     help="Checkpoints, from which the same command goes on.",
 )  # fmt: skip
 
@@ -352,36 +352,39 @@ def picture(out: Path) -> None:
 @click.option("--out", type=FOLDER, metavar="DIR", help="Default: the shipped folder.")
 @work_option
 @device_option
-@click.option("--stages", callback=_words, metavar="A,B", help="Only these; default: all.")
-def pretrain(out: Path | None, work: Path, device: str, stages: list[str] | None) -> None:
+@click.option("--until", metavar="STAGE", help="Stop after this stage; default: the last.")
+def pretrain(out: Path | None, work: Path, device: str, until: str | None) -> None:
     """Train puppet-diffusion in stages: text and image encoder, autoencoder, diffusion."""
     from actionbench.display import JobProgress
     from actionbench.puppets.pretrain import STAGES
     from actionbench.puppets.pretrain import pretrain as train
     from actionbench.runner import resolve_device
-    from actionbench.suites import PUPPETS
+    from actionbench.suites import get_suite
 
-    folder = out or PUPPETS / "weights" / "puppet-diffusion"
+    folder = out or Path(get_suite("puppets").model)
     with JobProgress() as progress:
-        train(folder, work, resolve_device(device), stages or STAGES, progress)
-    click.echo(f"wrote {folder}")
+        made = train(folder, work, resolve_device(device), until or STAGES[-1], progress)
+    click.echo(f"wrote {made or work}")
 
 
 @puppets.command(name="train-judge")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Default: the shipped folder.")
+@click.option("--model", type=FOLDER, metavar="DIR",
+              help="Pipeline for round trips; default: the puppets suite's.")  # fmt: skip
 @work_option
 @device_option
-def train_judge(out: Path | None, work: Path, device: str) -> None:
+def train_judge(out: Path | None, model: Path | None, work: Path, device: str) -> None:
     """Train the puppet judge on drawings that the base model never saw."""
     from actionbench.display import JobProgress
     from actionbench.runner import resolve_device
-    from actionbench.suites import PUPPETS
+    from actionbench.suites import get_suite
+    from evaluation.puppet_judge import WEIGHTS
     from evaluation.puppet_judge import train_judge as train
 
-    folder = out or PUPPETS / "weights" / "puppet-judge"
+    source = model or Path(get_suite("puppets").model)
     with JobProgress() as progress:
-        train(folder, work, resolve_device(device), progress)
-    click.echo(f"wrote {folder}")
+        made = train(out or WEIGHTS, work, source, resolve_device(device), progress=progress)
+    click.echo(f"wrote {made}")
 
 
 @puppets.command(name="check")
@@ -390,12 +393,31 @@ def train_judge(out: Path | None, work: Path, device: str) -> None:
 @click.option("--n", default=400, show_default=True, type=click.IntRange(1))
 @device_option
 def check_puppets(out: Path, model: str | None, n: int, device: str) -> None:
-    """Measure the gates of base model and judge on fresh seeds."""
-    from actionbench.display import JobProgress
+    """Measure the gates of base model and judge on fresh seeds; status 1 where one is missed."""
+    from rich.table import Table
+
+    from actionbench.display import JobProgress, output
     from actionbench.runner import resolve_device
     from actionbench.suites import get_suite
     from evaluation.puppet_gates import run_gates
 
     with JobProgress() as progress:
-        run_gates(out, model or get_suite("puppets").model, resolve_device(device), n, progress)
+        model = model or get_suite("puppets").model
+        gates = run_gates(out, model, resolve_device(device), n, progress)
+    table = Table("gate", "what", "n", "measured %", "95% interval", "asked %", "")
+    states = {True: "passed", False: "missed", None: "reported"}
+    for gate in gates:
+        limits = [
+            f"{word} {100 * limit:g}"
+            for word, limit in (("at least", gate.at_least), ("at most", gate.at_most))
+            if limit is not None
+        ]
+        interval = f"{100 * gate.low:.1f} to {100 * gate.high:.1f}"
+        table.add_row(
+            *(gate.name, gate.what, str(gate.n), f"{100 * gate.accuracy:.1f}", interval),
+            *(", ".join(limits), states[gate.passed]),
+        )
+    output().print(table)
     click.echo(f"wrote {out}")
+    if any(gate.passed is False for gate in gates):
+        raise click.exceptions.Exit(1)

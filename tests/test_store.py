@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,8 @@ from actionbench.benchmark import Item, paper_actions, paper_subjects
 from actionbench.errors import UserError
 from actionbench.judge import VERDICT_COLUMNS, Verdict
 from actionbench.method import Customization
-from actionbench.store import VERSION_FILE, Store, make_key
+from actionbench.store import _HOST, VERSION_FILE, Store, make_key
 
-ROOT = Path(__file__).resolve().parents[1]
 ITEM = Item(paper_actions()[0], paper_subjects()[4], 1)
 FITTED = Customization(
     "drift", "salute", "f00d", {"vector": torch.arange(6.0).reshape(2, 3).t()}, {"words": ["a"]}
@@ -68,40 +67,33 @@ def test_a_folder_without_permission_is_refused(store: Store) -> None:
 
 def test_a_disk_that_takes_no_more_is_told_and_nothing_half_is_left(store: Store) -> None:
     """A limit on the size of files stands for the full disk: the same error, another number."""
-    script = (
-        "import resource, sys; from PIL import Image\n"
-        "from tests.test_store import *\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
-        "store = Store(sys.argv[1])\n"
-        "image = Image.effect_noise((64, 64), 90)\n"
-        "big = Customization('drift', 'salute', 'f00d', {'vector': torch.zeros(5000)})\n"
-        "rows = {('boy', n): Verdict(True, True, str(n) * 99, '', 0, 0) for n in range(99)}\n"
-        "for what in (lambda: store.save_image('k', ITEM, image),\n"
-        "             lambda: store.save_fit('k', big, {}),\n"
-        "             lambda: store.save_verdicts('k', rows)):\n"
-        "    try: what()\n"
-        "    except UserError as error: print(error)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(store.root)], cwd=ROOT, capture_output=True, text=True
-    )
-    lines = done.stdout.splitlines()
-    assert len(lines) == 3, done.stdout + done.stderr
-    assert all("cannot be" in line for line in lines)
-    assert "the same command goes on" in lines[0]
+    big = Customization("drift", "salute", "f00d", {"vector": torch.zeros(5000)})
+    rows = {("boy", n): Verdict(True, True, str(n) * 99, "", 0, 0) for n in range(99)}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    told = []
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        for save in (
+            lambda: store.save_image("k", ITEM, Image.effect_noise((64, 64), 90)),
+            lambda: store.save_fit("k", big, {}),
+            lambda: store.save_verdicts("k", rows),
+        ):
+            with pytest.raises(UserError, match="cannot be") as error:
+                save()
+            told.append(str(error.value))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "the same command goes on" in told[0]
+    assert not any("\n" in line for line in told)
     left = [path for path in store.root.rglob("*") if path.is_file()]
     assert left == [store.root / VERSION_FILE]
 
 
 def test_leftovers_of_the_killed_are_ignored_and_cleared(store: Store) -> None:
     store.save_record("adi-1", {"format": 1})
-    child = subprocess.run(
-        [sys.executable, "-c", "import os; from actionbench.store import _HOST;"
-         "print(f'.tmp-{_HOST}-{os.getpid()}-0', end='')"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    dead = child.stdout
-    alive = dead.rsplit("-", 2)[0] + f"-{os.getpid()}-0"
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    dead, alive = (f".tmp-{_HOST}-{pid}-0" for pid in (gone.pid, os.getpid()))
     for name in (dead, alive):
         (store.root / "runs" / name).mkdir(parents=True)
         (store.root / "runs" / name / "run.json").write_text("{")
