@@ -333,7 +333,7 @@ def puppets() -> None:
 
 
 work_option = click.option(
-    "--work", type=FOLDER, default=Path("work/puppets"), show_default=True, metavar="DIR",
+    "--work", type=FOLDER, default=Path(".work"), show_default=True, metavar="DIR",
     help="Checkpoints, from which the same command goes on.",
 )  # fmt: skip
 
