@@ -9,13 +9,13 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from actionbench.backbone import Backbone, LatentDistribution
-from actionbench.benchmark import SLOT, Action, Sampling
+from actionbench.benchmark import SLOT, Action, ActionTask, Sampling
 from actionbench.denoising import add_noise, losses
 from actionbench.errors import UserError
 from actionbench.progress import Progress
@@ -111,18 +111,24 @@ class PoolSettings:
         "other actions, as a prompt says them; the one that is learned is left out",
     )
     pool_images: int = setting(1, "images of each exemplar in each other action", low=1)
+    pool_prompts: Literal["rare", "caption"] = setting(
+        "rare",
+        "name an exemplar by a rare word (DreamBooth's), or say its own caption with the action "
+        "replaced",
+    )
     pool_subject: str = setting(
-        f"a {SLOT} person", f"how the pool's prompts name an exemplar; {SLOT} is the rare word"
+        f"a {SLOT} person", f"for pool_prompts=rare: the exemplar; {SLOT} is the rare word"
     )
     pool_describes_action: bool = setting(
         True,
-        "train under '<subject> <the action's description>', so that the rare word "
-        "takes up the rest of the image; false: under '<subject>' alone",
+        "for pool_prompts=rare: train under '<subject> <the action's description>', so that the "
+        "rare word takes up the rest of the image; false: under '<subject>' alone",
     )
-    pool_steps: int = setting(200, "steps of each DreamBooth", low=1)
+    pool_steps: int = setting(200, "steps of each DreamBooth; 0 leaves the model as it is", low=0)
     pool_batch_size: int = setting(1, "samples a step of DreamBooth", low=1)
     pool_learning_rate: float = setting(5e-6, "DreamBooth's learning rate", low=0)
     pool_sampling_steps: int = setting(25, "sampling steps of the pool's images", low=1)
+    pool_guidance_scale: float = setting(7.5, "guidance of the pool's images", low=1)
 
 
 def other_actions(action: Action, pool_actions: Sequence[str]) -> list[str]:
@@ -151,26 +157,42 @@ def rare_words(count: int) -> list[str]:
     return list(itertools.islice(itertools.chain(first, longer), count))
 
 
+def pool_prompts(task: ActionTask, settings: PoolSettings) -> tuple[list[str], list[list[str]]]:
+    """For each exemplar, what it is trained under, and the prompts of its other actions."""
+    others = other_actions(task.action, settings.pool_actions) * settings.pool_images
+    if settings.pool_prompts == "caption":
+        return [e.caption for e in task.exemplars], [
+            [e.template.replace(SLOT, other) for other in others] for e in task.exemplars
+        ]
+    if SLOT not in settings.pool_subject:
+        raise UserError(f"pool_subject has no {SLOT} for the rare word: '{settings.pool_subject}'")
+    words = rare_words(len(task.exemplars))
+    subjects = [settings.pool_subject.replace(SLOT, word) for word in words]
+    suffix = f" {task.action.description}" if settings.pool_describes_action else ""
+    return [subject + suffix for subject in subjects], [
+        [f"{subject} {other}" for other in others] for subject in subjects
+    ]
+
+
 def action_different_pool(
     backbone: Backbone,
-    action: Action,
+    task: ActionTask,
     anchors: LatentDistribution,
     settings: PoolSettings,
     *,
     generator: torch.Generator,
     progress: Progress,
 ) -> Tensor:
-    """Latents of each anchor's person and scene in other actions, [anchors, P, C, h, w].
+    """Latents of each exemplar's person and scene in other actions, [exemplars, P, C, h, w].
 
-    P is the number of other actions times `pool_images`. They stay latents: the fit wants no
-    more. The UNet is bit for bit what it was afterwards.
+    P is the number of other actions times `pool_images`; `anchors` are the exemplars' latents.
+    The pool stays latents, for the fit wants no more. The UNet is bit for bit what it was
+    afterwards.
     """
-    others = other_actions(action, settings.pool_actions) * settings.pool_images
-    subjects = [settings.pool_subject.replace(SLOT, word) for word in rare_words(len(anchors))]
-    suffix = f" {action.description}" if settings.pool_describes_action else ""
-    joint = settings.pool == "joint"
-    groups = [list(range(len(anchors)))] if joint else [[row] for row in range(len(anchors))]
-    sampling = Sampling(settings.pool_sampling_steps, backbone.sampling.guidance_scale)
+    instances, wanted = pool_prompts(task, settings)
+    every = list(range(len(anchors)))
+    groups = [every] if settings.pool == "joint" else [[row] for row in every]
+    sampling = Sampling(settings.pool_sampling_steps, settings.pool_guidance_scale)
     total = len(groups) * settings.pool_steps
     made = []
     for number, rows in enumerate(groups):
@@ -179,31 +201,22 @@ def action_different_pool(
             progress.update(before + step, total, "pool")
 
         with restored(backbone.pipeline.unet):
-            prompts = [subjects[row] + suffix for row in rows]
             train_unet(
                 backbone,
-                exemplar_draw(backbone, anchors[rows], prompts, settings.pool_batch_size),
+                exemplar_draw(
+                    backbone,
+                    anchors[rows],
+                    [instances[row] for row in rows],
+                    settings.pool_batch_size,
+                ),
                 steps=settings.pool_steps,
                 learning_rate=settings.pool_learning_rate,
                 generator=generator,
                 report=report,
             )
-            made.append(
-                _draw_others(backbone, [subjects[r] for r in rows], others, sampling, generator)
-            )
-    return torch.cat(made).unflatten(0, (len(anchors), len(others)))
-
-
-def _draw_others(
-    backbone: Backbone,
-    subjects: Sequence[str],
-    others: Sequence[str],
-    sampling: Sampling,
-    generator: torch.Generator,
-) -> Any:
-    """Latents of every subject in every other action [subjects * others, C, h, w]."""
-    prompts = [f"{subject} {other}" for subject in subjects for other in others]
-    seeds = torch.randint(2**62, (len(prompts),), generator=generator).tolist()
-    with torch.no_grad():
-        states = backbone.encode_prompts([backbone.tokenize(prompt) for prompt in prompts])
-    return backbone.sample_latents(states, seeds, sampling)
+            prompts = [prompt for row in rows for prompt in wanted[row]]
+            seeds = torch.randint(2**62, (len(prompts),), generator=generator).tolist()
+            with torch.no_grad():
+                states = backbone.encode_prompts([backbone.tokenize(p) for p in prompts])
+            made.append(backbone.sample_latents(states, seeds, sampling))
+    return torch.cat(made).unflatten(0, (len(anchors), -1))

@@ -63,7 +63,7 @@ def main() -> None:
         settings = replace(settings, steps=options.steps)
         began = time.perf_counter()
         learn_tokens(backbone, settings, start, draw, seed=0, progress=SILENT, rule=rule)
-        return (time.perf_counter() - began) / options.steps
+        return (time.perf_counter() - began) / int(options.steps)
 
     rows: dict[str, Callable[[], float]] = {
         "three captions, mean loss": lambda: step_time(

@@ -74,10 +74,11 @@ class ADI(TokenMethod[Settings]):
             "learning_rate": 1e-2,
             # Poses that the miniature knows by name.
             "pool_actions": ("stands", "walks", "waves", "jumps"),
-            "pool_steps": 25,
+            "pool_steps": 15,
             "pool_batch_size": 2,
-            "pool_learning_rate": 1e-4,
+            "pool_learning_rate": 2e-4,
             "pool_sampling_steps": 8,
+            "pool_guidance_scale": 4.0,
         }
     }
 
@@ -144,7 +145,7 @@ class Triples:
         self.latents = backbone.encode_images([e.image for e in task.exemplars])
         self.pool = action_different_pool(
             backbone,
-            task.action,
+            task,
             self.latents,
             settings,
             generator=torch.Generator().manual_seed(seed),

@@ -15,6 +15,7 @@ from actionbench.finetune import (
     action_different_pool,
     exemplar_draw,
     other_actions,
+    pool_prompts,
     rare_words,
     restored,
     train_unet,
@@ -185,6 +186,21 @@ def test_rare_words_are_distinct() -> None:
     assert len(set(rare_words(60))) == 60
 
 
+def test_the_prompts_of_the_pool() -> None:
+    task = tiny_task(exemplars=2)
+    few = replace(QUICK, pool_actions=("stands", "cheers"))
+    instances, wanted = pool_prompts(task, few)
+    assert instances == [f"a {w} person raises both arms for cheering" for w in rare_words(2)]
+    assert wanted == [[f"a {w} person stands"] for w in rare_words(2)]
+    instances, _ = pool_prompts(task, replace(few, pool_describes_action=False))
+    assert instances == [f"a {w} person" for w in rare_words(2)]
+    instances, wanted = pool_prompts(task, replace(few, pool_prompts="caption"))
+    assert instances == [e.caption for e in task.exemplars]
+    assert wanted[1] == ["a person with green hair stands on the hat"]
+    with pytest.raises(UserError, match="pool_subject"):
+        pool_prompts(task, replace(few, pool_subject="a person"))
+
+
 @pytest.mark.parametrize("pool", ["per-anchor", "joint"])
 def test_the_pool_has_each_anchor_in_each_other_action(tiny: Backbone, pool: str) -> None:
     task = tiny_task("squat")
@@ -195,7 +211,7 @@ def test_the_pool_has_each_anchor_in_each_other_action(tiny: Backbone, pool: str
     def make(seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         return action_different_pool(
-            tiny, task.action, anchors, settings, generator=generator, progress=SILENT
+            tiny, task, anchors, settings, generator=generator, progress=SILENT
         )
 
     latents = make(0)
