@@ -421,3 +421,7 @@ def check_puppets(out: Path, model: str | None, n: int, device: str) -> None:
     click.echo(f"wrote {out}")
     if any(gate.passed is False for gate in gates):
         raise click.exceptions.Exit(1)
+
+
+if __name__ == "__main__":
+    main()
