@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from actionbench.errors import UserError
-from actionbench.method import canonical_json
 
 NETWORKS = ("vae", "unet", "text_encoder")
 COMPONENTS = (*NETWORKS, "tokenizer", "scheduler")
@@ -117,7 +116,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _hash_config(path: Path) -> str:
     facts = {key: v for key, v in _read_json(path).items() if key not in _PASSING_FACTS}
-    return hashlib.sha256(canonical_json(facts).encode()).hexdigest()
+    # Not `canonical_json`: a solver's configuration holds -Infinity.
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 _hashes: dict[tuple[str, int, int], str] = {}

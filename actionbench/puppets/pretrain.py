@@ -43,7 +43,7 @@ PRESET = "puppet-diffusion"
 class Recipe:
     """Sizes and lengths of the training; the defaults made the shipped weights."""
 
-    drawings: int = 120_000
+    drawings: int = 90_000
     text_tokens: int = 32
     width: int = 128
     text_layers: int = 3
@@ -51,14 +51,14 @@ class Recipe:
     clip_steps: int = 500
     clip_batch: int = 192
     clip_rate: float = 1e-3
-    latent_channels: int = 16
+    latent_channels: int = 24
     autoencoder_channels: tuple[int, ...] = (8, 16, 64, 128)
-    autoencoder_steps: int = 2300
+    autoencoder_steps: int = 3000
     autoencoder_batch: int = 16
-    autoencoder_rate: float = 1.5e-3
+    autoencoder_rate: float = 2e-3
     unet_channels: tuple[int, ...] = (64, 96, 128)
     unet_heads: int = 4
-    diffusion_steps: int = 5600
+    diffusion_steps: int = 4600
     diffusion_batch: int = 48
     diffusion_rate: float = 1e-3
     ema: float = 0.999
@@ -68,6 +68,7 @@ class Recipe:
     does just that. Calibrated once on the development actions (see `docs/puppets.md`)."""
     refine_steps: int = 0
     """More diffusion steps at a falling rate after the first run, for a calibrated share."""
+    checkpoint_steps: int = 200
     seed: int = 1
 
 
@@ -245,7 +246,7 @@ def train_clip(
         if (step + 1) % 50 == 0:
             top1 = (logits.argmax(1) == target).float().mean()
             log.write(step=step + 1, loss=float(loss.detach()), top1=float(top1))
-        if (step + 1) % 200 == 0:
+        if (step + 1) % recipe.checkpoint_steps == 0:
             checkpoint.save(step + 1)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -288,7 +289,7 @@ def train_autoencoder(
     first = checkpoint.load()
     log = Log(work / "vae.log")
     steps = recipe.autoencoder_steps
-    side_by_side = round(0.35 * steps)
+    side_by_side = round(0.15 * steps)
     n = recipe.latent_channels
     for step, pick in enumerate(
         batches(len(data.images), recipe.autoencoder_batch, recipe.seed + 1, first, steps), first
@@ -304,7 +305,9 @@ def train_autoencoder(
         tied = (log_variance + 5).square().mean()
         close = F.mse_loss(latent, target)
         start = target if step < side_by_side else latent
-        drawn = vae.decode(start + 0.08 * torch.randn_like(start)).sample
+        generator = torch.Generator().manual_seed(1000 * recipe.seed + step)
+        noise = torch.randn(start.shape, generator=generator).to(device)
+        drawn = vae.decode(start + 0.08 * noise).sample
         error = F.mse_loss(drawn, pixels)
         loss = 4 * error + (drawn - pixels).abs().mean() + 0.01 * tied
         loss = loss + close * (0.5 if step < side_by_side else 0.02)
@@ -316,7 +319,7 @@ def train_autoencoder(
         if (step + 1) % 50 == 0:
             decibels = 10 * math.log10(4 / float(error.detach()))
             log.write(step=step + 1, psnr=round(decibels, 2), code=float(close.detach()))
-        if (step + 1) % 250 == 0:
+        if (step + 1) % recipe.checkpoint_steps == 0:
             checkpoint.save(step + 1)
     vae.eval()
     with torch.no_grad():
@@ -407,7 +410,7 @@ def train_diffusion(
     weights = picture_weights(data, dict.fromkeys(words, recipe.exact_share))
     cumulative = np.cumsum(weights)
     text.eval()
-    log, saved = Log(work / "diffusion.log"), time.monotonic()
+    log = Log(work / "diffusion.log")
     losses: list[Tensor] = []
     pairs = list(zip(average.parameters(), unet.parameters(), strict=True))
     for step in range(first, steps):
@@ -444,9 +447,8 @@ def train_diffusion(
         if (step + 1) % 50 == 0:
             log.write(step=step + 1, loss=round(float(torch.stack(losses).mean()), 4), rate=rate)
             losses.clear()
-        if time.monotonic() - saved > 120 or step + 1 == steps:
+        if (step + 1) % recipe.checkpoint_steps == 0 or step + 1 == steps:
             checkpoint.save(step + 1)
-            saved = time.monotonic()
     return average
 
 
