@@ -58,7 +58,7 @@ class Recipe:
     autoencoder_rate: float = 2e-3
     unet_channels: tuple[int, ...] = (64, 96, 128)
     unet_heads: int = 4
-    diffusion_steps: int = 4600
+    diffusion_steps: int = 4000
     diffusion_batch: int = 48
     diffusion_rate: float = 1e-3
     ema: float = 0.999
