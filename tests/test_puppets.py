@@ -124,7 +124,7 @@ def test_suites_read_their_exemplars() -> None:
     suite = get_suite("puppets")
     assert [len(t.exemplars) for t in suite.tasks.values()] == [EXEMPLARS] * 8
     assert suite.fingerprint != get_suite("puppets-dev").fingerprint
-    assert [s.name for s in suite.pick_subjects(["animal"])][0] == "dog"
+    assert next(s.name for s in suite.pick_subjects(["animal"])) == "dog"
     with pytest.raises(UserError, match="did you mean salute"):
         suite.pick_actions(["salut"])
 
