@@ -233,7 +233,8 @@ def train_judge(
     work.mkdir(parents=True, exist_ok=True)
     data = corpus(work / "judge", "judging", recipe.seed, recipe.drawings, 2, progress)
     vae = AutoencoderKL.from_pretrained(model / "vae", torch_dtype=torch.float32).eval()
-    trips_file = work / "judge-round-trips.npy"
+    weights = (model / "vae" / "diffusion_pytorch_model.safetensors").read_bytes()
+    trips_file = work / f"judge-round-trips-{hashlib.sha256(weights).hexdigest()[:8]}.npy"
     if not trips_file.exists():
         with trips_file.with_suffix(".tmp").open("wb") as file:
             np.save(file, round_trip(vae, data.images[: recipe.round_trips], 0.25, recipe.seed))

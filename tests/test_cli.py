@@ -19,6 +19,7 @@ import pytest
 
 import actionbench.suites
 import cli
+from actionbench.store import read_image
 from tests.small_cli import install_plugins
 from tests.small_run import small_suite
 
@@ -130,6 +131,13 @@ def test_a_run_from_plan_to_table_and_again(
     assert re.search(r"verdicts +0 to do, +12 present", dry.stdout)
     listed = call("list", "runs", "--runs", runs).stdout
     assert run_id in listed and "finished" in listed and "12 of 12" in listed
+
+    board = call("report", "--runs", runs)
+    assert board.returncode == 0 and "Drift" in board.stdout, board.stderr
+    assert (runs / "report" / "board.md").exists()
+    shown = call("show", run_id[:7], "--runs", runs)
+    assert shown.stdout == f"wrote {runs / 'runs' / run_id / 'grid.png'}\n", shown.stderr
+    assert read_image(runs / "runs" / run_id / "grid.png").width > 300
 
 
 def test_several_methods_are_all_planned_before_one_begins(
