@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from actionbench.benchmark import SLOT, Sampling
 from actionbench.causal_text import Prefix, encode_from, encode_prefix
+from actionbench.denoising import randn
 from actionbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,11 +68,6 @@ class LatentDistribution:
     def sample(self, generator: torch.Generator) -> Tensor:
         """Draw latents [B, C, h, w]; `generator` lives on the CPU."""
         return self.mean + self.std * randn(self.mean.shape, generator, self.mean)
-
-
-def randn(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
-    """Noise drawn on the CPU in float32, the same for every device and dtype, cast as `like`."""
-    return torch.randn(shape, generator=generator).to(device=like.device, dtype=like.dtype)
 
 
 class Backbone:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from actionbench.backbone import Backbone, randn
+if TYPE_CHECKING:
+    from actionbench.backbone import Backbone
+
+
+def randn(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
+    """Noise drawn on the CPU in float32, the same for every device and dtype, cast as `like`."""
+    return torch.randn(shape, generator=generator).to(device=like.device, dtype=like.dtype)
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,19 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from actionbench.backbone import Backbone, LatentDistribution
 from actionbench.benchmark import SLOT, Action, ActionTask, Sampling
 from actionbench.denoising import add_noise, losses
 from actionbench.errors import UserError
 from actionbench.progress import Progress
 from actionbench.settings import setting
+
+if TYPE_CHECKING:
+    from actionbench.backbone import Backbone, LatentDistribution
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from actionbench.backbone import Backbone, Tokens
 from actionbench.benchmark import SLOT, ActionTask, Exemplar, Item
 from actionbench.denoising import Noised, add_noise, losses
 from actionbench.errors import UserError
@@ -23,6 +22,8 @@ from actionbench.settings import setting
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from actionbench.backbone import Backbone, Tokens
 
 CHECK_EVERY = 25
 """Steps between two looks at the loss: each look makes a GPU wait."""
