@@ -364,7 +364,8 @@ def encode_corpus(vae: AutoencoderKL, data: Corpus, work: Path, device: str) -> 
             for start in range(0, len(data.images), 256):
                 pixels = to_pixels(data.images[start : start + 256], device)
                 rows.append(vae.encode(pixels).latent_dist.mean.half().cpu())
-        save_file({"latents": torch.cat(rows) * vae.config.scaling_factor}, path)
+        latents = torch.cat(rows).contiguous() * vae.config.scaling_factor
+        save_file({"latents": latents}, path)
     return load_file(path)["latents"]
 
 
