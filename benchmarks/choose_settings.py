@@ -1,8 +1,8 @@
 """The search by which the preset `puppet-diffusion` was chosen: on the development actions only.
 
-    python benchmarks/choose_settings.py [--runs work/choice] [--methods adi,p-plus] [--jobs 1]
+    python benchmarks/choose_settings.py [--runs work/choice] [--methods adi,p-plus]
 
-Every method gets the same few tries, a grid over its learning rate and steps. Finished tries are
+Every method gets the same few tries, a grid over its learning rate. Finished tries are
 read from the runs folder. Prints one row a try; which to take is the highest total accuracy.
 """
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actionbench.benchmark import NONE, Action, Subject, paper_actions, paper_subjects
+from actionbench.benchmark import NONE, Action, Item, Subject, paper_actions, paper_subjects
 from actionbench.models import resolve_model
 from actionbench.progress import SILENT, Progress
 from evaluation.accuracy import wilson
@@ -21,6 +21,8 @@ from evaluation.pictures import confusion_matrix_png
 from evaluation.puppet_judge import WEIGHTS, Reader, round_trip
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from actionbench.backbone import Backbone
 
 SEED = 90_000
@@ -125,14 +127,13 @@ def _judge_gates(
 
 def _draw(
     backbone: Backbone, prompts: list[str], first_seed: int, progress: Progress, what: str
-) -> np.ndarray:
-    """uint8 [n, h, w, 3]"""
+) -> list[Image]:
     seeds = range(first_seed, first_seed + len(prompts))
     images = []
     for number, image in enumerate(backbone.generate(prompts, list(seeds)), 1):
-        images.append(np.asarray(image))
+        images.append(image)
         progress.update(number, len(prompts), what)
-    return np.stack(images)
+    return images
 
 
 def _known_gates(
@@ -145,7 +146,7 @@ def _known_gates(
     pairs *= -(-n // len(pairs))
     prompts = [f"{subject.phrase} {KNOWN[pose][0]}" for subject, pose in pairs]
     images = _draw(backbone, prompts, SEED, progress, "known subjects in known poses")
-    poses, subjects = reader.read_pixels(images)
+    poses, subjects = reader.read(images)
     seen_poses = [reader.poses[i] for i in poses.argmax(1)]
     seen_subjects = [reader.subjects[i] for i in subjects.argmax(1)]
     labels = [*KNOWN, *(p for p in reader.poses if p not in KNOWN)]
@@ -175,9 +176,9 @@ def text_alone(
     whole rounds of the actions by the subjects."""
     pairs = [(action, subject) for action in actions for subject in subjects]
     pairs *= -(-n // len(pairs))
-    prompts = [f"{subject.phrase} {action.description}" for action, subject in pairs]
+    prompts = [Item(action, subject, 0).described_prompt for action, subject in pairs]
     images = _draw(backbone, prompts, SEED + 10_000, progress, "descriptions alone")
-    poses, who = reader.read_pixels(images)
+    poses, who = reader.read(images)
     right = [reader.poses[i] == a.name for i, (a, _) in zip(poses.argmax(1), pairs, strict=True)]
     same = [reader.subjects[i] == s.name for i, (_, s) in zip(who.argmax(1), pairs, strict=True)]
     return np.array(right), np.array(same)

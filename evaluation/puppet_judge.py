@@ -54,7 +54,15 @@ class PuppetJudge(Judge):
 
     @cached_property
     def reader(self) -> Reader:
-        return Reader.load(WEIGHTS, self.device)
+        reader = Reader.load(WEIGHTS, self.device)
+        strange = {a.name for a in self.suite.actions} - {*reader.poses}
+        strange |= {s.name for s in self.suite.subjects} - {*reader.subjects}
+        if strange:
+            raise UserError(
+                f"the puppet judge does not know {', '.join(sorted(strange))}: "
+                "`actionbench puppets train-judge` trains one that does"
+            )
+        return reader
 
     def judge(self, images: Sequence[Image], items: Sequence[Item]) -> list[Verdict]:
         reader = self.reader
@@ -172,6 +180,7 @@ class JudgeRecipe:
     batch: int = 96
     rate: float = 2e-3
     weight_decay: float = 0.02
+    checkpoint_steps: int = 250
     seed: int = 2
 
 
@@ -200,13 +209,14 @@ def round_trip(vae: Any, pixels: np.ndarray, noise: float, seed: int) -> np.ndar
     rows = []
     with torch.inference_mode():
         for start in range(0, len(pixels), 128):
-            batch = torch.from_numpy(pixels[start : start + 128]).permute(0, 3, 1, 2).float()
-            latents = vae.encode(batch.div(127.5).sub(1)).latent_dist.mean
+            batch = torch.from_numpy(pixels[start : start + 128]).permute(0, 3, 1, 2)
+            scaled = batch.to(vae.device).float().div(127.5).sub(1)
+            latents = vae.encode(scaled).latent_dist.mean
             level = noise * torch.rand(len(latents), 1, 1, 1, generator=generator)
-            latents = latents + level * torch.randn(latents.shape, generator=generator)
-            out = vae.decode(latents).sample
+            disturbance = level * torch.randn(latents.shape, generator=generator)
+            out = vae.decode(latents + disturbance.to(vae.device)).sample
             out = out.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
-            rows.append(out.numpy())
+            rows.append(out.cpu().numpy())
     return np.concatenate(rows)
 
 
@@ -226,19 +236,24 @@ def train_judge(
     from torch.nn import functional as F
 
     from actionbench.puppets.corpus import corpus, pose_labels
+    from actionbench.puppets.files import own_folder, replacing
     from actionbench.puppets.pretrain import Checkpoint, Log, rate_at
+    from actionbench.store import make_key
 
-    recipe = recipe or JudgeRecipe()
+    recipe, out = recipe or JudgeRecipe(), own_folder(out, "config.json")
     torch.manual_seed(recipe.seed)
     work.mkdir(parents=True, exist_ok=True)
-    data = corpus(work / "judge", "judging", recipe.seed, recipe.drawings, 2, progress)
-    vae = AutoencoderKL.from_pretrained(model / "vae", torch_dtype=torch.float32).eval()
-    weights = (model / "vae" / "diffusion_pytorch_model.safetensors").read_bytes()
-    trips_file = work / f"judge-round-trips-{hashlib.sha256(weights).hexdigest()[:8]}.npy"
+    vae = AutoencoderKL.from_pretrained(model / "vae", torch_dtype=torch.float32).eval().to(device)
+    data = corpus(work, "judging", recipe.seed, recipe.drawings, 2, progress)
+    weights = hashlib.sha256()
+    for tensor in vae.state_dict().values():
+        weights.update(tensor.cpu().numpy().tobytes())
+    key = make_key(data.key, weights.hexdigest(), asdict(recipe))[:8]
+    trips_file = work / f"judge-round-trips-{key}.npy"
     if not trips_file.exists():
-        with trips_file.with_suffix(".tmp").open("wb") as file:
-            np.save(file, round_trip(vae, data.images[: recipe.round_trips], 0.25, recipe.seed))
-        trips_file.with_suffix(".tmp").replace(trips_file)
+        made = round_trip(vae, data.images[: recipe.round_trips], 0.25, recipe.seed)
+        with replacing(trips_file) as path, path.open("wb") as file:
+            np.save(file, made)
     trips = np.load(trips_file)
     images = np.concatenate([data.images, trips])
     rows = data.rows + data.rows[: len(trips)]
@@ -253,8 +268,8 @@ def train_judge(
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay
     )
-    checkpoint = Checkpoint(work / "judge.safetensors", {"network": network}, optimizer)
-    log = Log(work / "judge.log")
+    checkpoint = Checkpoint(work / f"judge-{key}.safetensors", {"network": network}, optimizer)
+    log = Log(work / f"judge-{key}.log")
     for step in range(checkpoint.load(), recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, recipe.steps, recipe.rate)
@@ -262,6 +277,7 @@ def train_judge(
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         pick = np.searchsorted(cumulative, rng.random(recipe.batch)).clip(max=len(rows) - 1)
         pixels = torch.from_numpy(images[pick]).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        torch.manual_seed(1000 * recipe.seed + step)  # dropout's, so that a resumed run is the same
         pose, subject = network(_degraded(pixels, generator).to(device))
         loss = F.cross_entropy(pose, pose_ids[pick].to(device), label_smoothing=0.03)
         loss = loss + F.cross_entropy(subject, subject_ids[pick].to(device), label_smoothing=0.03)
@@ -272,16 +288,17 @@ def train_judge(
         if (step + 1) % 50 == 0:
             right = (pose.argmax(1).cpu() == pose_ids[pick]).float().mean()
             log.write(step=step + 1, loss=round(float(loss.detach()), 4), pose=float(right))
-        if (step + 1) % 250 == 0:
+        if (step + 1) % recipe.checkpoint_steps == 0:
             checkpoint.save(step + 1)
-    out.mkdir(parents=True, exist_ok=True)
     state = {
         k: (v.half() if v.is_floating_point() else v).contiguous().cpu()
         for k, v in network.state_dict().items()
     }
     if any(not math.isfinite(float(v.float().abs().max())) for v in state.values() if v.numel()):
         raise RuntimeError("the judge's weights do not fit half precision")
-    save_file(state, out / "model.safetensors")
     config = {"poses": poses, "subjects": subjects, "recipe": asdict(recipe)}
-    (out / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
+    with replacing(out) as folder:
+        folder.mkdir()
+        save_file(state, folder / "model.safetensors")
+        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from actionbench.puppets.corpus import draw_many
 from actionbench.suites import get_suite
 from evaluation.puppet_gates import run_gates
 from evaluation.puppet_judge import WEIGHTS, JudgeRecipe, PuppetJudge, Reader, train_judge
+from tests.test_puppets import Interrupted
 from tests.tiny import tiny_pipeline
 
 SUITE = get_suite("puppets")
@@ -87,16 +89,24 @@ def test_the_shipped_weights_are_safetensors_of_half_precision_and_small() -> No
 
 def test_training_the_judge_learns_and_goes_on(tmp_path: Path) -> None:
     model = tiny_pipeline(tmp_path / "model")
-    recipe = JudgeRecipe(drawings=64, round_trips=16, steps=4, batch=8)
+    recipe = JudgeRecipe(drawings=64, round_trips=16, steps=4, batch=8, checkpoint_steps=2)
     folder = train_judge(tmp_path / "judge", tmp_path / "work", model, recipe=recipe)
     reader = Reader.load(folder, "cpu")
     poses, subjects = reader.read_pixels(np.zeros((2, 64, 64, 3), np.uint8))
     assert poses.shape == (2, len(reader.poses)) and np.allclose(poses.sum(1), 1, atol=1e-5)
     assert subjects.shape == (2, 24)
-    weights = (folder / "model.safetensors").read_bytes()
-    assert len(list((tmp_path / "work").glob("judge-round-trips-*.npy"))) == 1
-    again = train_judge(tmp_path / "judge", tmp_path / "work", model, recipe=recipe)
-    assert (again / "model.safetensors").read_bytes() == weights
+    with pytest.raises(KeyboardInterrupt):
+        train_judge(
+            *(tmp_path / "b", tmp_path / "work-b", model),
+            recipe=recipe, progress=Interrupted("judge", 3),
+        )  # fmt: skip
+    assert not (tmp_path / "b").exists()
+    resumed = train_judge(tmp_path / "b", tmp_path / "work-b", model, recipe=recipe)
+    straight = (folder / "model.safetensors").read_bytes()
+    assert (resumed / "model.safetensors").read_bytes() == straight
+    longer = replace(recipe, steps=6)
+    other = train_judge(tmp_path / "c", tmp_path / "work-b", model, recipe=longer)
+    assert (other / "model.safetensors").read_bytes() != straight
 
 
 def test_gates_are_measured_and_stored(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import datasets
@@ -14,7 +15,14 @@ from actionbench.benchmark import SLOT, paper_actions, paper_subjects
 from actionbench.errors import UserError
 from actionbench.progress import Progress
 from actionbench.puppets.corpus import Corpus, draw_many, pose_labels
-from actionbench.puppets.dataset import DATASET, EXEMPLARS, check_dataset, exemplar_scenes
+from actionbench.puppets.dataset import (
+    DATASET,
+    EXEMPLARS,
+    build_dataset,
+    check_dataset,
+    exemplar_scenes,
+)
+from actionbench.puppets.files import own_folder, replacing
 from actionbench.puppets.looks import SUBJECTS
 from actionbench.puppets.pose import ACTIONS, KNOWN, action_pose, free_pose, loose_pose, mirrored
 from actionbench.puppets.pretrain import Recipe, picture_weights, pretrain, train_tokenizer
@@ -116,8 +124,42 @@ def test_the_dataset_loads_with_the_datasets_library(tmp_path: Path) -> None:
 def test_a_changed_dataset_is_told(tmp_path: Path) -> None:
     for name in ("exemplars", "dev", "subjects"):
         (tmp_path / f"{name}.parquet").write_bytes((DATASET / "subjects.parquet").read_bytes())
-    with pytest.raises(UserError, match="is not what this version draws"):
+    with pytest.raises(UserError, match="is not what this version makes"):
         check_dataset(tmp_path)
+
+
+def test_a_damaged_dataset_is_told_in_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    shutil.copytree(DATASET, folder)
+    whole = (folder / "dev.parquet").read_bytes()
+    (folder / "dev.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"dev\.parquet is damaged .*data build"):
+        check_dataset(folder)
+
+
+def test_nothing_but_our_own_folders_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("five years")
+    with pytest.raises(UserError, match="holds other files"):
+        build_dataset(tmp_path)
+    with pytest.raises(UserError, match="holds other files"):
+        pretrain(tmp_path, tmp_path / "work", recipe=TINY)
+    with pytest.raises(UserError, match="is a file"):
+        own_folder(tmp_path / "thesis.txt", "mark")
+    assert (tmp_path / "thesis.txt").read_text() == "five years"
+
+
+def test_a_folder_is_swapped_in_whole_or_not_at_all(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "old").touch()
+    with pytest.raises(KeyboardInterrupt), replacing(place) as folder:
+        folder.mkdir()
+        raise KeyboardInterrupt
+    assert (place / "old").exists()
+    with replacing(place) as folder:
+        folder.mkdir()
+        (folder / "new").touch()
+    assert [p.name for p in place.iterdir()] == ["new"]
 
 
 def test_suites_read_their_exemplars() -> None:
@@ -146,15 +188,15 @@ def test_corpora_repeat_and_label_what_they_show() -> None:
     known = {name: words for name, (words, _) in KNOWN.items()}
     for row in rows:
         assert row["pose"] in pose_labels()
-        if row["pose"] in known and row["word"] == "":
-            assert known[row["pose"]] in row["caption"] or row["caption"].count(" ") < 16
+        said = [name for name, words in known.items() if f" {words}" in row["caption"]]
+        assert not said or said == [row["pose"]]
     assert not any("{}" in row["caption"] for row in rows)
 
 
 def test_a_description_is_bound_as_tightly_as_told() -> None:
     rows = [{"word": "sit", "pose": "sit"}] * 5 + [{"word": "sit", "pose": "other"}] * 5
     rows += [{"word": "", "pose": "stand"}] * 10
-    weights = picture_weights(Corpus(np.zeros((20, 1, 1, 3), np.uint8), rows), {"sit": 0.2})
+    weights = picture_weights(Corpus(np.zeros((20, 1, 1, 3), np.uint8), rows, ""), {"sit": 0.2})
     assert weights[:5].sum() == pytest.approx(0.1)
     assert weights[5:10].sum() == pytest.approx(0.4)
     assert weights[10:].sum() == pytest.approx(0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 from collections.abc import Callable, Iterator
@@ -13,9 +14,11 @@ import numpy as np
 from actionbench.benchmark import Action, development_actions, paper_actions, paper_subjects
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.backdrop import BACKDROPS
+from actionbench.puppets.files import replacing
 from actionbench.puppets.looks import SUBJECTS, Look, random_person, varied
 from actionbench.puppets.pose import KNOWN, Pose, action_pose, free_pose, known_pose, loose_pose
 from actionbench.puppets.scene import Scene, draw
+from actionbench.store import make_key
 
 OTHER = "other"
 """Label of a pose that has no name."""
@@ -143,10 +146,10 @@ def _draw_chunk(job: tuple[str, int, int, str]) -> int:
     sampler, seed, index, folder = job
     images, rows = draw_many(sampler, (seed, index), CHUNK)
     stem = Path(folder) / f"{index:04d}"
-    with stem.with_suffix(".tmp").open("wb") as file:
+    with replacing(stem.with_suffix(".json")) as path:
+        path.write_text(json.dumps(rows), "utf-8")
+    with replacing(stem.with_suffix(".npy")) as path, path.open("wb") as file:
         np.save(file, images)
-    stem.with_suffix(".json").write_text(json.dumps(rows), "utf-8")
-    stem.with_suffix(".tmp").replace(stem.with_suffix(".npy"))
     return index
 
 
@@ -155,12 +158,20 @@ class Corpus:
     images: np.ndarray
     """uint8 [n, SIZE, SIZE, 3]"""
     rows: list[dict[str, str]]
+    key: str
+    """Hash of what was drawn, for all that is made of it."""
 
 
 def corpus(
-    folder: Path, sampler: str, seed: int, count: int, workers: int, progress: Progress = SILENT
+    work: Path, sampler: str, seed: int, count: int, workers: int, progress: Progress = SILENT
 ) -> Corpus:
-    """`count` drawings (whole chunks of CHUNK), made where they are not in `folder` yet."""
+    """`count` drawings (whole chunks of CHUNK), made where `work` does not hold them yet.
+
+    They are kept by a hash of the first few, so that a changed drawing makes a new corpus.
+    """
+    first = hashlib.sha256(draw_many(sampler, (seed, 0), 8)[0].tobytes()).hexdigest()
+    key = make_key(sampler, seed, first)[:8]
+    folder = work / f"{sampler}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     chunks = -(-count // CHUNK)
     jobs = [
@@ -179,4 +190,4 @@ def corpus(
         for i in range(chunks)
         for row in json.loads((folder / f"{i:04d}.json").read_text("utf-8"))
     ]
-    return Corpus(images[:count], rows[:count])
+    return Corpus(images[:count], rows[:count], make_key(key, count)[:8])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from actionbench.benchmark import (
 from actionbench.errors import UserError
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.backdrop import BACKDROPS
+from actionbench.puppets.files import own_folder, replacing
 from actionbench.puppets.looks import random_person
 from actionbench.puppets.pose import action_pose
 from actionbench.puppets.scene import Scene, draw
@@ -33,6 +33,7 @@ SEED = 311_15841
 """Exemplars are drawn from this seed alone; no model is ever trained on them."""
 
 DATASET = Path(__file__).parent / "dataset"
+CARD = "README.md"
 FILES = {"exemplars": "exemplars.parquet", "dev": "dev.parquet", "subjects": "subjects.parquet"}
 
 
@@ -85,7 +86,8 @@ def _png(image: Image.Image) -> bytes:
 def build_dataset(out: Path, progress: Progress = SILENT) -> str:
     """Draws the dataset into `out` and returns its fingerprint, that of pixels and texts.
 
-    The folder is written beside its place and swapped in whole.
+    The folder is written beside its place and swapped in whole. Raises UserError where `out`
+    holds anything else than an earlier dataset.
     """
     import datasets
 
@@ -102,9 +104,7 @@ def build_dataset(out: Path, progress: Progress = SILENT) -> str:
             "skeleton": datasets.Image(),
         }
     )
-    temporary = out.with_name(out.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    out = own_folder(out, FILES["subjects"])
     eight, dev = paper_actions(), development_actions()
     tables = {
         "exemplars": (_exemplar_rows(eight, 0, progress), features),
@@ -118,11 +118,11 @@ def build_dataset(out: Path, progress: Progress = SILENT) -> str:
         ),
     }
     datasets.disable_progress_bars()
-    for name, (rows, kinds) in tables.items():
-        datasets.Dataset.from_list(rows, features=kinds).to_parquet(temporary / FILES[name])
-    (temporary / "README.md").write_text(_card(), "utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    temporary.replace(out)
+    with replacing(out) as folder:
+        folder.mkdir()
+        for name, (rows, kinds) in tables.items():
+            datasets.Dataset.from_list(rows, features=kinds).to_parquet(folder / FILES[name])
+        (folder / CARD).write_text(_card(), "utf-8")
     return fingerprint(out)
 
 
@@ -135,17 +135,26 @@ def fingerprint(folder: Path) -> str:
         path = folder / file
         if not path.exists():
             raise UserError(f"{path} is missing: `actionbench data build` draws it again")
-        for row in pq.read_table(path).to_pylist():
-            for key in sorted(row):
-                value = row[key]
-                if isinstance(value, dict):
-                    with Image.open(io.BytesIO(value["bytes"])) as image:
-                        digest.update(image.convert("RGB").tobytes())
-                elif isinstance(value, str):
-                    digest.update(f"{name}|{key}|{value}".encode())
-                else:
-                    digest.update(np.asarray(value, np.float32).round(4).tobytes())
+        try:
+            for row in pq.read_table(path).to_pylist():
+                for key in sorted(row):
+                    digest.update(f"{name}|{key}|".encode() + _content(row[key]))
+        except (OSError, SyntaxError, ValueError, TypeError, KeyError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(
+                f"{path} is damaged ({reason}): `actionbench data build` draws it again"
+            ) from error
     return digest.hexdigest()[:16]
+
+
+def _content(value: Any) -> bytes:
+    """A cell's pixels, text or numbers, whatever their encoding in the file."""
+    if isinstance(value, dict):
+        with Image.open(io.BytesIO(value["bytes"])) as image:
+            return image.convert("RGB").tobytes()
+    if isinstance(value, str):
+        return value.encode()
+    return np.asarray(value, np.float32).round(4).tobytes()
 
 
 def check_dataset(folder: Path) -> str:
@@ -156,9 +165,11 @@ def check_dataset(folder: Path) -> str:
     found = fingerprint(folder)
     with tempfile.TemporaryDirectory() as temporary:
         drawn = build_dataset(Path(temporary) / "dataset")
-    if found != drawn:
+    card = folder / CARD
+    if found != drawn or not card.exists() or card.read_text("utf-8") != _card():
         raise UserError(
-            f"{folder} is not what this version draws ({found}, not {drawn}): "
+            f"{folder} is not what this version makes (drawings {found}, fresh ones {drawn}; "
+            "or the card differs): "
             "`actionbench data build` draws it again"
         )
     return found

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,8 +34,11 @@ from actionbench.benchmark import development_actions, paper_actions
 from actionbench.errors import unknown
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.corpus import SIZE, Corpus, corpus
+from actionbench.puppets.files import own_folder, replacing
+from actionbench.store import make_key
 
 PRESET = "puppet-diffusion"
+MARK = "actionbench.json"
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Recipe:
     autoencoder_rate: float = 2e-3
     unet_channels: tuple[int, ...] = (64, 96, 128)
     unet_heads: int = 4
-    diffusion_steps: int = 4000
+    diffusion_steps: int = 4800
     diffusion_batch: int = 48
     diffusion_rate: float = 1e-3
     ema: float = 0.999
@@ -71,8 +73,27 @@ class Recipe:
     checkpoint_steps: int = 200
     seed: int = 1
 
+    def key(self, stage: str, data: Corpus) -> str:
+        """Names what a stage keeps in the work folder: a hash of all that goes into it.
+
+        The diffusion model's length and its captions' binding are left out, so that a training
+        can go on longer, or under another binding, from where it stands.
+        """
+        facts = {k: v for k, v in asdict(self).items() if k.startswith(_GOES_INTO[stage])}
+        return make_key(stage, data.key, self.seed, facts)[:8]
+
 
 STAGES = ("corpus", "clip", "autoencoder", "diffusion")
+
+_GOES_INTO: dict[str, tuple[str, ...]] = {
+    "clip": ("clip", "text", "vision", "width"),
+    "autoencoder": ("autoencoder", "latent"),
+}
+"""Beginnings of the recipe's fields that a stage's result depends on."""
+_GOES_INTO["diffusion"] = (
+    *_GOES_INTO["clip"], *_GOES_INTO["autoencoder"],
+    "unet", "diffusion_batch", "diffusion_rate", "ema", "drop",
+)  # fmt: skip
 
 
 class Checkpoint:
@@ -87,15 +108,10 @@ class Checkpoint:
             tensors |= {f"{name}.{k}": v.contiguous() for k, v in module.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
-        temporary = self.path.with_suffix(".tmp")
-        save_file(
-            {
-                k: v.detach().clone(memory_format=torch.contiguous_format)
-                for k, v in tensors.items()
-            },
-            temporary,
-        )
-        temporary.replace(self.path)
+        plain = torch.contiguous_format
+        packed = {k: v.detach().clone(memory_format=plain) for k, v in tensors.items()}
+        with replacing(self.path) as path:
+            save_file(packed, path)
 
     def load(self) -> int:
         """The step to go on from: 0 where there is no checkpoint."""
@@ -214,8 +230,8 @@ def train_clip(
     recipe: Recipe, data: Corpus, work: Path, device: str, progress: Progress
 ) -> tuple[CLIPModel, CLIPTokenizer]:
     """Contrastive training of both halves on drawings and captions (CLIP, arXiv 2103.00020)."""
-    folder = work / "clip"
-    if (folder / "model.safetensors").exists():
+    folder = work / f"clip-{recipe.key('clip', data)}"
+    if folder.exists():
         return CLIPModel.from_pretrained(folder).to(device), CLIPTokenizer.from_pretrained(folder)
     torch.manual_seed(recipe.seed)
     captions = [row["caption"] for row in data.rows]
@@ -223,9 +239,9 @@ def train_clip(
     ids = tokenize(tokenizer, captions)
     model = CLIPModel(_clip_config(recipe, tokenizer)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.clip_rate, weight_decay=0.05)
-    checkpoint = Checkpoint(work / "clip.safetensors", {"model": model}, optimizer)
+    checkpoint = Checkpoint(folder.with_suffix(".safetensors"), {"model": model}, optimizer)
     first = checkpoint.load()
-    log = Log(work / "clip.log")
+    log = Log(folder.with_suffix(".log"))
     steps = recipe.clip_steps
     for step, pick in enumerate(
         batches(len(ids), recipe.clip_batch, recipe.seed, first, steps), first
@@ -248,8 +264,9 @@ def train_clip(
             log.write(step=step + 1, loss=float(loss.detach()), top1=float(top1))
         if (step + 1) % recipe.checkpoint_steps == 0:
             checkpoint.save(step + 1)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with replacing(folder) as path:
+        model.save_pretrained(path)
+        tokenizer.save_pretrained(path)
     return model.eval(), tokenizer
 
 
@@ -267,8 +284,8 @@ def train_autoencoder(
 ) -> AutoencoderKL:
     """An x8 autoencoder. First the encoder learns a linear code that is known in closed form and
     the decoder to draw from it, side by side; then both are trained end to end."""
-    folder = work / "vae"
-    if (folder / "diffusion_pytorch_model.safetensors").exists():
+    folder = work / f"vae-{recipe.key('autoencoder', data)}"
+    if folder.exists():
         return AutoencoderKL.from_pretrained(folder).to(device).eval()
     torch.manual_seed(recipe.seed)
     widths = recipe.autoencoder_channels
@@ -285,9 +302,9 @@ def train_autoencoder(
     mean = F.unfold(sample, 8, stride=8).transpose(1, 2).reshape(-1, 192).mean(0)
     code = principal_code(sample, recipe.latent_channels)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=recipe.autoencoder_rate, weight_decay=0.01)
-    checkpoint = Checkpoint(work / "vae.safetensors", {"vae": vae}, optimizer)
+    checkpoint = Checkpoint(folder.with_suffix(".safetensors"), {"vae": vae}, optimizer)
     first = checkpoint.load()
-    log = Log(work / "vae.log")
+    log = Log(folder.with_suffix(".log"))
     steps = recipe.autoencoder_steps
     side_by_side = round(0.15 * steps)
     n = recipe.latent_channels
@@ -325,7 +342,8 @@ def train_autoencoder(
     with torch.no_grad():
         latents = torch.cat([vae.encode(x).latent_dist.mean for x in sample[:1024].split(128)])
     vae.register_to_config(scaling_factor=float(1 / latents.std()))
-    vae.save_pretrained(folder)
+    with replacing(folder) as path:
+        vae.save_pretrained(path)
     return vae
 
 
@@ -352,21 +370,22 @@ def noise_schedule() -> dict[str, Any]:
         "beta_end": 0.02,
         "beta_schedule": "linear",
         "prediction_type": "v_prediction",
+        "steps_offset": 1,
     }
 
 
-def encode_corpus(vae: AutoencoderKL, data: Corpus, work: Path, device: str) -> Tensor:
-    """Scaled posterior means, float16 [n, c, 8, 8], made once."""
-    path = work / "latents.safetensors"
-    if not path.exists():
+def encode_corpus(vae: AutoencoderKL, data: Corpus, file: Path, device: str) -> Tensor:
+    """Scaled posterior means, float16 [n, c, 8, 8], made once and kept in `file`."""
+    if not file.exists():
         rows = []
         with torch.no_grad():
             for start in range(0, len(data.images), 256):
                 pixels = to_pixels(data.images[start : start + 256], device)
                 rows.append(vae.encode(pixels).latent_dist.mean.half().cpu())
         latents = torch.cat(rows).contiguous() * vae.config.scaling_factor
-        save_file({"latents": latents}, path)
-    return load_file(path)["latents"]
+        with replacing(file) as path:
+            save_file({"latents": latents}, path)
+    return load_file(file)["latents"]
 
 
 def picture_weights(data: Corpus, exact_share: Mapping[str, float]) -> np.ndarray:
@@ -394,16 +413,20 @@ def train_diffusion(
 ) -> UNet2DConditionModel:
     """Denoising with v-prediction, the text encoder frozen, an average of the weights kept."""
     torch.manual_seed(recipe.seed)
-    latents = encode_corpus(vae, data, work, device)
+    key = recipe.key("diffusion", data)
+    kept = work / f"latents-{recipe.key('autoencoder', data)}.safetensors"
+    latents = encode_corpus(vae, data, kept, device)
     ids = tokenize(tokenizer, [row["caption"] for row in data.rows])
     empty = tokenize(tokenizer, [""])[0]
     scheduler = DDPMScheduler(**noise_schedule())
     unet, average = new_unet(recipe).to(device), new_unet(recipe).to(device).eval()
     average.load_state_dict(unet.state_dict())
     average.requires_grad_(False)
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=recipe.diffusion_rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        unet.parameters(), lr=recipe.diffusion_rate, weight_decay=0.01, fused=True
+    )
     checkpoint = Checkpoint(
-        work / "diffusion.safetensors", {"unet": unet, "average": average}, optimizer
+        work / f"diffusion-{key}.safetensors", {"unet": unet, "average": average}, optimizer
     )
     first = checkpoint.load()
     steps = recipe.diffusion_steps + recipe.refine_steps
@@ -411,7 +434,7 @@ def train_diffusion(
     weights = picture_weights(data, dict.fromkeys(words, recipe.exact_share))
     cumulative = np.cumsum(weights)
     text.eval()
-    log = Log(work / "diffusion.log")
+    log = Log(work / f"diffusion-{key}.log")
     losses: list[Tensor] = []
     pairs = list(zip(average.parameters(), unet.parameters(), strict=True))
     for step in range(first, steps):
@@ -478,13 +501,10 @@ def assemble(
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    temporary = out.with_name(out.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    pipeline.to(dtype=torch.float16).save_pretrained(temporary, safe_serialization=True)
     facts = {"preset": PRESET, "recipe": asdict(recipe)}
-    (temporary / "actionbench.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    temporary.replace(out)
+    with replacing(out) as folder:
+        pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
+        (folder / MARK).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     return out
 
 
@@ -503,9 +523,9 @@ def pretrain(
     """
     if last_stage not in STAGES:
         raise unknown("stage", last_stage, STAGES)
-    recipe = recipe or Recipe()
+    recipe, out = recipe or Recipe(), own_folder(out, MARK)
     work.mkdir(parents=True, exist_ok=True)
-    data = corpus(work / "pool", "pretraining", recipe.seed, recipe.drawings, 2, progress)
+    data = corpus(work, "pretraining", recipe.seed, recipe.drawings, 2, progress)
     if last_stage == "corpus":
         return None
     clip, tokenizer = train_clip(recipe, data, work, device, progress)
