@@ -1,6 +1,6 @@
 """The search by which the preset `puppet-diffusion` was chosen: on the development actions only.
 
-    python benchmarks/choose_settings.py [--runs work/choice] [--methods adi,p-plus]
+    python benchmarks/choose_settings.py [--runs .work/choice] [--methods adi,p-plus]
 
 Every method gets the same few tries, a grid over its learning rate. Finished tries are
 read from the runs folder. Prints one row a try; which to take is the highest total accuracy.
@@ -26,7 +26,7 @@ TRIES: dict[str, tuple[tuple[str, ...], ...]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=Path, default=Path("work/choice"))
+    parser.add_argument("--runs", type=Path, default=Path(".work/choice"))
     parser.add_argument("--methods", default=",".join(TRIES))
     parser.add_argument("--images-per-pair", type=int, default=1)
     given = parser.parse_args()

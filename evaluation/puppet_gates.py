@@ -136,10 +136,20 @@ def _draw(
     return images
 
 
-def _known_gates(
-    reader: Reader, backbone: Backbone, out: Path, n: int, progress: Progress
-) -> list[Gate]:
-    """Known subjects in known poses, by their names."""
+@dataclass(frozen=True)
+class Answers:
+    truth: list[str]
+    seen: list[str]
+
+    @property
+    def hits(self) -> np.ndarray:
+        return np.array(self.truth) == np.array(self.seen)
+
+
+def known_poses(
+    reader: Reader, backbone: Backbone, n: int, progress: Progress = SILENT
+) -> tuple[Answers, Answers]:
+    """Known subjects in known poses, by their names: what the judge reads as pose and subject."""
     from actionbench.puppets.pose import KNOWN
 
     pairs = [(subject, pose) for subject in paper_subjects() for pose in KNOWN]
@@ -147,20 +157,26 @@ def _known_gates(
     prompts = [f"{subject.phrase} {KNOWN[pose][0]}" for subject, pose in pairs]
     images = _draw(backbone, prompts, SEED, progress, "known subjects in known poses")
     poses, subjects = reader.read(images)
-    seen_poses = [reader.poses[i] for i in poses.argmax(1)]
-    seen_subjects = [reader.subjects[i] for i in subjects.argmax(1)]
-    labels = [*KNOWN, *(p for p in reader.poses if p not in KNOWN)]
-    truth = [pose for _, pose in pairs]
-    confusion_matrix_png(truth, seen_poses, labels, out / "base-poses.png", "Base model: poses")
-    names = [*(s.name for s in paper_subjects()), NONE]
-    who = [subject.name for subject, _ in pairs]
-    confusion_matrix_png(
-        who, seen_subjects, names, out / "base-subjects.png", "Base model: subjects"
+    return (
+        Answers([pose for _, pose in pairs], [reader.poses[i] for i in poses.argmax(1)]),
+        Answers([s.name for s, _ in pairs], [reader.subjects[i] for i in subjects.argmax(1)]),
     )
+
+
+def _known_gates(
+    reader: Reader, backbone: Backbone, out: Path, n: int, progress: Progress
+) -> list[Gate]:
+    pose, subject = known_poses(reader, backbone, n, progress)
+    for answers, labels, name, title in (
+        (pose, reader.poses, "base-poses", "Base model: poses"),
+        (subject, reader.subjects, "base-subjects", "Base model: subjects"),
+    ):
+        first = [*dict.fromkeys(answers.truth), *(x for x in labels if x not in answers.truth)]
+        confusion_matrix_png(answers.truth, answers.seen, first, out / f"{name}.png", title)
     what = "known subjects in known poses"
     return [
-        _gate("base, subject", what, np.array(seen_subjects) == np.array(who), 0.90),
-        _gate("base, pose", what, np.array(seen_poses) == np.array(truth), 0.90),
+        _gate("base, subject", what, subject.hits, 0.90),
+        _gate("base, pose", what, pose.hits, 0.90),
     ]
 
 
