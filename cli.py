@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from actionbench.errors import UserError
+from actionbench.models import BATCH_SIZE
 
 if TYPE_CHECKING:
     from actionbench.method import Method
@@ -47,6 +48,9 @@ def main() -> None:
     except BrokenPipeError:  # the reader (`| head`) has gone: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
+    except OSError as error:  # a full disk, no permission: the system's own words
+        reason = error.strerror or str(error) or type(error).__name__
+        status = _tell(f"{error.filename}: {reason}" if error.filename else reason)
     sys.exit(status)
 
 
@@ -88,6 +92,8 @@ def _words(_context: click.Context, _option: click.Parameter, text: str | None) 
 @device_option
 @click.option("--dtype", default="float32", show_default=True,
               type=click.Choice(["float32", "float16", "bfloat16"]))  # fmt: skip
+@click.option("--batch-size", default=BATCH_SIZE, show_default=True, type=click.IntRange(1),
+              help="Images drawn at once: speed and memory, no more.")  # fmt: skip
 @runs_option
 @click.option("--judge", "judge_name", metavar="NAME", help="Judge, instead of the suite's own.")
 @click.option("--dry-run", is_flag=True, help="Say what is to do and what is there; do nothing.")
@@ -103,7 +109,7 @@ def run(
     from actionbench.suites import get_suite
 
     suite = get_suite(suite_name)
-    names = method_names() if methods == ["all"] else methods
+    names = method_names() if methods == ["all"] else list(dict.fromkeys(methods))
     kinds = [get_method(name) for name in names]
     judge_class = get_judge(judge_name or suite.judge)
     source = resolve_model(model or suite.model)
@@ -169,22 +175,36 @@ def report(runs: Path, suite_name: str | None, out: Path | None) -> None:
         click.echo(f"wrote {path}")
 
 
-@cli.command(short_help="Write a labelled picture of a run.")
-@click.argument("run_id", metavar="RUN")
+@cli.command(short_help="Write a labelled picture of a run, or of several side by side.")
+@click.argument("run_ids", metavar="RUN [RUN...]", nargs=-1, required=True)
+@click.option("--actions", callback=_words, metavar="A,B", help="Default: the first run's.")
+@click.option("--subjects", callback=_words, metavar="A,B",
+              help="These, groups of them (human, celebrity, animal), or `all`; "
+              "default: a few of each group.")  # fmt: skip
 @runs_option
-@click.option("--out", type=FILE, metavar="FILE", help="Default: `grid.png` in the run's folder.")
-def show(run_id: str, runs: Path, out: Path | None) -> None:
-    """Write a labelled picture of a run: exemplars and generated images.
+@click.option("--out", type=FILE, metavar="FILE",
+              help="Default: `grid.png` in the run's folder; of several runs `comparison.png` "
+              "here.")  # fmt: skip
+def show(
+    run_ids: tuple[str, ...], actions: list[str] | None, subjects: list[str] | None,
+    runs: Path, out: Path | None,
+) -> None:  # fmt: skip
+    """Write a labelled picture of a run, exemplars and generated images; or compare several runs.
 
     RUN is a run's id or the beginning of one; see `actionbench list runs`.
     """
     from actionbench.store import Store
-    from evaluation.pictures import write_grid
+    from evaluation.pictures import write_comparison, write_grid
 
     store = Store(runs)
-    found = store.find_run(run_id)
-    path = write_grid(store.root, found, out or store.run_folder(found) / "grid.png")
-    click.echo(f"wrote {path}")
+    found = list(dict.fromkeys(store.find_run(run_id) for run_id in run_ids))
+    if len(found) == 1:
+        file = out or store.run_folder(found[0]) / "grid.png"
+        write_grid(store.root, found[0], file, actions=actions, subjects=subjects)
+    else:
+        file = out or Path("comparison.png")
+        write_comparison(store.root, found, file, actions=actions, subjects=subjects)
+    click.echo(f"wrote {file}")
 
 
 @cli.group(name="list")
@@ -281,7 +301,9 @@ def list_runs(runs: Path) -> None:
     store = Store(runs)
     table = Table("run", "suite", "model", "seed", "state", "judged", "total %", "begun")
     for run_id in store.run_ids():
-        record = store.load_record(run_id) or {}
+        record = store.load_record(run_id)
+        if record is None:  # deleted just now
+            continue
         rows = store.load_row_dicts(run_id) if store.has_rows(run_id) else []
         right = sum(row["total_correct"] for row in rows)
         table.add_row(

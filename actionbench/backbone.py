@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +26,7 @@ from actionbench.benchmark import SLOT, Sampling
 from actionbench.causal_text import Prefix, encode_from, encode_prefix
 from actionbench.denoising import randn
 from actionbench.errors import UserError
-
-if TYPE_CHECKING:
-    from actionbench.models import ModelSource
+from actionbench.models import BATCH_SIZE, ModelSource
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 KEPT_PREFIXES = 64
@@ -92,7 +90,7 @@ class Backbone:
         self.dtype = DTYPES[dtype]
         self.sampling = Sampling(steps=50, guidance_scale=7.5)
         """How images are drawn; a run sets its suite's."""
-        self.batch_size = 32
+        self.batch_size = BATCH_SIZE
         """Images drawn at once. It changes speed and memory, not the images."""
         self.layers = cross_attention_layers(pipeline.unet)
         """Names of the cross-attention layers in the order of computation, L of them."""
@@ -126,13 +124,14 @@ class Backbone:
                 requires_safety_checker=False,
             )
         except Exception as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(
                 f"{source.path} cannot be loaded as a Stable Diffusion pipeline ({reason})"
             ) from error
         pipeline.set_progress_bar_config(disable=True)
         return cls(
-            pipeline.to(device),
+            # Once more, for a diffusers that does not know the word `dtype` yet ignores it.
+            pipeline.to(device, DTYPES[dtype]),
             name=source.name,
             fingerprint=source.fingerprint,
             preset=source.preset,

@@ -9,8 +9,20 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from actionbench.errors import UserError
+
 if TYPE_CHECKING:
     from actionbench.backbone import Backbone
+
+_PREDICTIONS = ("epsilon", "v_prediction")
+
+
+def loss_scale(dtype: torch.dtype) -> float:
+    """What a loss is multiplied by before its backward pass, and gradients are divided by after.
+
+    A power of two, and so exact: in float16 (smallest number 6e-8) small gradients would be zero.
+    """
+    return 2.0**12 if dtype == torch.float16 else 1.0
 
 
 def randn(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
@@ -41,8 +53,13 @@ def add_noise(
     """Noise latents [B, C, h, w] at uniformly drawn timesteps.
 
     Each run of `share_timestep` (`share_noise`) neighbouring samples gets the same timestep
-    (noise); both divide B.
+    (noise); both divide B. Raises UserError for a model that predicts neither noise nor velocity.
     """
+    if backbone.prediction_type not in _PREDICTIONS:
+        raise UserError(
+            f"model {backbone.name} predicts '{backbone.prediction_type}' (prediction_type of its "
+            f"scheduler): only {' and '.join(_PREDICTIONS)} models can be learned on"
+        )
     schedule = backbone.noise_schedule
     count = len(latents)
     timesteps = torch.randint(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from actionbench.benchmark import SLOT, Action, ActionTask, Sampling
-from actionbench.denoising import add_noise, losses
+from actionbench.denoising import add_noise, loss_scale, losses
 from actionbench.errors import UserError
 from actionbench.progress import Progress
 from actionbench.settings import setting
@@ -59,22 +59,34 @@ def train_unet(
 ) -> None:
     """Train the whole UNet on the batches that `draw` makes; to be called inside `restored`.
 
-    The parameters are frozen again afterwards. `report` is told how many steps are done.
+    The parameters are frozen again afterwards. Where they are of half precision, the steps are
+    taken on float32 copies: half precision would round most of them away. `report` is told how
+    many steps are done.
     Raises UserError when the loss is no longer a finite number.
     """
     unet = backbone.pipeline.unet.requires_grad_(True)
-    optimizer = torch.optim.AdamW(
-        unet.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True
-    )
+    weights = list(unet.parameters())
+    half = backbone.dtype != torch.float32
+    masters = [weight.detach().float() for weight in weights] if half else weights
+    scale = loss_scale(backbone.dtype)
+    optimizer = torch.optim.AdamW(masters, lr=learning_rate, weight_decay=weight_decay, fused=True)
     total = torch.zeros((), device=backbone.device)
     for step in range(1, steps + 1):
         batch = draw(generator)
         noised = add_noise(backbone, batch.latents, generator)
         loss = losses(backbone, noised, batch.states).mean()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), max_gradient_norm)
+        (scale * loss).backward()
+        if half:
+            for master, weight in zip(masters, weights):
+                if weight.grad is not None:
+                    master.grad, weight.grad = weight.grad.float() / scale, None
+        torch.nn.utils.clip_grad_norm_(masters, max_gradient_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if half:
+            with torch.no_grad():
+                for master, weight in zip(masters, weights):
+                    weight.copy_(master)
         total += loss.detach()
         if report is not None:
             report(step)

@@ -15,6 +15,9 @@ NETWORKS = ("vae", "unet", "text_encoder")
 COMPONENTS = (*NETWORKS, "tokenizer", "scheduler")
 """What a Stable-Diffusion-shaped pipeline is made of, each in a folder of its own."""
 
+BATCH_SIZE = 32
+"""Images drawn at once where nothing else is asked for."""
+
 _WEIGHTS = re.compile(r"(diffusion_pytorch_)?model(-\d+-of-\d+)?\.safetensors")
 """The files that diffusers loads when no variant is asked for."""
 
@@ -31,7 +34,7 @@ class ModelSource:
     preset: str | None
     """Which of a method's `presets` suits it; from `actionbench.json` in the folder."""
     fingerprint: str
-    """Hash of the weights, configs and tokenizer, 16 hexadecimal digits."""
+    """Hash of the weights, configs, classes and tokenizer, 16 hexadecimal digits."""
 
 
 def resolve_model(path_or_id: str) -> ModelSource:
@@ -85,6 +88,8 @@ def _read_folder(folder: Path, name: str) -> ModelSource:
 
     digest = hashlib.sha256()
     for part in COMPONENTS:
+        # The index says which class loads a part; the same files make another model in another.
+        digest.update(f"{part} {json.dumps(parts.get(part))}\n".encode())
         files = sorted(path for path in (folder / part).iterdir() if path.is_file())
         weights = [path for path in files if _WEIGHTS.fullmatch(path.name)]
         if part in NETWORKS and not weights:

@@ -53,7 +53,27 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+_LINUX_RESET = Path("/proc/self/clear_refs")
+_LINUX_STATUS = Path("/proc/self/status")
+
+
+def reset_peak_memory() -> bool:
+    """Begin a new stretch for `peak_memory_mib`; False where the system has no such thing."""
+    try:
+        _LINUX_RESET.write_text("5")  # man 5 proc: "reset the peak resident set size"
+    except OSError:
+        return False
+    return True
+
+
 def peak_memory_mib() -> int:
-    """The most memory that this process has held so far, in MiB (resident set)."""
+    """The most memory that this process held since the last reset, in MiB (resident set).
+
+    Outside Linux, and where resetting is not possible: since the process began.
+    """
+    if _LINUX_STATUS.exists():
+        for line in _LINUX_STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) // 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak // (1024 * 1024 if sys.platform == "darwin" else 1024))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 from actionbench.benchmark import Action, ActionTask, Item, Subject, make_items
 from actionbench.errors import UserError
-from actionbench.judge import Judge
-from actionbench.method import Customization, Method
-from actionbench.models import ModelSource
+from actionbench.judge import Judge, Verdict
+from actionbench.method import Customization, Method, canonical_json
+from actionbench.models import BATCH_SIZE, ModelSource
 from actionbench.progress import Progress
-from actionbench.provenance import git_state, machine, now, peak_memory_mib, versions
+from actionbench.provenance import (
+    git_state,
+    machine,
+    now,
+    peak_memory_mib,
+    reset_peak_memory,
+    versions,
+)
 from actionbench.store import FORMAT, Store, make_key
 from actionbench.suites import Suite
 
@@ -75,6 +83,7 @@ class Plan:
     seed: int
     device: str
     dtype: str
+    batch_size: int
     command: tuple[str, ...]
     actions: tuple[ActionPlan, ...]
 
@@ -98,6 +107,19 @@ class Plan:
     def settings(self) -> dict[str, Any]:
         values: dict[str, Any] = dataclasses.asdict(self.method.settings)
         return values
+
+    @property
+    def changed_settings(self) -> dict[str, Any]:
+        """The settings that are not the method's own for this model: what a board's row names."""
+        method = self.method
+        own = dataclasses.asdict(
+            method.Settings(**method.presets.get(self.source.preset or "", {}))
+        )
+        return {
+            name: value
+            for name, value in self.settings.items()
+            if canonical_json(own[name]) != canonical_json(value)
+        }
 
     @property
     def finished(self) -> bool:
@@ -158,6 +180,7 @@ def plan_run(
     seed: int = 0,
     device: str = "auto",
     dtype: str = "float32",
+    batch_size: int = BATCH_SIZE,
     command: Sequence[str] = (),
 ) -> Plan:
     """What a run comes to. Reads the store and writes nothing; needs no torch.
@@ -165,6 +188,7 @@ def plan_run(
     Args:
         actions, subjects: names out of the suite; None is all of them.
         device: `auto`, `cpu` or `cuda`. Not part of any key: a run may go on elsewhere.
+        batch_size: images drawn at once. It changes speed and memory, and no key.
         command: the words that were typed, for the record.
 
     Raises UserError for unknown names and for what is damaged in the store.
@@ -176,7 +200,7 @@ def plan_run(
         raise UserError("nothing to draw: name at least one action and one subject")
     plan = Plan(
         store, suite, method, source, judge, chosen, images_per_pair, seed, device, dtype,
-        tuple(command), (),
+        batch_size, tuple(command), (),
     )  # fmt: skip
     return dataclasses.replace(
         plan,
@@ -219,8 +243,8 @@ def _plan_action(plan: Plan, action: Action) -> ActionPlan:
 def execute(plan: Plan, observer: Observer | None = None) -> RunResult:
     """Do what a plan leaves to do, storing each step, and return the run's table.
 
-    A finished run is only read. Raises UserError for a fit that diverged and for a store that
-    cannot be written.
+    A finished run is only read. Raises UserError for a fit that diverged, for a store that cannot
+    be written, and for too little memory on the GPU.
     """
     return _Execution(plan, observer or Observer()).run()
 
@@ -243,15 +267,21 @@ class _Execution:
             return self._result([self._report(action) for action in plan.actions])
 
         self.store.prepare()
+        reset_peak_memory()
         self.record = _record(plan, earlier)
         # What an earlier run finished stays in the rows while this one is at work on the rest.
-        self.rows = {a.action.name: self._verdict_rows(a) for a in plan.actions if a.finished}
+        self.rows = {
+            a.action.name: self._verdict_rows(a, self.store.load_verdicts(a.verdict_key))
+            for a in plan.actions
+            if a.finished
+        }
         self._save()
         table = []
         for action in plan.actions:
             if not action.finished:
-                self._do(action)
-                self.rows[action.action.name] = self._verdict_rows(action)
+                with _memory_told(plan):
+                    verdicts = self._do(action)
+                self.rows[action.action.name] = self._verdict_rows(action, verdicts)
             table.append(self._report(action))
             self._save()
         self.record |= {"complete": True, "finished": now()}
@@ -276,9 +306,18 @@ class _Execution:
     def _save(self) -> None:
         names = [action.action.name for action in self.plan.actions]
         rows = [row for name in names for row in self.rows.get(name, [])]
+        self._note_peak()
+        # A kill between the two must not leave "complete" beside too few rows.
+        if self.record["complete"]:
+            self.store.save_rows(self.plan.run_id, rows)
+            self.store.save_record(self.plan.run_id, self.record)
+        else:
+            self.store.save_record(self.plan.run_id, self.record)
+            self.store.save_rows(self.plan.run_id, rows)
+
+    def _note_peak(self) -> None:
+        """The run's peak is the highest of its parts', each measured from a reset on."""
         self.record["peak_mib"] = max(self.record["peak_mib"], peak_memory_mib())
-        self.store.save_rows(self.plan.run_id, rows)
-        self.store.save_record(self.plan.run_id, self.record)
 
     def _result(self, table: Sequence[ActionRow]) -> RunResult:
         run_id = self.plan.run_id
@@ -286,7 +325,8 @@ class _Execution:
 
     # The steps of one action
 
-    def _do(self, action: ActionPlan) -> None:
+    def _do(self, action: ActionPlan) -> dict[tuple[str, int], Verdict]:
+        """The action's verdicts, those of earlier runs among them."""
         costs = self.record["costs"][action.action.name]
         if action.to_draw:
             if self.plan.method.needs_fit:
@@ -295,8 +335,8 @@ class _Execution:
                 costs["fit"] = self.store.fit_record(action.fit_key)["cost"]
             self._forget_verdicts(action)
             self._draw(action, costs["generate"])
-        if action.to_judge:
-            self._judge(action, costs["judge"])
+            self.store.save_record(self.plan.run_id, self.record)
+        return self._judge(action, costs["judge"])
 
     def _fit(self, action: ActionPlan) -> None:
         import torch
@@ -305,6 +345,8 @@ class _Execution:
         name = action.action.name
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
+        self._note_peak()
+        reset_peak_memory()
         started = time.monotonic()
         fitted = self.plan.method.fit(
             backbone,
@@ -357,11 +399,12 @@ class _Execution:
         if kept != verdicts:
             self.store.save_verdicts(action.verdict_key, kept)
 
-    def _judge(self, action: ActionPlan, cost: dict[str, Any]) -> None:
+    def _judge(self, action: ActionPlan, cost: dict[str, Any]) -> dict[tuple[str, int], Verdict]:
         name, total = action.action.name, len(action.items)
         judge = self.plan.judge
         judge.device = self.device
-        verdicts = self.store.load_verdicts(action.verdict_key)
+        before = self.store.load_verdicts(action.verdict_key)
+        found: dict[tuple[str, int], Verdict] = {}
         there = total - len(action.to_judge)
         self.observer.step(name, "judge", there, total)
         started = time.monotonic()
@@ -369,10 +412,11 @@ class _Execution:
             items = action.to_judge[begin : begin + _JUDGE_BATCH]
             images = [self.store.load_image(action.image_key, item) for item in items]
             seen = judge.judge(images, items)
-            verdicts |= {_name(item): v for item, v in zip(items, seen, strict=True)}
-            self.store.save_verdicts(action.verdict_key, verdicts)
+            found |= {_name(item): v for item, v in zip(items, seen, strict=True)}
+            self.store.add_verdicts(action.verdict_key, found)
             self.observer.step(name, "judge", there + begin + len(items), total)
         _add_cost(cost, time.monotonic() - started, len(action.to_judge))
+        return {**before, **found}
 
     # What the steps stand on
 
@@ -382,6 +426,7 @@ class _Execution:
 
         backbone = Backbone.load(self.plan.source, self.device, self.plan.dtype)
         backbone.sampling = self.plan.suite.sampling
+        backbone.batch_size = self.plan.batch_size
         return backbone
 
     @cached_property
@@ -392,9 +437,10 @@ class _Execution:
 
     # Rows
 
-    def _verdict_rows(self, action: ActionPlan) -> list[dict[str, Any]]:
+    def _verdict_rows(
+        self, action: ActionPlan, verdicts: Mapping[tuple[str, int], Verdict]
+    ) -> list[dict[str, Any]]:
         plan = self.plan
-        verdicts = self.store.load_verdicts(action.verdict_key)
         return [
             {
                 "method": plan.method.name,
@@ -446,6 +492,21 @@ def resolve_device(device: str) -> str:
     return device
 
 
+@contextmanager
+def _memory_told(plan: Plan) -> Iterator[None]:
+    """Turn a GPU without enough memory into one line."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        smaller = " or take --dtype bfloat16" if plan.dtype == "float32" else ""
+        raise UserError(
+            f"the GPU's memory is not enough: lower --batch-size (now {plan.batch_size}){smaller}; "
+            "finished work is kept"
+        ) from error
+
+
 def _name(item: Item) -> tuple[str, int]:
     """An item's name among its action's items."""
     return item.subject.name, item.index
@@ -459,11 +520,11 @@ def _add_cost(cost: dict[str, Any], seconds: float, images: int) -> None:
 def _record(plan: Plan, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
     """The run's record; costs and the beginning are taken over from an earlier, unfinished part.
 
-    Costs of drawing and judging come with the number of images that were timed: a killed part's
-    last action is in neither.
+    Costs of drawing and judging come with the number of images that were timed: a step that was
+    killed is in neither.
     """
-    nothing = {"seconds": 0.0, "images": 0}
-    costs = {a.action.name: _costs_so_far(plan, a, nothing) for a in plan.actions}
+    costs = {a.action.name: _costs_so_far(plan, a, earlier) for a in plan.actions}
+    fits = [cost["fit"] for cost in costs.values() if cost["fit"]]
     return {
         "format": FORMAT,
         "id": plan.run_id,
@@ -473,6 +534,7 @@ def _record(plan: Plan, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
         "title": plan.method.title,
         "reference": plan.method.reference,
         "settings": plan.settings,
+        "changed_settings": plan.changed_settings,
         "suite": plan.suite.name,
         "suite_fingerprint": plan.suite.fingerprint,
         "protocol": plan.protocol,
@@ -490,24 +552,35 @@ def _record(plan: Plan, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
         "n_items": sum(len(action.items) for action in plan.actions),
         "seed": plan.seed,
         "dtype": plan.dtype,
-        "device": earlier["device"] if earlier else None,
+        "device": earlier.get("device") if earlier else None,
         "command": list(plan.command),
         "versions": versions(),
         "machine": machine(),
         "git": git_state(),
-        "peak_mib": earlier["peak_mib"] if earlier else 0,
+        "peak_mib": max(
+            [earlier["peak_mib"] if earlier else 0, *(fit.get("peak_mib", 0) for fit in fits)]
+        ),
         "keys": {
             a.action.name: {"fit": a.fit_key, "images": a.image_key, "verdicts": a.verdict_key}
             for a in plan.actions
         },
-        "costs": earlier["costs"] if earlier else costs,
+        "costs": costs,
         "started": earlier["started"] if earlier else now(),
         "finished": None,
     }
 
 
 def _costs_so_far(
-    plan: Plan, action: ActionPlan, nothing: Mapping[str, Any]
-) -> dict[str, dict[str, Any] | None]:
-    fit = plan.store.fit_record(action.fit_key)["cost"] if action.fit_stored else None
-    return {"fit": fit, "generate": dict(nothing), "judge": dict(nothing)}
+    plan: Plan, action: ActionPlan, earlier: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """A fit's cost is that of the stored fit, whichever run paid it: a killed run had no time to
+    note it."""
+    costs: dict[str, Any] = {
+        "fit": None,
+        **{step: {"seconds": 0.0, "images": 0} for step in ("generate", "judge")},
+    }
+    if earlier:
+        costs |= earlier["costs"].get(action.action.name, {})
+    if action.fit_stored:
+        costs["fit"] = plan.store.fit_record(action.fit_key)["cost"]
+    return costs

@@ -53,6 +53,16 @@ _KINDS = {
 }
 _ROWS = pa.schema([(column, _KINDS[column]) for column in VERDICT_COLUMNS])
 _JUDGED = pa.schema([(c, _KINDS[c]) for c in ("subject", "index", *Verdict.__dataclass_fields__)])
+_RECORD = {
+    **dict.fromkeys(("id", "method", "title", "suite", "suite_fingerprint"), str),
+    **dict.fromkeys(("protocol", "started", "dtype"), str),
+    **dict.fromkeys(("settings", "model", "judge", "costs", "keys"), dict),
+    **dict.fromkeys(("actions", "subjects"), list),
+    **dict.fromkeys(("seed", "images_per_pair", "n_items", "peak_mib"), int),
+    "complete": bool,
+}
+"""The parts of a run's record that somebody reads."""
+_RECORD_COSTS = {"fit", "generate", "judge"}
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
@@ -149,7 +159,13 @@ class Store:
 
     def fit_record(self, key: str) -> dict[str, Any]:
         """The stored facts of a fit: `customization.json`."""
-        return _read_json(self.fit_folder(key) / "customization.json", self.fit_folder(key))
+        folder = self.fit_folder(key)
+        path = folder / "customization.json"
+        record = _read_json(path, folder)
+        for name in ("facts", "cost", "bytes"):
+            if name not in record:
+                raise UserError(_damaged(path, f"'{name}' is missing", folder))
+        return record
 
     def load_fit(self, key: str, *, method: str, action: str, model: str) -> Customization:
         """A stored customization, on the CPU. UserError: damaged, or of something else."""
@@ -221,7 +237,12 @@ class Store:
         rows = _read_table(path, _JUDGED).to_pylist()
         return {(row.pop("subject"), row.pop("index")): Verdict(**row) for row in rows}
 
+    def add_verdicts(self, key: str, verdicts: Mapping[tuple[str, int], Verdict]) -> None:
+        """Save verdicts beside those of other runs, which may be at work on the same file."""
+        self.save_verdicts(key, {**self.load_verdicts(key), **verdicts})
+
     def save_verdicts(self, key: str, verdicts: Mapping[tuple[str, int], Verdict]) -> None:
+        """Make these the file's only verdicts."""
         rows = [
             {"subject": subject, "index": index, **vars(verdict)}
             for (subject, index), verdict in verdicts.items()
@@ -255,13 +276,22 @@ class Store:
         )
 
     def load_record(self, run_id: str) -> dict[str, Any] | None:
-        """The record of a run, `run.json`; None where there is none."""
+        """The record of a run, `run.json`; None where there is none.
+
+        Raises UserError for one that is damaged, of another run, or lacks a part that is read.
+        """
         path = self.run_folder(run_id) / "run.json"
         if not path.exists():
             return None
         record = _read_json(path)
         if record.get("format") != FORMAT:
             raise UserError(_damaged(path, "it is no run record of this version", None))
+        if missing := _missing_part(record):
+            raise UserError(_damaged(path, f"'{missing}' is missing or wrong", None))
+        if record["id"] != run_id:
+            raise UserError(
+                _damaged(path, f"it is the record of another run, {record['id']}", None)
+            )
         return record
 
     def save_record(self, run_id: str, record: Mapping[str, Any]) -> None:
@@ -339,6 +369,23 @@ def _read_json(path: Path, delete: Path | None = None) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(_damaged(path, "not a JSON object", delete))
     return value
+
+
+def _missing_part(record: Mapping[str, Any]) -> str | None:
+    """The name of a part that a run's record should have and has not."""
+    for name, kind in _RECORD.items():
+        if not isinstance(record.get(name), kind):
+            return name
+    for part in ("model", "judge"):
+        for name in ("name", "fingerprint"):
+            if not isinstance(record[part].get(name), str):
+                return f"{part}.{name}"
+    for action in record["actions"]:
+        for name, parts in (("costs", _RECORD_COSTS), ("keys", {"fit"})):
+            found = record[name].get(action)
+            if not isinstance(found, dict) or not parts <= found.keys():
+                return f"{name}.{action}"
+    return None
 
 
 def _read_table(path: Path, schema: pa.Schema) -> pa.Table:

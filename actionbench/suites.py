@@ -119,6 +119,7 @@ def _fingerprint(exemplars: Iterable[Exemplar]) -> str:
     for exemplar in exemplars:
         digest.update(exemplar.image.tobytes())
         digest.update(f"{exemplar.image.size}|{exemplar.caption}|{exemplar.template}".encode())
+        digest.update(exemplar.keypoints.tobytes())
     return digest.hexdigest()[:16]
 
 

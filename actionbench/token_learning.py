@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from actionbench.benchmark import SLOT, ActionTask, Exemplar, Item
-from actionbench.denoising import Noised, add_noise, losses
+from actionbench.denoising import Noised, add_noise, loss_scale, losses
 from actionbench.errors import UserError
 from actionbench.method import Customization, Method
 from actionbench.progress import Progress
@@ -177,6 +177,7 @@ def learn_tokens(
     Raises UserError when the loss is no longer a finite number.
     """
     generator = torch.Generator().manual_seed(seed)
+    scale = loss_scale(backbone.dtype)
     vectors = start.detach().to(backbone.device, torch.float32).clone()
     optimizer = ChannelAdamW(vectors, settings)
     running = torch.zeros((), device=backbone.device)
@@ -187,7 +188,8 @@ def learn_tokens(
         copies = 1 if rule is None else len(batch.prompts)
         leaves = vectors.repeat(copies, 1, 1, 1).requires_grad_()
         loss = losses(backbone, batch.noised, backbone.encode_prompts(batch.prompts, leaves))
-        (gradients,) = torch.autograd.grad(loss.mean() if rule is None else loss.sum(), leaves)
+        descended = loss.mean() if rule is None else loss.sum()
+        gradients = torch.autograd.grad(scale * descended, leaves)[0] / scale
         optimizer.step(*((gradients[0], None) if rule is None else rule(gradients)))
         running += loss.detach().mean()
         since += 1

@@ -5,6 +5,7 @@ Which image of a pair is shown is fixed beforehand (its index), so nothing is pi
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,10 @@ CAPTION = 18
 STEP = CELL + 2 * FRAME + 8
 ROW = CELL + 2 * FRAME + CAPTION + 6
 MARGIN, GAP = 24, 20
+GRID_SUBJECTS, COMPARED_SUBJECTS = 8, 3
+"""How many subjects a picture shows where none are named: what a screen shows legibly."""
+BAND = 12
+"""Columns of a comparison before its next actions go underneath."""
 _HEAD_SIZE = 17
 _LEGEND_WIDTH = 900
 
@@ -43,25 +48,31 @@ def write_grid(
     run_id: str,
     out: Path,
     *,
+    actions: Sequence[str] | None = None,
     subjects: Sequence[str] | None = None,
     exemplars: int = 3,
     index: int = 0,
 ) -> Path:
     """One run as a PNG: a row an action; a few exemplars, then a column a subject.
 
-    `subjects` names the columns, the run's own where it is None. Cells that a partial run has not
-    judged stay empty. Raises UserError: unknown run or subject, damaged or missing image.
+    Args:
+        actions: the rows; None is all of the run.
+        subjects: the columns: names, categories, or `all` (see `_pick_subjects`); None is at most
+            `GRID_SUBJECTS` of the run's, from each category.
+
+    Cells that a partial run has not judged stay empty. Raises UserError: unknown run, action or
+    subject, damaged or missing image.
     """
     shown = _read_run(runs, run_id)
-    columns = _pick_subjects(shown, subjects)
-    actions: list[str] = shown.record["actions"]
     suite = get_suite(shown.record["suite"])
-    tasks = {name: suite.tasks[name] for name in actions}
+    columns = _pick_subjects(shown, subjects, GRID_SUBJECTS)
+    picked = _pick_actions(shown, actions)
+    tasks = {action.name: suite.tasks[action.name] for action in suite.pick_actions(picked)}
 
     left, top = 150, 118
     start = left + exemplars * STEP + GAP
     width = start + len(columns) * STEP + MARGIN
-    height = top + len(actions) * ROW + 44
+    height = top + len(tasks) * ROW + 44
     canvas = Image.new("RGB", (max(width, _LEGEND_WIDTH), height), PAPER)
     draw = ImageDraw.Draw(canvas)
     record = shown.record
@@ -73,10 +84,10 @@ def write_grid(
         _header(draw, left, top, exemplars * STEP - 8, "exemplars")
     for place, subject in enumerate(columns):
         _header(draw, start + place * STEP, top, STEP - 8, subject)
-    for row, name in enumerate(actions):
+    for row, (name, task) in enumerate(tasks.items()):
         y = top + row * ROW
-        _row_label(draw, y, left, name, tasks[name].action.description)
-        for place, exemplar in enumerate(tasks[name].exemplars[:exemplars]):
+        _row_label(draw, y, left, name, task.action.description)
+        for place, exemplar in enumerate(task.exemplars[:exemplars]):
             _paste(canvas, exemplar.image, left + place * STEP, y)
         for place, subject in enumerate(columns):
             _cell(canvas, shown, name, subject, index, start + place * STEP, y)
@@ -89,47 +100,59 @@ def write_comparison(
     run_ids: Sequence[str],
     out: Path,
     *,
-    actions: Sequence[str],
-    subjects: Sequence[str],
+    actions: Sequence[str] | None = None,
+    subjects: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
     index: int = 0,
 ) -> Path:
     """Several runs side by side as a PNG: a row a run; for each action, a column a subject.
 
-    Above them stand exemplars of each action. `labels` are the rows' names, the methods' titles
-    where it is None. Raises UserError as `write_grid` does, and where the runs' suites differ.
+    Above them stand exemplars of each action; what is wider than `BAND` columns goes on below.
+
+    Args:
+        actions, subjects: as for `write_grid`, out of the first run's.
+        labels: the rows' names; None: the methods' titles, with the runs' ids where two are alike.
+
+    Raises UserError as `write_grid` does, and where the runs' suites differ.
     """
     shown = [_read_run(runs, run_id) for run_id in run_ids]
     suites = {run.record["suite"] for run in shown}
     if len(suites) != 1:
         raise UserError(f"runs of one suite can be compared, these are of {sorted(suites)}")
     suite = get_suite(suites.pop())
-    picked = [action.name for action in suite.pick_actions(actions)]
-    columns = _pick_subjects(shown[0], subjects)
-    names = list(labels or [run.record["title"] for run in shown])
+    picked = suite.pick_actions(_pick_actions(shown[0], actions))
+    columns = _pick_subjects(shown[0], subjects, COMPARED_SUBJECTS)
+    titles = [str(run.record["title"]) for run in shown]
+    names = list(labels or titles)
+    # Two runs of one method are told apart by their ids.
+    more = ["" if labels or titles.count(t) == 1 else r.record["id"] for t, r in zip(titles, shown)]
 
     block = len(columns) * STEP + GAP
-    heads = [f"{name}: {suite.tasks[name].action.description}" for name in picked]
+    heads = [f"{action.name}: {action.description}" for action in picked]
     lines = max(len(_wrap(head, block - GAP - 8, _HEAD_SIZE)) for head in heads)
-    left, top = 170, 26 + 20 * lines
-    width = left + len(picked) * block - GAP + MARGIN
-    height = top + (len(shown) + 1) * ROW + 34 + 44
+    left, head_height = 170, 26 + 20 * lines
+    band = head_height + (len(shown) + 1) * ROW + 34
+    across = min(len(picked), max(1, BAND // len(columns)))
+    width = left + across * block - GAP + MARGIN
+    height = math.ceil(len(picked) / across) * band + 44
     canvas = Image.new("RGB", (max(width, _LEGEND_WIDTH), height), PAPER)
     draw = ImageDraw.Draw(canvas)
-    below = top + ROW + 34
-    _row_label(draw, top, left, "exemplars", "what is learned from")
-    for place, name in enumerate(picked):
-        task = suite.tasks[name]
-        x = left + place * block
+    for place, action in enumerate(picked):
+        top = place // across * band + head_height
+        below = top + ROW + 34
+        if place % across == 0:
+            _row_label(draw, top, left, "exemplars", "what is learned from")
+            for row, label in enumerate(names):
+                _row_label(draw, below + row * ROW, left, label, more[row])
+        x = left + place % across * block
         _header(draw, x, top, block - GAP - 8, heads[place], _HEAD_SIZE)
-        for column, exemplar in enumerate(task.exemplars[: len(columns)]):
+        for column, exemplar in enumerate(suite.tasks[action.name].exemplars[: len(columns)]):
             _paste(canvas, exemplar.image, x + column * STEP, top)
         for column, subject in enumerate(columns):
             _header(draw, x + column * STEP, below, STEP - 8, subject)
             for row, run in enumerate(shown):
-                _cell(canvas, run, name, subject, index, x + column * STEP, below + row * ROW)
-    for row, label in enumerate(names):
-        _row_label(draw, below + row * ROW, left, label)
+                at = (x + column * STEP, below + row * ROW)
+                _cell(canvas, run, action.name, subject, index, *at)
     judges = sorted({judge for run in shown for judge in run.judges})
     _legend(draw, MARGIN, height - 34, judges, index)
     return _save(canvas, out)
@@ -207,13 +230,51 @@ def _read_run(runs: Path, run_id: str) -> _Shown:
     return _Shown(Path(runs), record, keyed)
 
 
-def _pick_subjects(shown: _Shown, names: Sequence[str] | None) -> list[str]:
+def _pick_actions(shown: _Shown, names: Sequence[str] | None) -> list[str]:
+    own: list[str] = shown.record["actions"]
+    for name in names or ():
+        if name not in own:
+            raise unknown("action of this run", name, own)
+    return list(own if names is None else names)
+
+
+def _pick_subjects(shown: _Shown, names: Sequence[str] | None, most: int) -> list[str]:
+    """The run's subjects of these names or categories, in the order of `names`.
+
+    `all` are all of them; None are at most `most`, as many of each category as possible and
+    evenly spread over it.
+    """
     own: list[str] = shown.record["subjects"]
     by_name = {name.lower(): name for name in own}
-    for name in names or ():
-        if name.lower() not in by_name:
+    groups: dict[str, list[str]] = {}
+    for subject in get_suite(shown.record["suite"]).subjects:
+        if subject.name in own:
+            groups.setdefault(subject.category, []).append(subject.name)
+    if names is None:
+        return _spread(own, list(groups.values()), most)
+    picked: list[str] = []
+    for name in names:
+        group = own if name.lower() == "all" else groups.get(name.lower())
+        if group is None and name.lower() not in by_name:
             raise unknown("subject of this run", name, own)
-    return own if names is None else [by_name[name.lower()] for name in names]
+        picked += group or [by_name[name.lower()]]
+    return list(dict.fromkeys(picked))
+
+
+def _spread(own: Sequence[str], groups: Sequence[Sequence[str]], most: int) -> list[str]:
+    if len(own) <= most or not groups:
+        return list(own[:most])
+    shares = [0] * len(groups)
+    while sum(shares) < most and sum(shares) < sum(map(len, groups)):
+        for place, group in enumerate(groups):
+            if sum(shares) < most and shares[place] < len(group):
+                shares[place] += 1
+    chosen = {
+        group[number * len(group) // share]
+        for group, share in zip(groups, shares)
+        for number in range(share)
+    }
+    return [name for name in own if name in chosen]
 
 
 def _cell(

@@ -6,35 +6,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from actionbench.errors import UserError
-from actionbench.store import AGAIN, Store
+from actionbench.store import Store
 from evaluation.statistics import PAIR
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_NEEDED = {
-    **dict.fromkeys(("id", "method", "title", "suite", "suite_fingerprint"), str),
-    **dict.fromkeys(("protocol", "started", "dtype"), str),
-    **dict.fromkeys(("settings", "model", "judge", "costs", "keys"), dict),
-    **dict.fromkeys(("actions", "subjects"), list),
-    **dict.fromkeys(("seed", "images_per_pair", "n_items", "peak_mib"), int),
-    "complete": bool,
-}
-
 
 def read_record(store: Store, run_id: str) -> dict[str, Any]:
-    """A run's record. Raises UserError where a part that is read later is missing."""
-    path = store.run_folder(run_id) / "run.json"
+    """A run's record. Raises UserError where it is damaged or gone."""
     record = store.load_record(run_id)
     if record is None:
-        raise UserError(f"{path} has vanished: run the report again")
-    for name, kind in _NEEDED.items():
-        if not isinstance(record.get(name), kind):
-            raise UserError(
-                f"{path} is damaged or of another version ('{name}' is missing or wrong): {AGAIN}"
-            )
-    if record["id"] != run_id:
-        raise UserError(f"{path} is the record of another run, {record['id']}: {AGAIN}")
+        raise UserError(f"{store.run_folder(run_id) / 'run.json'} has vanished: run it again")
     return record
 
 

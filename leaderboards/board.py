@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from scipy.stats import spearmanr
 
-from actionbench.errors import UserError
 from actionbench.method import canonical_json
-from actionbench.registry import get_method
 from actionbench.store import Store
 from actionbench.suites import get_suite, suites
 from evaluation.accuracy import MIN_ACTIONS, Share, overall
@@ -191,25 +189,13 @@ def _label(record: Mapping[str, Any]) -> str:
 
 
 def _changed_settings(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's settings that are not the method's own for the run's model.
+    """The run's settings that were not the method's own for the run's model, as it was run.
 
-    All of them for a method that is no longer installed, or no longer imports: its own are not
-    known then, and a board of stored runs must not need what made them.
+    The run noted them, for a board of stored runs must not need what made them. All settings where
+    it did not.
     """
-    settings: dict[str, Any] = record["settings"]
-    if not settings:
-        return {}
-    try:
-        method = get_method(record["method"])
-    except UserError:
-        return settings
-    preset = method.presets.get(record["model"].get("preset") or "", {})
-    own = dataclasses.asdict(method.Settings(**preset))
-    return {
-        name: value
-        for name, value in settings.items()
-        if name not in own or canonical_json(own[name]) != canonical_json(value)
-    }
+    settings: dict[str, Any] = record.get("changed_settings", record["settings"])
+    return settings
 
 
 def _show(value: Any) -> str:

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 TRIPLE = 3
 """Samples of a triple, in this order: anchor, context-different, action-different."""
 
+_POOL_STREAM = 0x706F6F6C
+"""Tells the pool's random stream from the learning loop's, which has the seed itself. Any number
+but zero, within 32 bits: torch's CPU generator looks at no more of a seed."""
+
 
 @dataclass(frozen=True)
 class Settings(PoolSettings, TokenSettings):
@@ -148,7 +152,7 @@ class Triples:
             task,
             self.latents,
             settings,
-            generator=torch.Generator().manual_seed(seed),
+            generator=torch.Generator().manual_seed(seed ^ _POOL_STREAM),
             progress=progress,
         )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +21,10 @@ from actionbench.finetune import (
     restored,
     train_unet,
 )
+from actionbench.models import ModelSource
 from actionbench.progress import SILENT
 from methods.adi import ADI, Settings, Triples, disentangling_mask
-from tests.tiny import state_hash, tiny_task
+from tests.tiny import state_hash, tiny_pipeline, tiny_task
 
 QUICK = Settings(steps=3, pool_steps=2, pool_sampling_steps=2)
 
@@ -157,6 +159,22 @@ def test_a_triple_is_what_the_paper_says(tiny: Backbone) -> None:
         assert batch.prompts[3 * number + 2] == batch.prompts[3 * number]
 
 
+def test_the_pool_and_the_learning_loop_do_not_draw_the_same_numbers(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def keep(*words: object, generator: torch.Generator, **more: object) -> Tensor:
+        seeds.append(generator.initial_seed())
+        return action_different_pool(*words, generator=generator, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("methods.adi.action_different_pool", keep)
+    Triples(tiny, tiny_task(), QUICK, 7, SILENT)
+    (seed,) = seeds
+    pool, loop = (torch.rand(4, generator=torch.Generator().manual_seed(s)) for s in (seed, 7))
+    assert not torch.equal(pool, loop)
+
+
 def test_one_exemplar_is_too_few(tiny: Backbone) -> None:
     with pytest.raises(UserError, match="two exemplars"):
         ADI(QUICK).fit(tiny, tiny_task(exemplars=1), seed=0, progress=SILENT)
@@ -238,6 +256,28 @@ def test_dreambooth_learns_and_is_undone_bit_for_bit_even_after_an_error(tiny: B
         assert len(changed) > 0.9 * len(weights), "the whole UNet learns"
         raise KeyboardInterrupt
     assert state_hash(tiny) == before
+
+
+def test_dreambooth_adds_up_steps_that_half_precision_rounds_away(tmp_path: Path) -> None:
+    """A norm's weight is 1: its nearest bfloat16 neighbour is 0.004 away, four times a step."""
+    source = ModelSource(tiny_pipeline(tmp_path), "tiny", None, "tiny")
+    backbone = Backbone.load(source, dtype="bfloat16")
+    anchors = backbone.encode_images([tiny_task().exemplars[0].image])
+    batch = exemplar_draw(backbone, anchors, ["a red man"], 2)(torch.Generator().manual_seed(0))
+    unet = backbone.pipeline.unet
+    norms = [p for name, p in unet.named_parameters() if "norm" in name and "weight" in name]
+    with restored(unet):
+        train_unet(
+            backbone,
+            lambda _: batch,
+            steps=20,
+            learning_rate=1e-3,
+            generator=torch.Generator().manual_seed(0),
+        )
+        moved = torch.cat([weight != 1 for weight in norms]).float().mean()
+        assert {weight.dtype for weight in norms} == {torch.bfloat16}
+        assert moved > 0.2
+    assert all(bool((weight == 1).all()) for weight in norms)
 
 
 def test_dreambooth_lowers_the_loss_on_its_image(tiny: Backbone) -> None:

@@ -301,6 +301,17 @@ def test_a_folder_without_a_pipeline_is_the_users_mistake(tmp_path: Path) -> Non
         load_tiny(tmp_path)
 
 
+def test_an_error_without_words_is_told_by_its_kind(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("diffusers.StableDiffusionPipeline.from_pretrained", fail)
+    with pytest.raises(UserError, match=r"pipeline \(MemoryError\)"):
+        load_tiny(tiny_model)
+
+
 def test_layer_names(tiny: Backbone) -> None:
     names = cross_attention_layers(tiny.pipeline.unet)
     assert names[0] == "down_blocks.0.attentions.0"

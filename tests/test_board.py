@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,6 @@ import pytest
 from rich.console import Console
 
 from actionbench.errors import UserError
-from actionbench.registry import get_method
 from actionbench.runner import execute
 from actionbench.store import Store
 from evaluation.accuracy import MEASURES
@@ -264,12 +264,27 @@ def test_a_board_that_cannot_be_written(tmp_path: Path) -> None:
         build_board(tmp_path / "none").write(tmp_path / "file")
 
 
-def test_settings_that_differ_from_the_methods_own_are_the_label(tmp_path: Path) -> None:
-    own = dataclasses.asdict(get_method("adi").Settings())
-    save_run(tmp_path, make_verdicts(first_actions([0])), settings=own)
-    save_run(tmp_path, make_verdicts(first_actions([0])), settings=own | {"beta": 0.25, "steps": 7})
+def test_settings_that_the_run_changed_are_the_label(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for changed in ({}, {"beta": 0.25, "steps": 7}):
+        settings = {"beta": 0.6, "steps": 300, **changed}
+        run_id = save_run(tmp_path, make_verdicts(first_actions([0])), settings=settings)
+        record = store.load_record(run_id) or {}
+        store.save_record(run_id, {**record, "changed_settings": changed})
     (group,) = build_board(tmp_path).groups
-    assert sorted(row.label for row in group.rows) == ["", "steps=7, beta=0.25"]
+    assert sorted(row.label for row in group.rows) == ["", "beta=0.25, steps=7"]
+
+
+def test_a_board_needs_no_torch(tmp_path: Path) -> None:
+    save_run(tmp_path, make_verdicts(first_actions([0])), settings={"beta": 0.6})
+    code = (
+        "import sys; from pathlib import Path; from leaderboards import build_board; "
+        "build_board(Path(sys.argv[1])).write(Path(sys.argv[1], 'out')); "
+        "print('torch' in sys.modules)"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    root = Path(__file__).parents[1]
+    assert subprocess.run(words, cwd=root, capture_output=True, text=True).stdout == "False\n"
 
 
 def test_a_real_run_becomes_a_row_and_a_picture(tiny_model: Path, tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 
 import actionbench.suites
 import cli
-from actionbench.store import read_image
+from actionbench.store import Store, read_image
+from evaluation.pictures import ROW
 from tests.small_cli import install_plugins
 from tests.small_run import small_suite
 
@@ -141,14 +143,26 @@ def test_a_run_from_plan_to_table_and_again(
 
 
 def test_several_methods_are_all_planned_before_one_begins(
-    call: Callable[..., Done], refused: Callable[..., str], tiny_model: Path, tmp_path: Path
+    call: Callable[..., Done],
+    refused: Callable[..., str],
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = ("--model", tiny_model, "--runs", tmp_path / "runs", "--actions", "salute")
     error = refused("run", "--method", "plain,drift", "--set", "steps=5", *words)
     assert "unknown setting 'steps'" in error
     assert not (tmp_path / "runs").exists()
-    done = call("run", "--method", "plain,drift", "--images-per-pair", "1", *words)
-    assert re.findall(r"^run (\w+)-", done.stdout, re.M) == ["plain", "drift"]
+    done = call("run", "--method", "plain,drift,plain", "--images-per-pair", "1", *words)
+    assert re.findall(r"^run (\w+)-", done.stdout, re.M) == ["plain", "drift"], "each once"
+
+    monkeypatch.chdir(tmp_path)
+    compared = call("show", "plain", "drift", "--runs", tmp_path / "runs")
+    assert compared.stdout == "wrote comparison.png\n", compared.stderr
+    chosen = ("--actions", "salute", "--subjects", "boy", "--out", tmp_path / "one.png")
+    assert call("show", "plain", "drift", "--runs", tmp_path / "runs", *chosen).returncode == 0
+    for name in ("comparison.png", "one.png"):
+        assert read_image(tmp_path / name).height > 3 * ROW, "exemplars and two runs"
 
 
 def test_a_terminal_sees_bars_and_the_table(
@@ -244,6 +258,28 @@ def test_folders_that_are_no_model_or_no_store(
     assert "cannot be used: a part of the path is a file" in error
     assert "no runs in" in refused("report", "--runs", runs)
     assert "no run 'adi' in" in refused("show", "adi", "--runs", runs)
+
+
+def test_a_record_without_its_parts_is_told(refused: Callable[..., str], tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    store.prepare()
+    store.save_record("drift-1", {"format": 1, "id": "drift-1"})
+    for words in (("list", "runs"), ("report",), ("show", "drift")):
+        error = refused(*words, "--runs", store.root)
+        assert f"{store.run_folder('drift-1') / 'run.json'} is damaged" in error
+
+
+def test_what_the_system_refuses_is_told_in_one_line(
+    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "missing" / "file"
+
+    @click.command()
+    def touch() -> None:
+        file.touch()
+
+    monkeypatch.setitem(cli.cli.commands, "touch", touch)
+    assert refused("touch") == f"error: {file}: No such file or directory\n"
 
 
 def test_lists_name_a_broken_plugin_and_go_on(call: Callable[..., Done]) -> None:

@@ -54,6 +54,13 @@ def test_the_fingerprint_is_of_the_content(model: Path, tmp_path: Path) -> None:
     assert resolve_model(str(moved)).fingerprint != first, "configs matter"
 
 
+def test_the_fingerprint_is_of_the_classes_too(model: Path) -> None:
+    first = resolve_model(str(model)).fingerprint
+    other = ["diffusers", "PNDMScheduler"]
+    edit(model / "model_index.json", lambda facts: facts.update(scheduler=other))
+    assert resolve_model(str(model)).fingerprint != first
+
+
 def test_changed_weights_are_seen_within_one_process(model: Path) -> None:
     first = resolve_model(str(model)).fingerprint
     weights = model / "unet" / "diffusion_pytorch_model.safetensors"

@@ -68,6 +68,42 @@ def test_grid_of_chosen_subjects_and_another_index(tmp_path: Path) -> None:
         write_grid(tmp_path, run_id, tmp_path / "c.png", subjects=["gril"])
 
 
+def shown(path: Path, images: int) -> list[int]:
+    """Which of a run's images (the first of each prompt) a picture shows."""
+    array = pixels(path)
+    return [place for place in range(0, images, 2) if count(array, (place, 90, 200)) == 128**2]
+
+
+def test_grid_shows_a_few_of_each_group_unless_told_otherwise(tmp_path: Path) -> None:
+    run_id = store_run(tmp_path, subjects=23, actions=1)
+    few = shown(write_grid(tmp_path, run_id, tmp_path / "a.png"), 46)
+    # Two images a subject; five humans, then seven celebrities, then eleven animals.
+    groups = [
+        sum(low <= place < high for place in few) for low, high in ((0, 10), (10, 24), (24, 46))
+    ]
+    assert groups == [3, 3, 2]
+    whole = write_grid(tmp_path, run_id, tmp_path / "b.png", subjects=["all"])
+    assert shown(whole, 46) == list(range(0, 46, 2))
+    humans = write_grid(tmp_path, run_id, tmp_path / "c.png", subjects=["human", "dog"])
+    assert shown(humans, 46) == [0, 2, 4, 6, 8, 24]
+
+
+def test_grid_of_chosen_actions(tmp_path: Path) -> None:
+    run_id = store_run(tmp_path, subjects=2)
+    path = write_grid(tmp_path, run_id, tmp_path / "a.png", actions=["gesture"])
+    assert shown(path, 8) == [4, 6]
+    with pytest.raises(UserError, match=r"unknown action of this run 'sit': .*valid: gesture, sal"):
+        write_grid(tmp_path, run_id, tmp_path / "b.png", actions=["sit"])
+
+
+def test_comparison_of_many_actions_goes_on_below(tmp_path: Path) -> None:
+    run_id = store_run(tmp_path, actions=8, subjects=3)
+    path = write_comparison(tmp_path, [run_id], tmp_path / "a.png")
+    assert shown(path, 48) == list(range(0, 48, 2))
+    height, width, _ = pixels(path).shape
+    assert width < 13 * STEP + 300 and height > 4 * ROW
+
+
 def test_grid_of_a_partial_run_leaves_cells_empty(tmp_path: Path) -> None:
     run_id = store_run(tmp_path, subjects=3, actions=1, planned=3)
     array = pixels(write_grid(tmp_path, run_id, tmp_path / "grid.png"))

@@ -10,9 +10,11 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -21,6 +23,7 @@ from actionbench.benchmark import Action, Subject
 from actionbench.errors import UserError
 from actionbench.judge import VERDICT_COLUMNS
 from actionbench.method import Customization
+from actionbench.provenance import reset_peak_memory
 from actionbench.runner import (
     ActionRow,
     Observer,
@@ -156,6 +159,114 @@ def test_another_judge_judges_the_same_images(copied: Path, tiny_model: Path) ->
 
     other = small_plan(tiny_model, copied, judge=Other(small_suite(copied)))
     assert other.protocol == "puppets-v1+other", "another judge is another protocol"
+
+
+def test_the_batch_size_changes_speed_and_no_key(
+    finished: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    assert small_plan(tiny_model, finished, batch_size=1).finished
+    seen: list[int] = []
+
+    class Told(Plain):
+        def generate(self, backbone: Any, customization: Any, items: Any) -> Any:
+            seen.append(backbone.batch_size)
+            return super().generate(backbone, customization, items)
+
+    execute(small_plan(tiny_model, tmp_path, Told(), actions=["salute"], batch_size=5))
+    assert seen == [5]
+
+
+def test_a_gpu_without_enough_memory_is_told(tiny_model: Path, tmp_path: Path) -> None:
+    class Full(Plain):
+        def generate(self, backbone: Any, customization: Any, items: Any) -> Any:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    with pytest.raises(UserError, match=r"lower --batch-size \(now 5\) or take --dtype bfloat16"):
+        execute(small_plan(tiny_model, tmp_path, Full(), batch_size=5))
+
+
+def test_moved_keypoints_are_other_exemplars(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path)
+    before = {name: task.fingerprint for name, task in suite.tasks.items()}
+    rows = pq.read_table(suite.exemplar_file).to_pylist()
+    rows[0]["keypoints"][0][0] += 0.25
+    pq.write_table(pa.Table.from_pylist(rows), suite.exemplar_file)
+    tasks = small_suite(tmp_path).tasks
+    assert tasks["salute"].fingerprint != before["salute"]
+    assert tasks["gesture"].fingerprint == before["gesture"]
+
+
+def test_two_runs_at_once_keep_each_others_verdicts(tiny_model: Path, tmp_path: Path) -> None:
+    """One runs wholly while the other has read the shared file and not yet written it."""
+    mine, other = (
+        small_plan(tiny_model, tmp_path, actions=["salute"], subjects=[name])
+        for name in ("boy", "girl")
+    )
+
+    class Meanwhile(Observer):
+        def step(self, action: str, stage: str, done: int, total: int, what: str = "") -> None:
+            if (stage, done) == ("judge", 0):
+                assert execute(other).rows[0].n == 2
+
+    assert execute(mine, Meanwhile()).rows[0].n == 2
+    assert small_plan(tiny_model, tmp_path, actions=["salute"], subjects=["boy", "girl"]).finished
+
+
+def test_a_kill_between_record_and_rows_leaves_no_complete_run_with_too_few(
+    copied: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sorted(copied.rglob("*.png"))[0].unlink()
+    plan = small_plan(tiny_model, copied)
+    calls: list[str] = []
+
+    def killed_at_the_second(name: str) -> Any:
+        save = getattr(plan.store, name)
+
+        def saved(*words: Any) -> None:
+            calls.append(name)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            save(*words)
+
+        return saved
+
+    for name in ("save_record", "save_rows"):
+        monkeypatch.setattr(plan.store, name, killed_at_the_second(name))
+    with pytest.raises(KeyboardInterrupt):
+        execute(plan)
+    record = plan.store.load_record(plan.run_id)
+    assert record is not None and not record["complete"]
+
+
+def test_each_fit_has_a_peak_of_its_own(tiny_model: Path, tmp_path: Path) -> None:
+    if not reset_peak_memory():
+        pytest.skip("this system cannot reset a process's peak")
+
+    class Hungry(Drift):
+        def fit(self, backbone: Any, task: Any, **rest: Any) -> Customization:
+            if task.action.name == "salute":
+                np.ones(40_000_000).sum()  # 305 MiB, gone again at once
+            return super().fit(backbone, task, **rest)
+
+    result = execute(small_plan(tiny_model, tmp_path, Hungry(), subjects=["boy"]))
+    first, second = (result.record["costs"][name]["fit"] for name in ("salute", "gesture"))
+    assert first["peak_mib"] > second["peak_mib"] + 200
+    assert result.record["peak_mib"] >= first["peak_mib"]
+    light = execute(small_plan(tiny_model, tmp_path, Plain(), subjects=["boy"]))
+    assert light.record["peak_mib"] < first["peak_mib"] - 100
+
+
+def test_the_record_names_the_settings_that_are_not_the_methods_own(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    class Tuned(Drift):
+        presets: ClassVar[dict[str, dict[str, Any]]] = {"mine": {"steps": 4}}
+
+    plan = small_plan(tiny_model, tmp_path, Tuned(DriftSettings(steps=4)))
+    assert plan.changed_settings == {"steps": 4}
+    assert replace(plan, source=replace(plan.source, preset="mine")).changed_settings == {}
+    result = execute(small_plan(tiny_model, tmp_path, Drift(DriftSettings(lr=0.5))))
+    assert result.record["changed_settings"] == {"lr": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -326,6 +437,9 @@ def test_killed_in_fit_draw_and_judge_the_same_command_ends_with_the_same_table(
     watch = Watch()
     result = execute(small_plan(tiny_model, tmp_path), watch)
     assert result.record["complete"]
+    for costs in result.record["costs"].values():
+        assert costs["fit"]["seconds"] > 0, "paid by a run that was killed before it was noted"
+    assert result.record["costs"]["salute"]["generate"]["images"] == 3, "what no kill interrupted"
     assert ("salute", "fit", 3, 3) not in watch.steps
     assert ("gesture", "fit", 3, 3) in watch.steps
     assert table(tmp_path) == table(finished)

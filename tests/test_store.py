@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -132,6 +133,9 @@ def test_a_fit_of_something_else_or_damaged_is_refused(store: Store) -> None:
     weights.unlink()
     with pytest.raises(UserError, match="damaged or missing"):
         store.load_fit("k", **WHAT)
+    (folder / "customization.json").write_text('{"format": 1}')
+    with pytest.raises(UserError, match=r"customization.json is damaged \('facts' is missing"):
+        store.fit_record("k")
     (folder / "customization.json").write_text('{"format": 1')
     with pytest.raises(UserError, match=rf"customization.json is damaged .*the folder {folder}"):
         store.load_fit("k", **WHAT)
@@ -193,6 +197,42 @@ def test_damaged_tables_and_records_are_named(store: Store) -> None:
         (store.run_folder("adi-1") / "run.json").write_text(content)
         with pytest.raises(UserError, match=r"run.json is damaged"):
             store.load_record("adi-1")
+
+
+def run_record() -> dict[str, Any]:
+    nothing = {"seconds": 0.0, "images": 0}
+    return {
+        **dict.fromkeys(("method", "title", "suite", "suite_fingerprint", "protocol"), "x"),
+        **dict.fromkeys(("started", "dtype"), "x"),
+        **{part: {"name": "x", "fingerprint": "f"} for part in ("model", "judge")},
+        **dict.fromkeys(("seed", "images_per_pair", "n_items", "peak_mib"), 1),
+        "format": 1,
+        "id": "adi-1",
+        "complete": False,
+        "settings": {},
+        "actions": ["sit"],
+        "subjects": ["boy"],
+        "keys": {"sit": {"fit": "k"}},
+        "costs": {"sit": {"fit": None, "generate": nothing, "judge": nothing}},
+    }
+
+
+def test_a_record_that_lacks_a_part_is_named(store: Store) -> None:
+    store.save_record("adi-1", run_record())
+    assert store.load_record("adi-1") == run_record()
+    changes: list[dict[str, Any]] = [{name: None} for name in run_record() if name != "format"]
+    changes += [{"costs": {}}, {"costs": {"sit": {"fit": None}}}, {"keys": {"sit": {}}}]
+    changes += [{"model": {"name": "x"}}, {"id": "adi-2"}]
+    for change in changes:
+        store.save_record("adi-1", {**run_record(), **change})
+        with pytest.raises(UserError, match=r"adi-1/run.json is damaged .*: delete it and run"):
+            store.load_record("adi-1")
+
+
+def test_verdicts_are_added_to_those_of_others(store: Store) -> None:
+    store.add_verdicts("k", {("boy", 0): VERDICT})
+    store.add_verdicts("k", {("lion", 0): VERDICT})
+    assert store.load_verdicts("k") == {("boy", 0): VERDICT, ("lion", 0): VERDICT}
 
 
 def test_runs_are_found_by_the_beginning_of_their_id(store: Store) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from actionbench.backbone import Backbone
-from actionbench.denoising import add_noise, losses
+from actionbench.denoising import add_noise, loss_scale, losses
 from actionbench.errors import UserError
 from actionbench.progress import SILENT, Progress
 from actionbench.token_learning import (
@@ -69,6 +69,12 @@ def test_sharing_timestep_and_noise(tiny: Backbone) -> None:
         return len(noised.timesteps.unique()), len(noised.target.unique(dim=0))
 
     assert [drawn(1, 1), drawn(3, 1), drawn(1, 3), drawn(3, 3)] == [(6, 6), (2, 6), (6, 2), (2, 2)]
+
+
+def test_a_model_that_predicts_something_else_is_refused(tiny: Backbone) -> None:
+    tiny.noise_schedule.register_to_config(prediction_type="sample")
+    with pytest.raises(UserError, match=r"model tiny predicts 'sample' .* only epsilon and v_pred"):
+        add_noise(tiny, torch.zeros(1, 4, 4, 4), torch.Generator())
 
 
 # -- prompts -------------------------------------------------------------------------------
@@ -164,6 +170,24 @@ def test_one_shared_leaf_and_one_leaf_a_sample_descend_the_same_loss(tiny: Backb
         tiny, QUICK, start(tiny), draw, seed=0, progress=SILENT, rule=lambda g: (g.mean(0), None)
     )
     torch.testing.assert_close(plain.vectors, ruled.vectors, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_are_lifted_in_float16_and_come_down_again(tiny: Backbone) -> None:
+    """The scale alone, on a model that computes in float32 and so needs none."""
+    assert [loss_scale(t) for t in (torch.float32, torch.bfloat16)] == [1.0, 1.0]
+    assert loss_scale(torch.float16) >= 1024
+    draw = ExemplarBatches(tiny, tiny_task(), QUICK).draw
+    seen: list[Tensor] = []
+
+    def rule(gradients: Tensor) -> tuple[Tensor, None]:
+        seen.append(gradients)
+        return gradients.mean(0), None
+
+    settings = replace(QUICK, steps=1)
+    for dtype in (torch.float32, torch.float16):
+        tiny.dtype = dtype
+        learn_tokens(tiny, settings, start(tiny), draw, seed=0, progress=SILENT, rule=rule)
+    torch.testing.assert_close(seen[0], seen[1], rtol=1e-4, atol=1e-8)
 
 
 def test_each_layer_learns_its_own_token(tiny: Backbone) -> None:
