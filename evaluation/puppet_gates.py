@@ -143,7 +143,8 @@ class Answers:
 
     @property
     def hits(self) -> np.ndarray:
-        return np.array(self.truth) == np.array(self.seen)
+        same: np.ndarray = np.array(self.truth) == np.array(self.seen)
+        return same
 
 
 def known_poses(

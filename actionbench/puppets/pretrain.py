@@ -60,7 +60,7 @@ class Recipe:
     autoencoder_rate: float = 2e-3
     unet_channels: tuple[int, ...] = (64, 96, 128)
     unet_heads: int = 4
-    diffusion_steps: int = 4800
+    diffusion_steps: int = 4400
     diffusion_batch: int = 48
     diffusion_rate: float = 1e-3
     ema: float = 0.999
