@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -375,17 +376,32 @@ def picture(out: Path) -> None:
 @work_option
 @device_option
 @click.option("--until", metavar="STAGE", help="Stop after this stage; default: the last.")
-def pretrain(out: Path | None, work: Path, device: str, until: str | None) -> None:
+@click.option("--exact-share", type=click.FloatRange(0, 1),
+              help="How tightly descriptions are bound; default: as shipped.")  # fmt: skip
+@click.option("--more-steps", type=click.IntRange(0), default=0, show_default=True,
+              help="Diffusion steps after the recipe's, at a falling rate.")  # fmt: skip
+def pretrain(
+    out: Path | None,
+    work: Path,
+    device: str,
+    until: str | None,
+    exact_share: float | None,
+    more_steps: int,
+) -> None:
     """Train puppet-diffusion in stages: text and image encoder, autoencoder, diffusion."""
     from actionbench.display import JobProgress
-    from actionbench.puppets.pretrain import STAGES
+    from actionbench.puppets.pretrain import STAGES, Recipe
     from actionbench.puppets.pretrain import pretrain as train
     from actionbench.runner import resolve_device
     from actionbench.suites import get_suite
 
     folder = out or Path(get_suite("puppets").model)
     with JobProgress() as progress:
-        made = train(folder, work, resolve_device(device), until or STAGES[-1], progress)
+        recipe = Recipe(refine_steps=more_steps)
+        if exact_share is not None:
+            recipe = replace(recipe, exact_share=exact_share)
+        stage = until or STAGES[-1]
+        made = train(folder, work, resolve_device(device), stage, progress, recipe)
     click.echo(f"wrote {made or work}")
 
 

@@ -60,7 +60,7 @@ class ActionTask:
     action: Action
     exemplars: tuple[Exemplar, ...]
     fingerprint: str
-    """Hash of the exemplars' pixels and captions."""
+    """Hash of the exemplars' pixels, captions and keypoints."""
 
 
 @dataclass(frozen=True)
