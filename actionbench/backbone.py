@@ -130,8 +130,7 @@ class Backbone:
             ) from error
         pipeline.set_progress_bar_config(disable=True)
         return cls(
-            # Once more, for a diffusers that does not know the word `dtype` yet ignores it.
-            pipeline.to(device, DTYPES[dtype]),
+            pipeline.to(device),
             name=source.name,
             fingerprint=source.fingerprint,
             preset=source.preset,
