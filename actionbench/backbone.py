@@ -119,6 +119,7 @@ class Backbone:
                 source.path,
                 dtype=DTYPES[dtype],
                 use_safetensors=True,
+                low_cpu_mem_usage=False,  # else it asks for accelerate, which nothing here needs
                 safety_checker=None,
                 feature_extractor=None,
                 requires_safety_checker=False,

@@ -9,7 +9,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from actionbench.benchmark import SLOT, paper_actions, paper_subjects
 from actionbench.errors import UserError
@@ -25,7 +25,15 @@ from actionbench.puppets.dataset import (
 from actionbench.puppets.files import own_folder, replacing
 from actionbench.puppets.looks import SUBJECTS
 from actionbench.puppets.pose import ACTIONS, KNOWN, action_pose, free_pose, loose_pose, mirrored
-from actionbench.puppets.pretrain import Recipe, picture_weights, pretrain, train_tokenizer
+from actionbench.puppets.pretrain import (
+    Recipe,
+    picture_weights,
+    pretrain,
+    principal_spread,
+    scale_channels,
+    to_pixels,
+    train_tokenizer,
+)
 from actionbench.puppets.scene import Scene, draw
 from actionbench.puppets.skeleton import COLORS, draw_skeleton
 from actionbench.suites import get_suite
@@ -208,6 +216,32 @@ def test_the_tokenizer_knows_every_word_of_its_corpus_and_spells_others() -> Non
     assert len(words) == 3
     strange = tokenizer("zebra", add_special_tokens=False).input_ids
     assert tokenizer.decode(strange).strip() == "zebra"
+
+
+def test_scaling_latent_channels_leaves_the_pictures_as_they_are() -> None:
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(4, 4),
+        latent_channels=3,
+        norm_num_groups=1,
+    ).eval()
+    pixels = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = vae.encode(pixels).latent_dist
+        picture = vae.decode(before.mean).sample
+        scale = torch.tensor([1.0, 0.5, 0.1])
+        scale_channels(vae, scale)
+        after = vae.encode(pixels).latent_dist
+    assert torch.allclose(after.mean, before.mean * scale.view(1, 3, 1, 1), atol=1e-5)
+    assert torch.allclose(after.std, before.std * scale.view(1, 3, 1, 1), rtol=1e-4)
+    assert torch.allclose(vae.decode(after.mean).sample, picture, atol=1e-4)
+
+
+def test_principal_components_get_quieter() -> None:
+    images, _ = draw_many("pretraining", (3, 0), 8)
+    spread = principal_spread(to_pixels(images, "cpu"), 16)
+    assert spread[0] == 1 and bool((spread.diff() <= 0).all()) and spread[-1] > 0
 
 
 TINY = Recipe(

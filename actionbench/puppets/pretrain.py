@@ -54,6 +54,9 @@ class Recipe:
     clip_batch: int = 192
     clip_rate: float = 1e-3
     latent_channels: int = 24
+    latent_spread: float = 0.0
+    """How much of the principal components' own scale the latents keep: 0 is whitened, all channels
+    alike; 1 is as in the pixels, where coarse structure is loud and fine detail quiet."""
     autoencoder_channels: tuple[int, ...] = (8, 16, 64, 128)
     autoencoder_steps: int = 3000
     autoencoder_batch: int = 16
@@ -279,6 +282,24 @@ def principal_code(pixels: Tensor, channels: int) -> Tensor:
     return (vectors / values.clamp_min(1e-6).sqrt()).flip(1)[:, :channels]
 
 
+def principal_spread(pixels: Tensor, channels: int) -> Tensor:
+    """Standard deviations [channels] of the principal components, the first being 1."""
+    patches = F.unfold(pixels, 8, stride=8).transpose(1, 2).reshape(-1, 192)
+    values = torch.linalg.eigvalsh(torch.cov(patches.T)).flip(0)[:channels]
+    return (values / values[0]).sqrt()
+
+
+@torch.no_grad()
+def scale_channels(vae: AutoencoderKL, scale: Tensor) -> None:
+    """Multiplies the latents' channels by `scale`, in the layers on either side of them: what the
+    autoencoder makes of an image stays the same."""
+    n = len(scale)
+    vae.quant_conv.weight[:n] *= scale.view(-1, 1, 1, 1)
+    vae.quant_conv.bias[:n] *= scale
+    vae.quant_conv.bias[n:] += 2 * scale.log()  # log-variances
+    vae.post_quant_conv.weight /= scale.view(1, -1, 1, 1)
+
+
 def train_autoencoder(
     recipe: Recipe, data: Corpus, work: Path, device: str, progress: Progress
 ) -> AutoencoderKL:
@@ -339,6 +360,7 @@ def train_autoencoder(
         if (step + 1) % recipe.checkpoint_steps == 0:
             checkpoint.save(step + 1)
     vae.eval()
+    scale_channels(vae, principal_spread(sample, n) ** recipe.latent_spread)
     with torch.no_grad():
         latents = torch.cat([vae.encode(x).latent_dist.mean for x in sample[:1024].split(128)])
     vae.register_to_config(scaling_factor=float(1 / latents.std()))
