@@ -380,6 +380,8 @@ def picture(out: Path) -> None:
               help="How tightly descriptions are bound; default: as shipped.")  # fmt: skip
 @click.option("--more-steps", type=click.IntRange(0), default=0, show_default=True,
               help="Diffusion steps after the recipe's, at a falling rate.")  # fmt: skip
+@click.option("--from", "start", type=FOLDER, metavar="DIR",
+              help="A finished pipeline: only its diffusion model gets these steps.")  # fmt: skip
 def pretrain(
     out: Path | None,
     work: Path,
@@ -387,10 +389,11 @@ def pretrain(
     until: str | None,
     exact_share: float | None,
     more_steps: int,
+    start: Path | None,
 ) -> None:
     """Train puppet-diffusion in stages: text and image encoder, autoencoder, diffusion."""
     from actionbench.display import JobProgress
-    from actionbench.puppets.pretrain import STAGES, Recipe
+    from actionbench.puppets.pretrain import STAGES, Recipe, refine
     from actionbench.puppets.pretrain import pretrain as train
     from actionbench.runner import resolve_device
     from actionbench.suites import get_suite
@@ -400,8 +403,11 @@ def pretrain(
         recipe = Recipe(refine_steps=more_steps)
         if exact_share is not None:
             recipe = replace(recipe, exact_share=exact_share)
-        stage = until or STAGES[-1]
-        made = train(folder, work, resolve_device(device), stage, progress, recipe)
+        where, stage = resolve_device(device), until or STAGES[-1]
+        if start is not None:
+            made: Path | None = refine(start, folder, work, where, progress, recipe)
+        else:
+            made = train(folder, work, where, stage, progress, recipe)
     click.echo(f"wrote {made or work}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -30,6 +31,7 @@ from actionbench.puppets.pretrain import (
     picture_weights,
     pretrain,
     principal_spread,
+    refine,
     scale_channels,
     to_pixels,
     train_tokenizer,
@@ -285,6 +287,17 @@ def test_pretraining_goes_on_from_where_it_was_killed(tmp_path: Path) -> None:
     one = StableDiffusionPipeline.from_pretrained(straight, safety_checker=None)
     two = StableDiffusionPipeline.from_pretrained(resumed, safety_checker=None)
     for part in ("text_encoder", "vae", "unet"):
-        other = getattr(two, part).state_dict()
-        for name, tensor in getattr(one, part).state_dict().items():
-            assert torch.equal(tensor, other[name]), f"{part}.{name}"
+        assert same_weights(one, two, part)
+    with pytest.raises(UserError, match="--more-steps"):
+        refine(straight, tmp_path / "c", tmp_path / "work-c", recipe=TINY)
+    longer = replace(TINY, refine_steps=3)
+    refined = refine(straight, tmp_path / "c", tmp_path / "work-c", recipe=longer)
+    three = StableDiffusionPipeline.from_pretrained(refined, safety_checker=None)
+    assert same_weights(one, three, "vae") and same_weights(one, three, "text_encoder")
+    assert not same_weights(one, three, "unet")
+
+
+def same_weights(one: StableDiffusionPipeline, two: StableDiffusionPipeline, part: str) -> bool:
+    other = getattr(two, part).state_dict()
+    mine = getattr(one, part).state_dict()
+    return all(torch.equal(tensor, other[name]) for name, tensor in mine.items())

@@ -7,11 +7,12 @@ there; a finished stage is not redone. The result is an ordinary diffusers pipel
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from actionbench.benchmark import development_actions, paper_actions
-from actionbench.errors import unknown
+from actionbench.errors import UserError, unknown
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.corpus import SIZE, Corpus, corpus
 from actionbench.puppets.files import own_folder, replacing
@@ -432,16 +433,24 @@ def train_diffusion(
     work: Path,
     device: str,
     progress: Progress,
+    start: UNet2DConditionModel | None = None,
 ) -> UNet2DConditionModel:
-    """Denoising with v-prediction, the text encoder frozen, an average of the weights kept."""
+    """Denoising with v-prediction, the text encoder frozen, an average of the weights kept.
+
+    From nothing, or from the weights of `start`.
+    """
     torch.manual_seed(recipe.seed)
     key = recipe.key("diffusion", data)
-    kept = work / f"latents-{recipe.key('autoencoder', data)}.safetensors"
+    if start is not None:
+        key = make_key(key, _weights_key(start))[:8]
+    kept = work / f"latents-{make_key(data.key, _weights_key(vae))[:8]}.safetensors"
     latents = encode_corpus(vae, data, kept, device)
     ids = tokenize(tokenizer, [row["caption"] for row in data.rows])
     empty = tokenize(tokenizer, [""])[0]
     scheduler = DDPMScheduler(**noise_schedule())
     unet, average = new_unet(recipe).to(device), new_unet(recipe).to(device).eval()
+    if start is not None:
+        unet.load_state_dict(start.state_dict())
     average.load_state_dict(unet.state_dict())
     average.requires_grad_(False)
     optimizer = torch.optim.AdamW(
@@ -504,9 +513,16 @@ def text_half(clip: CLIPModel) -> CLIPTextModel:
     return text
 
 
+def _weights_key(module: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for tensor in module.state_dict().values():
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def assemble(
     recipe: Recipe,
-    clip: CLIPModel,
+    text: CLIPTextModel,
     tokenizer: CLIPTokenizer,
     vae: AutoencoderKL,
     unet: UNet2DConditionModel,
@@ -515,7 +531,7 @@ def assemble(
     """Writes the pipeline folder, float16 safetensors, and swaps it in whole."""
     pipeline = StableDiffusionPipeline(
         vae=vae,
-        text_encoder=text_half(clip),
+        text_encoder=text,
         tokenizer=tokenizer,
         unet=unet,
         scheduler=DPMSolverMultistepScheduler(**noise_schedule(), timestep_spacing="trailing"),
@@ -558,4 +574,33 @@ def pretrain(
         return None
     text = text_half(clip).to(device).requires_grad_(False)
     unet = train_diffusion(recipe, data, text, tokenizer, vae, work, device, progress)
-    return assemble(recipe, clip, tokenizer, vae, unet, out)
+    return assemble(recipe, text, tokenizer, vae, unet, out)
+
+
+def refine(
+    model: Path,
+    out: Path,
+    work: Path,
+    device: str = "cpu",
+    progress: Progress = SILENT,
+    recipe: Recipe | None = None,
+) -> Path:
+    """Trains the diffusion model of a finished pipeline further, for `recipe.refine_steps`.
+
+    Everything else of the pipeline stays; its work folder need not be at hand. Raises UserError
+    where `recipe` has no such steps.
+    """
+    recipe = replace(recipe or Recipe(), diffusion_steps=0)
+    if recipe.refine_steps < 1:
+        raise UserError("there is nothing to train: ask for more steps (--more-steps)")
+    out = own_folder(out, MARK)
+    work.mkdir(parents=True, exist_ok=True)
+    data = corpus(work, "pretraining", recipe.seed, recipe.drawings, 2, progress)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        model, dtype=torch.float32, safety_checker=None, low_cpu_mem_usage=False
+    )
+    text = pipeline.text_encoder.to(device).requires_grad_(False)
+    vae = pipeline.vae.to(device).eval()
+    tokenizer, start = pipeline.tokenizer, pipeline.unet
+    unet = train_diffusion(recipe, data, text, tokenizer, vae, work, device, progress, start=start)
+    return assemble(recipe, text, tokenizer, vae, unet, out)
