@@ -61,6 +61,14 @@ def test_the_fingerprint_is_of_the_classes_too(model: Path) -> None:
     assert resolve_model(str(model)).fingerprint != first
 
 
+def test_a_solver_with_an_infinite_setting_has_a_fingerprint(model: Path) -> None:
+    path = model / "scheduler" / "scheduler_config.json"
+    before = resolve_model(str(model)).fingerprint
+    facts = {**json.loads(path.read_text()), "lambda_min_clipped": -float("inf")}
+    path.write_text(json.dumps(facts))
+    assert resolve_model(str(model)).fingerprint != before
+
+
 def test_changed_weights_are_seen_within_one_process(model: Path) -> None:
     first = resolve_model(str(model)).fingerprint
     weights = model / "unet" / "diffusion_pytorch_model.safetensors"
