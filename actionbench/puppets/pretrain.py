@@ -290,15 +290,15 @@ def principal_spread(pixels: Tensor, channels: int) -> Tensor:
     return (values / values[0]).sqrt()
 
 
-@torch.no_grad()
 def scale_channels(vae: AutoencoderKL, scale: Tensor) -> None:
     """Multiplies the latents' channels by `scale`, in the layers on either side of them: what the
     autoencoder makes of an image stays the same."""
     n = len(scale)
-    vae.quant_conv.weight[:n] *= scale.view(-1, 1, 1, 1)
-    vae.quant_conv.bias[:n] *= scale
-    vae.quant_conv.bias[n:] += 2 * scale.log()  # log-variances
-    vae.post_quant_conv.weight /= scale.view(1, -1, 1, 1)
+    with torch.no_grad():
+        vae.quant_conv.weight[:n] *= scale.view(-1, 1, 1, 1)
+        vae.quant_conv.bias[:n] *= scale
+        vae.quant_conv.bias[n:] += 2 * scale.log()  # log-variances
+        vae.post_quant_conv.weight /= scale.view(1, -1, 1, 1)
 
 
 def train_autoencoder(
