@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from actionbench.settings import NoSettings
 
 if TYPE_CHECKING:
-    from actionbench.backbone import Backbone
     from PIL.Image import Image
     from torch import Tensor
 
+    from actionbench.backbone import Backbone
     from actionbench.benchmark import ActionTask, Item
     from actionbench.progress import Progress
 

@@ -93,7 +93,7 @@ def _judge_gates(
     from actionbench.puppets.corpus import draw_many
 
     progress.update(0, 2, "held-out drawings")
-    images, rows = draw_many("judging", (SEED,), max(n, 2000))
+    images, _, rows = draw_many("judging", (SEED,), max(n, 2000))
     eight = [a.name for a in paper_actions()]
     truth = [row["pose"] if row["pose"] in eight else NONE for row in rows]
     who = [row["subject"] for row in rows]

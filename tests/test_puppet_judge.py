@@ -26,7 +26,8 @@ SUITE = get_suite("puppets")
 
 @pytest.fixture(scope="module")
 def drawings() -> tuple[np.ndarray, list[dict[str, str]]]:
-    return draw_many("judging", (123_456,), 300)
+    images, _, rows = draw_many("judging", (123_456,), 300)
+    return images, rows
 
 
 def test_the_judge_reads_fresh_drawings(drawings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,10 @@ from actionbench.puppets.files import own_folder, replacing
 from actionbench.puppets.looks import SUBJECTS
 from actionbench.puppets.pose import ACTIONS, KNOWN, action_pose, free_pose, loose_pose, mirrored
 from actionbench.puppets.pretrain import (
+    LimbReader,
     Recipe,
+    bone_maps,
+    new_unet,
     picture_weights,
     pretrain,
     principal_spread,
@@ -192,9 +196,9 @@ def test_skeletons_are_drawn_in_openpose_colours() -> None:
 
 
 def test_corpora_repeat_and_label_what_they_show() -> None:
-    images, rows = draw_many("pretraining", (7, 0), 40)
-    again, _ = draw_many("pretraining", (7, 0), 40)
-    assert np.array_equal(images, again)
+    images, keypoints, rows = draw_many("pretraining", (7, 0), 40)
+    again = draw_many("pretraining", (7, 0), 40)
+    assert np.array_equal(images, again.images) and np.array_equal(keypoints, again.keypoints)
     known = {name: words for name, (words, _) in KNOWN.items()}
     for row in rows:
         assert row["pose"] in pose_labels()
@@ -206,7 +210,8 @@ def test_corpora_repeat_and_label_what_they_show() -> None:
 def test_a_description_is_bound_as_tightly_as_told() -> None:
     rows = [{"word": "sit", "pose": "sit"}] * 5 + [{"word": "sit", "pose": "other"}] * 5
     rows += [{"word": "", "pose": "stand"}] * 10
-    weights = picture_weights(Corpus(np.zeros((20, 1, 1, 3), np.uint8), rows, ""), {"sit": 0.2})
+    nothing = np.zeros((20, 1, 1, 3), np.uint8), np.zeros((20, 18, 3), np.float32)
+    weights = picture_weights(Corpus(*nothing, rows, ""), {"sit": 0.2})
     assert weights[:5].sum() == pytest.approx(0.1)
     assert weights[5:10].sum() == pytest.approx(0.4)
     assert weights[10:].sum() == pytest.approx(0.5)
@@ -241,9 +246,35 @@ def test_scaling_latent_channels_leaves_the_pictures_as_they_are() -> None:
 
 
 def test_principal_components_get_quieter() -> None:
-    images, _ = draw_many("pretraining", (3, 0), 8)
+    images = draw_many("pretraining", (3, 0), 8).images
     spread = principal_spread(to_pixels(images, "cpu"), 16)
     assert spread[0] == 1 and bool((spread.diff() <= 0).all()) and spread[-1] > 0
+
+
+def test_bone_maps_are_bright_along_a_bone_and_dark_away_from_it() -> None:
+    points = torch.full((1, 18, 3), 0.9)
+    points[0, 2, :2], points[0, 3, :2] = torch.tensor([0.25, 0.5]), torch.tensor([0.75, 0.5])
+    upper_arm = bone_maps(points, 16)[0, 0]
+    # Row 8 lies half a cell under the bone, at 0.53125; 0.04 is the maps' standard deviation.
+    expected = math.exp(-(0.03125**2) / (2 * 0.04**2))
+    assert upper_arm[8, 4:12].tolist() == pytest.approx([expected] * 8)
+    assert upper_arm[0].max() < 1e-6 and upper_arm[8, 0] < 0.01
+
+
+def test_the_limb_reader_learns_from_the_unets_features_and_weighs_the_limbs() -> None:
+    torch.manual_seed(0)
+    points = torch.from_numpy(draw_many("pretraining", (4, 0), 8).keypoints)
+    unet = new_unet(TINY)
+    reader = LimbReader(unet, points)
+    unet(torch.randn(8, 24, 8, 8), 10, torch.randn(8, 4, 16))
+    loss, limbs = reader(points)
+    loss.backward()
+    moved = [name for name, p in unet.named_parameters() if p.grad is not None]
+    assert any(name.startswith("mid_block") for name in moved)
+    assert not any(name.startswith(("up_blocks.2", "conv_out")) for name in moved)
+    assert limbs.shape == (8, 1, 8, 8) and 0.5 < float(limbs.max()) <= 1
+    wrist = (points[0, 4, :2] * 8).long()
+    assert limbs[0, 0, wrist[1], wrist[0]] > 0.1
 
 
 TINY = Recipe(
@@ -288,6 +319,7 @@ def test_pretraining_goes_on_from_where_it_was_killed(tmp_path: Path) -> None:
     two = StableDiffusionPipeline.from_pretrained(resumed, safety_checker=None)
     for part in ("text_encoder", "vae", "unet"):
         assert same_weights(one, two, part)
+    assert not any(str(tmp_path) in file.read_text() for file in straight.rglob("*.json"))
     with pytest.raises(UserError, match="--more-steps"):
         refine(straight, tmp_path / "c", tmp_path / "work-c", recipe=TINY)
     longer = replace(TINY, refine_steps=3)

@@ -8,6 +8,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -79,15 +80,15 @@ def pretraining_scene(rng: np.random.Generator) -> Labelled:
     of actions are bound loosely: half of their pictures here show the action, the other half
     something wider; which share training draws of each is set there.
     """
-    subject, who, look = _somebody(rng, 0.62)
+    subject, who, look = _somebody(rng, 0.68)
     kind = rng.random()
     label, word = OTHER, ""
-    if kind < 0.42:
+    if kind < 0.54:
         label = _pick(rng, list(KNOWN))
         does, pose = KNOWN[label][0], known_pose(label, rng)
-    elif kind < 0.68:
+    elif kind < 0.71:
         does, pose = free_pose(rng)
-    elif kind < 0.94:
+    elif kind < 0.95:
         action = all_actions()[rng.integers(len(all_actions()))]
         does, word = action.description, action.name
         if rng.random() < 0.5:
@@ -121,16 +122,24 @@ def judging_scene(rng: np.random.Generator) -> Labelled:
 SAMPLERS: dict[str, Sampler] = {"pretraining": pretraining_scene, "judging": judging_scene}
 
 
-def draw_many(
-    sampler: str, seed: tuple[int, ...], count: int
-) -> tuple[np.ndarray, list[dict[str, str]]]:
-    """uint8 [count, SIZE, SIZE, 3] and a row of captions and labels each."""
+class Drawn(NamedTuple):
+    images: np.ndarray
+    """uint8 [n, SIZE, SIZE, 3]"""
+    keypoints: np.ndarray
+    """float32 [n, 18, 3]: x, y in picture widths and visibility"""
+    rows: list[dict[str, str]]
+    """Captions and labels."""
+
+
+def draw_many(sampler: str, seed: tuple[int, ...], count: int) -> Drawn:
     rng = np.random.default_rng(seed)
     images = np.empty((count, SIZE, SIZE, 3), np.uint8)
+    keypoints = np.empty((count, 18, 3), np.float32)
     rows = []
     for i in range(count):
         item = SAMPLERS[sampler](rng)
-        images[i] = np.asarray(draw(item.scene, SIZE)[0])
+        picture, keypoints[i] = draw(item.scene, SIZE)
+        images[i] = np.asarray(picture)
         rows.append(
             {
                 "caption": item.scene.caption,
@@ -139,17 +148,17 @@ def draw_many(
                 "word": item.word,
             }
         )
-    return images, rows
+    return Drawn(images, keypoints, rows)
 
 
 def _draw_chunk(job: tuple[str, int, int, str]) -> int:
     sampler, seed, index, folder = job
-    images, rows = draw_many(sampler, (seed, index), CHUNK)
+    drawn = draw_many(sampler, (seed, index), CHUNK)
     stem = Path(folder) / f"{index:04d}"
     with replacing(stem.with_suffix(".json")) as path:
-        path.write_text(json.dumps(rows), "utf-8")
-    with replacing(stem.with_suffix(".npy")) as path, path.open("wb") as file:
-        np.save(file, images)
+        path.write_text(json.dumps(drawn.rows), "utf-8")
+    with replacing(stem.with_suffix(".npz")) as path, path.open("wb") as file:
+        np.savez(file, images=drawn.images, keypoints=drawn.keypoints)
     return index
 
 
@@ -157,6 +166,8 @@ def _draw_chunk(job: tuple[str, int, int, str]) -> int:
 class Corpus:
     images: np.ndarray
     """uint8 [n, SIZE, SIZE, 3]"""
+    keypoints: np.ndarray
+    """float32 [n, 18, 3]: x, y in picture widths and visibility"""
     rows: list[dict[str, str]]
     key: str
     """Hash of what was drawn, for all that is made of it."""
@@ -169,7 +180,7 @@ def corpus(
 
     They are kept by a hash of the first few, so that a changed drawing makes a new corpus.
     """
-    first = hashlib.sha256(draw_many(sampler, (seed, 0), 8)[0].tobytes()).hexdigest()
+    first = hashlib.sha256(draw_many(sampler, (seed, 0), 8).images.tobytes()).hexdigest()
     key = make_key(sampler, seed, first)[:8]
     folder = work / f"{sampler}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -177,17 +188,19 @@ def corpus(
     jobs = [
         (sampler, seed, i, str(folder))
         for i in range(chunks)
-        if not (folder / f"{i:04d}.npy").exists()
+        if not (folder / f"{i:04d}.npz").exists()
     ]
     if jobs:
         with multiprocessing.get_context("spawn").Pool(workers) as pool:
             done: Iterator[int] = pool.imap_unordered(_draw_chunk, jobs)
             for n, _ in enumerate(done, 1):
                 progress.update(chunks - len(jobs) + n, chunks, f"drawing the {sampler} corpus")
-    images = np.concatenate([np.load(folder / f"{i:04d}.npy") for i in range(chunks)])
+    parts = [np.load(folder / f"{i:04d}.npz") for i in range(chunks)]
+    images = np.concatenate([part["images"] for part in parts])
+    keypoints = np.concatenate([part["keypoints"] for part in parts])
     rows = [
         row
         for i in range(chunks)
         for row in json.loads((folder / f"{i:04d}.json").read_text("utf-8"))
     ]
-    return Corpus(images[:count], rows[:count], make_key(key, count)[:8])
+    return Corpus(images[:count], keypoints[:count], rows[:count], make_key(key, count)[:8])
