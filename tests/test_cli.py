@@ -150,8 +150,10 @@ def test_several_methods_are_all_planned_before_one_begins(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = ("--model", tiny_model, "--runs", tmp_path / "runs", "--actions", "salute")
+    error = refused("run", "--method", "plain,drfit", *words)
+    assert "unknown method 'drfit'" in error
     error = refused("run", "--method", "plain,drift", "--set", "steps=5", *words)
-    assert "unknown setting 'steps'" in error
+    assert "--set is for one method" in error
     assert not (tmp_path / "runs").exists()
     done = call("run", "--method", "plain,drift,plain", "--images-per-pair", "1", *words)
     assert re.findall(r"^run (\w+)-", done.stdout, re.M) == ["plain", "drift"], "each once"
