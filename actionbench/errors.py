@@ -14,6 +14,13 @@ class UserError(Exception):
     """
 
 
+def reason_of(error: Exception) -> str:
+    """One line that says what went wrong: of a defect, its type comes first."""
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
 def unknown(kind: str, given: str, valid: Iterable[str]) -> UserError:
     """An error for a name that does not exist, with the nearest valid names first."""
     names = sorted(valid)

@@ -50,6 +50,9 @@ class Method(ABC, Generic[S]):
     """A frozen dataclass of `settings.setting` fields; defaults are the literature's."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Changes to the defaults by the backbone's preset name (`puppet-diffusion`, `sd-2.1`)."""
+    tunable: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """What `actionbench tune` varies besides learning rate and steps: a setting's lowest and
+    highest value to try, both above zero."""
     needs_fit: ClassVar[bool] = True
     """False for systems that learn nothing: `fit` is then not planned."""
     version: ClassVar[int] = 1

@@ -9,15 +9,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actionbench.benchmark import Action, ActionTask, Item, Subject, make_items
-from actionbench.errors import UserError
+from actionbench.errors import UserError, reason_of
 from actionbench.judge import Judge, Verdict
 from actionbench.method import Customization, Method, canonical_json
 from actionbench.models import BATCH_SIZE, ModelSource
@@ -240,20 +240,39 @@ def _plan_action(plan: Plan, action: Action) -> ActionPlan:
     )  # fmt: skip
 
 
-def execute(plan: Plan, observer: Observer | None = None) -> RunResult:
+def load_backbone(source: ModelSource, device: str, dtype: str) -> Backbone:
+    from actionbench.backbone import Backbone
+
+    return Backbone.load(source, device, dtype)
+
+
+def execute(
+    plan: Plan,
+    observer: Observer | None = None,
+    load: Callable[[ModelSource, str, str], Backbone] = load_backbone,
+) -> RunResult:
     """Do what a plan leaves to do, storing each step, and return the run's table.
 
-    A finished run is only read. Raises UserError for a fit that diverged, for a store that cannot
-    be written, and for too little memory on the GPU.
+    A finished run is only read, and loads nothing. `load` gives the backbone of a model on a
+    device in a number format; several runs may be given the same.
+
+    Raises UserError for a fit that diverged, for a store that cannot be written, and for too
+    little memory on the GPU. Whatever ends it before its time is noted in the run's record.
     """
-    return _Execution(plan, observer or Observer()).run()
+    return _Execution(plan, observer or Observer(), load).run()
 
 
 class _Execution:
-    def __init__(self, plan: Plan, observer: Observer) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        observer: Observer,
+        load: Callable[[ModelSource, str, str], Backbone],
+    ) -> None:
         self.plan = plan
         self.store = plan.store
         self.observer = observer
+        self.load = load
         self.rows: dict[str, list[dict[str, Any]]] = {}
         """Verdict rows of the finished actions, by action."""
 
@@ -277,13 +296,19 @@ class _Execution:
         }
         self._save()
         table = []
-        for action in plan.actions:
-            if not action.finished:
-                with _memory_told(plan):
-                    verdicts = self._do(action)
-                self.rows[action.action.name] = self._verdict_rows(action, verdicts)
-            table.append(self._report(action))
-            self._save()
+        try:
+            for action in plan.actions:
+                if not action.finished:
+                    with _memory_told(plan):
+                        verdicts = self._do(action)
+                    self.rows[action.action.name] = self._verdict_rows(action, verdicts)
+                table.append(self._report(action))
+                self._save()
+        except Exception as error:
+            self.record["failure"] = reason_of(error)
+            with suppress(UserError):  # a full disk has been told already
+                self._save()
+            raise
         self.record |= {"complete": True, "finished": now()}
         self._save()
         return self._result(table)
@@ -422,9 +447,7 @@ class _Execution:
 
     @cached_property
     def backbone(self) -> Backbone:
-        from actionbench.backbone import Backbone
-
-        backbone = Backbone.load(self.plan.source, self.device, self.plan.dtype)
+        backbone = self.load(self.plan.source, self.device, self.plan.dtype)
         backbone.sampling = self.plan.suite.sampling
         backbone.batch_size = self.plan.batch_size
         return backbone

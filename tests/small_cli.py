@@ -17,6 +17,7 @@ METADATA = "Metadata-Version: 2.1\nName: actionbench-small\nVersion: 1\n"
 ENTRY_POINTS = """\
 [actionbench.methods]
 drift = tests.small_run:Drift
+faulty = tests.small_run:Faulty
 plain = tests.small_run:Plain
 broken = tests.no_such_module:Method
 no-method = tests.small_run:DriftSettings

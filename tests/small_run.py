@@ -12,7 +12,7 @@ import io
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,18 @@ class Drift(Method[DriftSettings]):
         prompts = [item.slot_prompt for item in items]
         seeds = [item.seed for item in items]
         return backbone.generate(prompts, seeds, customization.tensors["vector"])
+
+
+class Faulty(Drift):
+    """Has a defect that shows at the second action."""
+
+    name = "faulty"
+    title = "Faulty"
+
+    def fit(self, backbone: Backbone, task: ActionTask, **rest: Any) -> Customization:
+        if task.action.name == "gesture":
+            raise ZeroDivisionError("a defect\nof the plug-in")
+        return replace(super().fit(backbone, task, **rest), method=self.name)
 
 
 class Plain(Method[Any]):
