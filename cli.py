@@ -579,7 +579,7 @@ def check(folder: Path | None) -> None:
 
 @cli.group()
 def puppets() -> None:
-    """The puppets: picture, base model, judge, gates."""
+    """The puppets: picture, base model, ControlNet, judge, gates."""
 
 
 work_option = click.option(
@@ -638,6 +638,26 @@ def pretrain(
     click.echo(f"wrote {made or work}")
 
 
+@puppets.command(name="pretrain-controlnet")
+@click.option("--out", type=FOLDER, metavar="DIR", help="Default: the shipped folder.")
+@click.option("--model", metavar="PATH_OR_ID", help="Base model; default: the puppets suite's.")
+@work_option
+@device_option
+def pretrain_controlnet(out: Path | None, model: str | None, work: Path, device: str) -> None:
+    """Train the base model's ControlNet on drawn skeletons."""
+    from actionbench.control import SHIPPED
+    from actionbench.display import JobProgress
+    from actionbench.puppets.pretrain_controlnet import pretrain_controlnet as train
+    from actionbench.runner import resolve_device
+    from actionbench.suites import get_suite
+
+    base = Path(get_suite("puppets").model)
+    with JobProgress() as progress:
+        folder = out or base.parent / SHIPPED
+        made = train(folder, work, model or str(base), resolve_device(device), progress)
+    click.echo(f"wrote {made}")
+
+
 @puppets.command(name="train-judge")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Default: the shipped folder.")
 @click.option("--model", type=FOLDER, metavar="DIR",
@@ -664,7 +684,8 @@ def train_judge(out: Path | None, model: Path | None, work: Path, device: str) -
 @click.option("--n", default=400, show_default=True, type=click.IntRange(1))
 @device_option
 def check_puppets(out: Path, model: str | None, n: int, device: str) -> None:
-    """Measure the gates of base model and judge on fresh seeds; status 1 where one is missed."""
+    """Measure the gates of base model, judge and ControlNet on fresh seeds; status 1 where one is
+    missed."""
     from rich.table import Table
 
     from actionbench.display import JobProgress, output

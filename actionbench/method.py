@@ -61,6 +61,12 @@ class Method(ABC, Generic[S]):
     def __init__(self, settings: S | None = None) -> None:
         self.settings: S = self.Settings() if settings is None else settings
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the files that the settings name, if any: with the settings, it is part of the
+        key of what is stored. Computed without torch; UserError where they are missing."""
+        return ""
+
     @abstractmethod
     def fit(
         self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress

@@ -213,6 +213,7 @@ def _plan_action(plan: Plan, action: Action) -> ActionPlan:
     task = suite.tasks[action.name]
     fit_key = make_key(
         *("fit", method.name, method.version, plan.settings),
+        *filter(None, [method.fingerprint]),
         *(plan.source.fingerprint, task.fingerprint, action.name, action.description),
         *(plan.seed, plan.dtype),
     )

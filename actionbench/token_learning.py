@@ -76,6 +76,10 @@ GradientRule = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 """From the samples' gradients [B, L, N, D] to the update's gradient [L, N, D], and which channels
 may move (bool [L, N, D]; None for all)."""
 
+ExtraLoss = Callable[[Tensor, Batch, torch.Generator], Tensor]
+"""A term of the loss on the identifier itself: from it ([1, L, N, D], or [B, L, N, D] under a
+rule) and the step's batch to a scalar."""
+
 
 class TrainingPrompts:
     """The prompts of a step, by the settings `prompts` and `templates`."""
@@ -104,8 +108,16 @@ class TrainingPrompts:
 class ExemplarBatches:
     """Draws what Textual Inversion and P+ train on: random exemplars, each with its own noise."""
 
-    def __init__(self, backbone: Backbone, task: ActionTask, settings: TokenSettings) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        task: ActionTask,
+        settings: TokenSettings,
+        timestep_weights: Tensor | None = None,
+    ) -> None:
+        """timestep_weights: [T]; without them all timesteps are drawn alike."""
         self.backbone = backbone
+        self.timestep_weights = timestep_weights
         self.latents = backbone.encode_images([e.image for e in task.exemplars])
         self.prompts = TrainingPrompts(backbone, task.exemplars, settings)
         self.batch_size = settings.batch_size
@@ -113,9 +125,10 @@ class ExemplarBatches:
     def draw(self, generator: torch.Generator) -> Batch:
         rows = torch.randint(len(self.latents), (self.batch_size,), generator=generator).tolist()
         latents = self.latents[rows].sample(generator)
-        return Batch(
-            add_noise(self.backbone, latents, generator), self.prompts.draw(rows, generator)
+        noised = add_noise(
+            self.backbone, latents, generator, timestep_weights=self.timestep_weights
         )
+        return Batch(noised, self.prompts.draw(rows, generator))
 
 
 class ChannelAdamW:
@@ -155,7 +168,7 @@ class Learned:
     vectors: Tensor
     """The identifier, float32 [L, N, D] on the CPU."""
     losses: list[float]
-    """The mean training loss of each `CHECK_EVERY` steps."""
+    """The mean denoising loss of each `CHECK_EVERY` steps."""
 
 
 def learn_tokens(
@@ -167,12 +180,13 @@ def learn_tokens(
     seed: int,
     progress: Progress,
     rule: GradientRule | None = None,
+    extra: ExtraLoss | None = None,
 ) -> Learned:
     """Optimise an identifier from `start` [L, N, D] on the batches that `draw` makes.
 
     Without a `rule` the mean loss of the batch is descended, and the samples share the identifier.
     With one, each sample has a copy of its own, so that one backward pass of the summed losses
-    gives every sample's gradient; the rule makes the update of them.
+    gives every sample's gradient; the rule makes the update of them. `extra` is added to the loss.
 
     Raises UserError when the loss is no longer a finite number.
     """
@@ -189,6 +203,8 @@ def learn_tokens(
         leaves = vectors.repeat(copies, 1, 1, 1).requires_grad_()
         loss = losses(backbone, batch.noised, backbone.encode_prompts(batch.prompts, leaves))
         descended = loss.mean() if rule is None else loss.sum()
+        if extra is not None:
+            descended = descended + extra(leaves, batch, generator)
         gradients = torch.autograd.grad(scale * descended, leaves)[0] / scale
         optimizer.step(*((gradients[0], None) if rule is None else rule(gradients)))
         running += loss.detach().mean()

@@ -23,6 +23,8 @@ QUICK = {
     "stable-diffusion": [],
     "textual-inversion": ["steps=2"],
     "p-plus": ["steps=2"],
+    "reversion": ["steps=2"],
+    "controlnet": ["controlnet=untrained"],
     "adi": ["steps=2", "pool_steps=1", "pool_sampling_steps=2", "pool=joint"],
 }
 
@@ -60,12 +62,12 @@ def test_a_method_keeps_the_interfaces_promises(tiny: Backbone, name: str) -> No
     assert all(torch.equal(again.tensors[key], fitted.tensors[key]) for key in fitted.tensors)
     alone = pixels(method.generate(tiny, fitted, items[2:]))
     assert np.abs(alone - images[2:]).max() <= 1
-    if method.needs_fit:
+    if "vectors" in fitted.tensors:
         other = method.fit(tiny, task, seed=1, progress=SILENT)
         assert not torch.equal(other.tensors["vectors"], fitted.tensors["vectors"])
 
 
-@pytest.mark.parametrize("name", ["textual-inversion", "p-plus", "adi"])
+@pytest.mark.parametrize("name", ["textual-inversion", "p-plus", "adi", "reversion"])
 def test_what_was_learned_reaches_the_image(tiny: Backbone, name: str) -> None:
     method, items = make(name), tiny_items(count=1)
     fitted = method.fit(tiny, tiny_task(), seed=0, progress=SILENT)
@@ -87,7 +89,7 @@ def test_v_prediction_and_another_number_of_layers(tmp_path: Path, name: str) ->
     backbone = load_tiny(folder)
     method = make(name)
     fitted = method.fit(backbone, tiny_task(), seed=0, progress=SILENT)
-    layers = {"textual-inversion": 1, "p-plus": 7, "adi": 7}
-    if method.needs_fit:
+    layers = {"textual-inversion": 1, "reversion": 1, "p-plus": 7, "adi": 7}
+    if name in layers:
         assert fitted.tensors["vectors"].shape == (layers[name], 1, backbone.width)
     assert len(list(method.generate(backbone, fitted, tiny_items(count=1)))) == 1
