@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from actionbench.benchmark import SLOT, ActionTask, Item
-from actionbench.finetune import FinetuneBatch, FinetuneSettings, finetune, generate_with
+from actionbench.finetune import Draw, FinetuneBatch, FinetuneSettings, finetune, generate_with
 from actionbench.method import Customization, Method
 from actionbench.progress import Progress
 from actionbench.settings import setting
@@ -80,20 +80,7 @@ class CustomDiffusion(Method[Settings]):
         self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
     ) -> Customization:
         generator = torch.Generator().manual_seed(seed)
-        views = Views(backbone, task, self.settings, generator)
-        vectors = backbone.word_embedding(self.settings.initializer).expand(1, 1, -1)
-        vectors = vectors.clone().to(backbone.device)
-
-        def draw(generator: torch.Generator) -> FinetuneBatch:
-            size = (self.settings.batch_size,)
-            rows = torch.randint(len(views.latents), size, generator=generator).tolist()
-            prompts = [views.prompt(row, generator) for row in rows]
-            return FinetuneBatch(
-                views.latents[rows].sample(generator),
-                backbone.encode_prompts(prompts, vectors.unsqueeze(0)),
-                mask=views.masks[rows],
-            )
-
+        vectors, draw = self.exemplars(backbone, task, generator)
         projections = key_value_projections(backbone)
         with first_position_detached(projections):
             fitted = finetune(
@@ -112,6 +99,26 @@ class CustomDiffusion(Method[Settings]):
             tensors={"vectors": vectors.detach().cpu(), **fitted.changes},
             facts={"losses": fitted.losses},
         )
+
+    def exemplars(
+        self, backbone: Backbone, task: ActionTask, generator: torch.Generator
+    ) -> tuple[Tensor, Draw]:
+        """The token [1, 1, D] at its start, and batches whose states depend on it."""
+        views = Views(backbone, task, self.settings, generator)
+        word = backbone.word_embedding(self.settings.initializer)
+        vectors = word.expand(1, 1, -1).clone().to(backbone.device)
+        count = self.settings.batch_size
+
+        def draw(generator: torch.Generator) -> FinetuneBatch:
+            rows = torch.randint(len(views.latents), (count,), generator=generator).tolist()
+            prompts = [views.prompt(row, generator) for row in rows]
+            return FinetuneBatch(
+                views.latents[rows].sample(generator),
+                backbone.encode_prompts(prompts, vectors.unsqueeze(0)),
+                mask=views.masks[rows],
+            )
+
+        return vectors, draw
 
     def generate(
         self, backbone: Backbone, customization: Customization, items: Sequence[Item]

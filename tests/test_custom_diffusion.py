@@ -12,6 +12,7 @@ from PIL import Image
 from actionbench.backbone import Backbone
 from actionbench.benchmark import SLOT
 from actionbench.denoising import add_noise, losses
+from actionbench.models import ModelSource
 from actionbench.progress import SILENT
 from actionbench.store import Store
 from methods.custom_diffusion import (
@@ -24,7 +25,7 @@ from methods.custom_diffusion import (
     key_value_projections,
     scaled_learning_rate,
 )
-from tests.tiny import state_hash, tiny_items, tiny_task
+from tests.tiny import state_hash, tiny_items, tiny_pipeline, tiny_task
 
 QUICK = Settings(
     steps=3,
@@ -34,6 +35,7 @@ QUICK = Settings(
     class_images=3,
     class_sampling_steps=2,
 )
+ENLARGED = ("zoomed in ", "close up ")
 
 
 def pixels(images: Any) -> np.ndarray:
@@ -131,6 +133,17 @@ def test_keys_values_and_token_reach_the_image_and_are_stored(
         assert np.abs(pixels(method.generate(tiny, other, items)) - images).max() > 1, changed
 
 
+def test_in_half_precision_the_token_keeps_its_own(tmp_path: Path) -> None:
+    """Steps of 1e-6 are far below bfloat16's resolution of the token's numbers."""
+    source = ModelSource(tiny_pipeline(tmp_path), "tiny", None, "tiny")
+    backbone = Backbone.load(source, dtype="bfloat16")
+    settings = replace(QUICK, learning_rate=1e-6)
+    fitted = CustomDiffusion(settings).fit(backbone, tiny_task(), seed=0, progress=SILENT)
+    moved = fitted.tensors["vectors"][0, 0] - backbone.word_embedding(QUICK.initializer)
+    assert fitted.tensors["vectors"].dtype == torch.float32
+    assert 0 < float(moved.abs().mean()) < 4e-6
+
+
 # -- masked augmentation -------------------------------------------------------------------
 
 
@@ -160,7 +173,7 @@ def test_views_are_shrunk_on_the_latents_grid_or_enlarged() -> None:
         sides.append(side)
         if view.words in ("a far away ", "very small "):
             assert 21 <= side < 0.6 * 64
-        elif view.words in ("zoomed in ", "close up "):
+        elif view.words in ENLARGED:
             assert side == 64
         else:
             assert view.words == "" and 0.6 * 64 <= side <= 64
@@ -181,7 +194,7 @@ def test_an_enlarged_view_is_cut_from_the_exemplar() -> None:
     spans = [
         int(row[-1]) - int(row[0])
         for view in views
-        if view.words in ("zoomed in ", "close up ")
+        if view.words in ENLARGED
         for row in [np.asarray(view.image)[32, :, 0]]
     ]
     # The whole ramp spans 252; a crop of 1 / 1.2 to 1 / 1.4 of it spans 180 to 210.
