@@ -100,6 +100,8 @@ class Backbone:
         self.image_size = int(pipeline.unet.config.sample_size * pipeline.vae_scale_factor)
         self.noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
         """Training noise; apart from the pipeline's scheduler, which sampling sets up."""
+        self.drawn: dict[Any, Tensor] = {}
+        """Latents that one fit had this model draw and the next can use again, by their making."""
         self._tokens: dict[tuple[str, int], Tokens] = {}
         self._prefixes: dict[tuple[int, ...], Prefix] = {}
         for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):

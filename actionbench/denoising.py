@@ -79,7 +79,15 @@ def add_noise(
     return Noised(schedule.add_noise(latents, noise, timesteps), timesteps, target)
 
 
-def losses(backbone: Backbone, noised: Noised, states: Tensor) -> Tensor:
-    """Mean squared error of each sample [B], in float32, under conditioning `states`."""
+def losses(
+    backbone: Backbone, noised: Noised, states: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """Mean squared error of each sample [B], in float32, under conditioning `states`.
+
+    With a `mask` [B, 1, h, w] of zeros and ones, a sample's mean is over its ones alone.
+    """
     prediction = backbone.predict(noised.latents, noised.timesteps, states)
-    return (prediction.float() - noised.target.float()).square().flatten(1).mean(1)
+    errors = (prediction.float() - noised.target.float()).square()
+    if mask is None:
+        return errors.flatten(1).mean(1)
+    return (errors.mean(1, keepdim=True) * mask).flatten(1).sum(1) / mask.flatten(1).sum(1)

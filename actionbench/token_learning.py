@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -81,18 +81,34 @@ ExtraLoss = Callable[[Tensor, Batch, torch.Generator], Tensor]
 rule) and the step's batch to a scalar."""
 
 
+class PromptSettings(Protocol):
+    """The part of a method's settings that says what it trains under."""
+
+    @property
+    def prompts(self) -> Literal["template", "caption"]: ...
+    @property
+    def templates(self) -> tuple[str, ...]: ...
+
+
 class TrainingPrompts:
-    """The prompts of a step, by the settings `prompts` and `templates`."""
+    """The prompts of a step, by the settings `prompts` and `templates`.
+
+    `rewrite` changes each of them before it is tokenised.
+    """
 
     def __init__(
-        self, backbone: Backbone, exemplars: Sequence[Exemplar], settings: TokenSettings
+        self,
+        backbone: Backbone,
+        exemplars: Sequence[Exemplar],
+        settings: PromptSettings,
+        rewrite: Callable[[str], str] = str,
     ) -> None:
         self.by_caption = settings.prompts == "caption"
         texts = [e.template for e in exemplars] if self.by_caption else settings.templates
         for text in texts:
             if SLOT not in text:
                 raise UserError(f"a training prompt has no {SLOT} for the identifier: '{text}'")
-        self.tokens = [backbone.tokenize(text) for text in texts]
+        self.tokens = [backbone.tokenize(rewrite(text)) for text in texts]
 
     def draw(self, rows: Sequence[int], generator: torch.Generator) -> list[Tokens]:
         """The prompts of the exemplars `rows`: their captions, or one template for all.
