@@ -18,6 +18,7 @@ ENTRY_POINTS = """\
 [actionbench.methods]
 drift = tests.small_run:Drift
 plain = tests.small_run:Plain
+fragile = tests.small_run:Fragile
 broken = tests.no_such_module:Method
 no-method = tests.small_run:DriftSettings
 [actionbench.judges]
