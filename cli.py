@@ -35,7 +35,10 @@ device_option = click.option("--device", default="auto", show_default=True, type
 
 
 def main() -> None:
-    """Run the command line: 0 done, 2 a mistake told in one line, 130 interrupted."""
+    """Run the command line.
+
+    Exit status: 0 done, 1 done but for what failed, 2 a mistake told in one line, 130 interrupted.
+    """
     # What a library will change some day is its callers' matter, not the user's.
     warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
     try:
@@ -435,6 +438,45 @@ def show(
     click.echo(f"wrote {file}")
 
 
+@cli.command(name="check-method", short_help="Check that a method keeps its promises.")
+@click.argument("name")
+def check_method(name: str) -> None:
+    """Check that a method keeps the interface's promises, on tiny pipelines made on the spot.
+
+    It is fitted and drawn with in small, with two steps and images wherever a setting says how
+    many. Status 1 where a check fails.
+    """
+    from actionbench.registry import get_method
+
+    method = get_method(name)
+    from actionbench.conformance import check_method as check
+    from actionbench.display import JobProgress, checks_table, failed_checks, output
+
+    with JobProgress() as progress:
+        outcomes = check(method, progress=progress)
+    output().print(checks_table(name, outcomes))
+    problems = failed_checks(outcomes)
+    for line in problems:
+        click.echo(line)
+    if problems:
+        raise click.exceptions.Exit(1)
+
+
+@cli.command(name="new-method", short_help="Write the skeleton of a method of your own.")
+@click.argument("name")
+@click.option("--out", type=FOLDER, metavar="DIR",
+              help="Folder to make; default: actionbench-NAME here.")  # fmt: skip
+def new_method(name: str, out: Path | None) -> None:
+    """Write an installable package with a method that works as it is, to be changed."""
+    from actionbench.registry import method_names
+    from actionbench.skeleton import write_skeleton
+
+    folder = out or Path(f"actionbench-{name}")
+    for path in write_skeleton(name, folder, method_names()):
+        click.echo(f"wrote {path}")
+    click.echo(f"next: pip install -e {folder} / actionbench check-method {name}")
+
+
 @cli.group(name="list")
 def list_group() -> None:
     """List methods, suites, judges or runs."""
@@ -539,12 +581,19 @@ def list_runs(runs: Path) -> None:
             record["suite"],
             record["model"]["name"],
             str(record["seed"]),
-            "finished" if record["complete"] else "not finished",
+            _state(record),
             f"{len(rows)} of {record['n_items']}",
             f"{100 * right / len(rows):.1f}" if rows else "",
             record["started"],
         )
     output().print(table if table.row_count else f"no runs in {runs}")
+
+
+def _state(record: Mapping[str, Any]) -> str:
+    if record["complete"]:
+        return "finished"
+    failure = record.get("failure")
+    return f"failed on {failure['action']}: {failure['reason']}" if failure else "not finished"
 
 
 @cli.group()

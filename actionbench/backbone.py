@@ -113,9 +113,7 @@ class Backbone:
 
         Raises UserError where the folder holds no Stable Diffusion pipeline.
         """
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
-        diffusers_logging.disable_progress_bar()
+        quiet_libraries()
         # Imported after the line above, for transformers warns of a missing torchvision on import.
         from diffusers import StableDiffusionPipeline
 
@@ -158,8 +156,11 @@ class Backbone:
     def encode_images(self, images: Sequence[Image.Image]) -> LatentDistribution:
         """Encode RGB images, padded to a square and resized to the model's size.
 
-        They are neither flipped nor cropped: that would change the action.
+        They are neither flipped nor cropped: that would change the action. Raises UserError for
+        none: there is nothing to learn from.
         """
+        if not images:
+            raise UserError("there are no exemplars to learn from")
         size = (self.image_size, self.image_size)
         pixels = np.stack(
             [
@@ -403,6 +404,13 @@ class Backbone:
                 output_type=output_type,
                 **extra,
             ).images
+
+
+def quiet_libraries() -> None:
+    """No progress bars of the libraries' own, and no warnings of what nothing here needs."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    diffusers_logging.disable_progress_bar()
 
 
 def place_vectors(embeddings: Tensor, slots: Tensor, vectors: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actionbench.errors import UserError, reason_of
+from actionbench.errors import UserError, one_line
 from actionbench.judge import Judge
 from actionbench.method import Method
 from actionbench.models import BATCH_SIZE, ModelSource
@@ -81,7 +81,7 @@ def execute_each(plans: Iterable[Plan], view: View = unwatched) -> Iterator[Outc
                 result = execute(plan, observer, shared.load)
         except Exception as error:  # of whatever kind: it is one method's, and told under its name
             trace = "" if isinstance(error, UserError) else traceback.format_exc()
-            outcome = Outcome(plan, None, reason_of(error), trace)
+            outcome = Outcome(plan, None, one_line(error), trace)
             # What the failed method left of the backbone is not trusted.
             shared.forget()
         else:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,6 +22,9 @@ from rich.table import Table
 
 from actionbench.progress import Progress
 from actionbench.runner import ActionRow, Observer, Plan
+
+if TYPE_CHECKING:
+    from actionbench.conformance import Outcome
 
 _PLAIN_WIDTH = 160
 """Columns of a table that goes into a pipe, where no terminal says how wide it is."""
@@ -72,6 +76,27 @@ def _cells(row: ActionRow) -> tuple[str, ...]:
     counts = (row.action_correct, row.subject_correct, row.total_correct)
     rates = (f"{100 * count / row.n:.1f}" for count in counts)
     return (row.action, *rates, str(row.n), f"{row.seconds:.1f}")
+
+
+def checks_table(title: str, outcomes: Sequence[Outcome]) -> Table:
+    """Checks by pipelines; why one failed does not fit in, and stands below."""
+    pipelines = list(dict.fromkeys(outcome.pipeline for outcome in outcomes))
+    table = Table("check", *pipelines, "remark", title=title, title_justify="left")
+    for check in dict.fromkeys(outcome.check for outcome in outcomes):
+        found = {o.pipeline: o for o in outcomes if o.check == check}
+        marks = ["passed" if found[pipeline].passed else "FAILED" for pipeline in pipelines]
+        remarks = dict.fromkeys(o.remark for o in found.values() if o.remark)
+        table.add_row(check, *marks, escape("; ".join(remarks)))
+    return table
+
+
+def failed_checks(outcomes: Sequence[Outcome]) -> list[str]:
+    """A line for each problem of a check, with the pipelines that show it."""
+    where: dict[tuple[str, str], list[str]] = {}
+    for outcome in outcomes:
+        if outcome.problem is not None:
+            where.setdefault((outcome.check, outcome.problem), []).append(outcome.pipeline)
+    return [f"FAILED {check} ({', '.join(p)}): {problem}" for (check, problem), p in where.items()]
 
 
 class RunView(Observer):

@@ -14,11 +14,14 @@ class UserError(Exception):
     """
 
 
-def reason_of(error: Exception) -> str:
-    """One line that says what went wrong: of a defect, its type comes first."""
-    if isinstance(error, UserError):
-        return " ".join(str(error).split())
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+class MethodError(UserError):
+    """A method failed in the middle of its run. The runs of other methods are not concerned."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, in one line: a UserError's message, else its type and first line."""
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return (text.strip().splitlines() or [type(error).__name__])[0]
 
 
 def unknown(kind: str, given: str, valid: Iterable[str]) -> UserError:

@@ -73,7 +73,9 @@ class BoardRow:
 
     @property
     def share_done(self) -> str:
-        return f"partial: {100 * self.done // self.planned}% of {self.planned} images"
+        done = f"partial: {100 * self.done // self.planned}% of {self.planned} images"
+        failure = self.record.get("failure")
+        return f"{done}, failed on {failure['action']}" if failure else done
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,20 @@ class Plain(Method[Any]):
         return backbone.generate([i.described_prompt for i in items], [i.seed for i in items])
 
 
+class Fragile(Plain):
+    """Fails at the second action."""
+
+    name = "fragile"
+    title = "Fragile"
+
+    def generate(
+        self, backbone: Backbone, customization: Customization, items: Sequence[Item]
+    ) -> Iterator[Image.Image]:
+        if customization.action == ACTIONS[1].name:
+            raise ZeroDivisionError("by zero")
+        return super().generate(backbone, customization, items)
+
+
 class Brightness(Judge):
     """Answers from the image's pixels alone, so that the table depends on what was drawn."""
 

@@ -346,6 +346,39 @@ def test_what_the_system_refuses_is_told_in_one_line(
     assert refused("touch") == f"error: {file}: No such file or directory\n"
 
 
+def test_a_method_that_fails_leaves_the_others_and_the_board_alone(
+    call: Callable[..., Done], tiny_model: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = ("--subjects", "boy", "--model", tiny_model, "--runs", runs)
+    done = call("run", "--method", "fragile,plain", *words)
+    assert done.returncode == 1
+    assert re.match(
+        r"error: fragile failed drawing 'gesture': ZeroDivisionError: by zero \(traceback in \S+\)\n$",
+        done.stderr,
+    )
+    assert re.findall(r"^run (\w+)-", done.stdout, re.M) == ["plain"]
+    listed = call("list", "runs", "--runs", runs).stdout
+    assert re.search(r"fragile-\w+ .* failed on gesture: Zero", listed)
+    board = call("report", "--runs", runs)
+    assert board.returncode == 0, board.stderr
+    assert "Plain" in board.stdout and "50% of 4 images, failed on gesture" in board.stdout
+
+
+def test_all_leaves_out_a_broken_plugin_and_names_it(
+    call: Callable[..., Done], tiny_model: Path, tmp_path: Path
+) -> None:
+    words = ("--model", tiny_model, "--runs", tmp_path / "runs", "--dry-run")
+    done = call("run", "--method", "all", *words)
+    assert done.returncode == 1
+    assert re.findall(r"^error: method '([\w-]+)' .*$", done.stderr, re.M) == [
+        "broken",
+        "no-method",
+    ]
+    planned = re.findall(r"^([\w-]+)-\w+: ", done.stdout, re.M)
+    assert {"adi", "drift", "plain"} <= set(planned)
+
+
 def test_lists_name_a_broken_plugin_and_go_on(call: Callable[..., Done]) -> None:
     listed = call("list", "methods", "--settings").stdout
     assert re.search(r"broken +│ failed +│ method 'broken' \(tests.no_such_module", listed)

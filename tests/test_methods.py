@@ -13,7 +13,7 @@ from actionbench.backbone import Backbone
 from actionbench.method import Method
 from actionbench.progress import SILENT
 from actionbench.settings import build_settings
-from tests.tiny import load_tiny, state_hash, tiny_items, tiny_pipeline, tiny_task
+from actionbench.tiny import load_tiny, state_hash, tiny_items, tiny_pipeline, tiny_task
 
 ROOT = Path(__file__).parent.parent
 BUILT_IN = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][
