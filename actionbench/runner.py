@@ -11,7 +11,7 @@ import hashlib
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -260,9 +260,9 @@ def execute(
     A finished run is only read, and loads nothing. `load` gives the backbone of a model on a
     device in a number format; several runs may be given the same.
 
-    Raises MethodError where the method fails, whatever it raises: its finished actions are kept.
-    Raises UserError for a store that cannot be written, and for too little memory on the GPU.
-    Whatever ends it before its time is noted in the run's record.
+    Raises MethodError where the method fails, whatever it raises: its finished actions are kept,
+    and the record says why. Raises UserError for a store that cannot be written, and for too little
+    memory on the GPU.
     """
     return _Execution(plan, observer or Observer(), load).run()
 
@@ -302,19 +302,13 @@ class _Execution:
         }
         self._save()
         table = []
-        try:
-            for action in plan.actions:
-                if not action.finished:
-                    with _memory_told(plan):
-                        verdicts = self._do(action)
-                    self.rows[action.action.name] = self._verdict_rows(action, verdicts)
-                table.append(self._report(action))
-                self._save()
-        except Exception as error:
-            self.record["failure"] = one_line(error)
-            with suppress(UserError):  # a full disk has been told already
-                self._save()
-            raise
+        for action in plan.actions:
+            if not action.finished:
+                with _memory_told(plan):
+                    verdicts = self._do(action)
+                self.rows[action.action.name] = self._verdict_rows(action, verdicts)
+            table.append(self._report(action))
+            self._save()
         self.record |= {"complete": True, "finished": now()}
         self._save()
         return self._result(table)

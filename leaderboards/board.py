@@ -160,11 +160,13 @@ def build_board(runs: Path, suite: str | None = None, reference: Path | None = N
         records, left_out = _latest(store, suite)
         for record in records:
             row = _row(store, record, kept)
-            if record.get("failure"):
-                notes.append(f"{row.name} ({row.run_id}) failed: {record['failure']}")
+            failure = record.get("failure")
+            if failure:
+                told = f"failed {failure['doing']} '{failure['action']}': {failure['reason']}"
+                notes.append(f"{row.name} ({row.run_id}) {told}")
             if row.done:
                 grouped.setdefault(canonical_json(_group_key(record)), []).append(row)
-            elif not record.get("failure"):
+            elif not failure:
                 notes.append(f"{row.name} ({row.run_id}) has no finished action yet.")
         if left_out:
             notes.append(older.format(left_out))

@@ -113,7 +113,9 @@ def test_the_same_command_reads_what_is_there(
     assert [v.shares for v in read.variants] == [v.shares for v in ablation.variants[:2]]
 
 
-def test_estimate_by_the_costs_of_stored_runs(small: tuple[Path, Ablation], tiny_model: Path) -> None:
+def test_estimate_by_the_costs_of_stored_runs(
+    small: tuple[Path, Ablation], tiny_model: Path
+) -> None:
     folder, _ = small
     setup = small_setup(tiny_model, folder)
     store = Store(folder / "runs")

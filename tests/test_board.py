@@ -257,8 +257,9 @@ def test_a_failure_is_told_with_its_reason(tmp_path: Path) -> None:
     part = make_verdicts(first_actions([0]), actions=1)
     run_id = save_run(tmp_path, part, planned_actions=8)
     store = Store(tmp_path)
-    store.save_record(run_id, {**(store.load_record(run_id) or {}), "failure": "it diverged"})
-    assert f"adi ({run_id}) failed: it diverged" in build_board(tmp_path).notes
+    failure = {"action": "sit", "doing": "fitting", "reason": "it diverged"}
+    store.save_record(run_id, {**(store.load_record(run_id) or {}), "failure": failure})
+    assert f"adi ({run_id}) failed fitting 'sit': it diverged" in build_board(tmp_path).notes
 
 
 def test_an_empty_store_and_a_suite_filter(tmp_path: Path) -> None:
