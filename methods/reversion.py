@@ -157,7 +157,7 @@ class Steering:
                 [
                     token
                     for place, token in enumerate(prompt.ids[:end])
-                    if 0 < place and place not in prompt.slot and token not in self.ignored
+                    if place > 0 and place not in prompt.slot and token not in self.ignored
                 ]
             )
         return self._named[prompt]
