@@ -692,18 +692,23 @@ def pretrain(
 @click.option("--model", metavar="PATH_OR_ID", help="Base model; default: the puppets suite's.")
 @work_option
 @device_option
-def pretrain_controlnet(out: Path | None, model: str | None, work: Path, device: str) -> None:
+@click.option("--steps", type=click.IntRange(1), help="Default: the recipe's.")
+def pretrain_controlnet(
+    out: Path | None, model: str | None, work: Path, device: str, steps: int | None
+) -> None:
     """Train the base model's ControlNet on drawn skeletons."""
     from actionbench.control import SHIPPED
     from actionbench.display import JobProgress
+    from actionbench.puppets.pretrain_controlnet import ControlRecipe
     from actionbench.puppets.pretrain_controlnet import pretrain_controlnet as train
     from actionbench.runner import resolve_device
     from actionbench.suites import get_suite
 
     base = Path(get_suite("puppets").model)
     with JobProgress() as progress:
-        folder = out or base.parent / SHIPPED
-        made = train(folder, work, model or str(base), resolve_device(device), progress)
+        folder, where = out or base.parent / SHIPPED, resolve_device(device)
+        recipe = ControlRecipe() if steps is None else ControlRecipe(steps=steps)
+        made = train(folder, work, model or str(base), where, progress, recipe)
     click.echo(f"wrote {made}")
 
 

@@ -102,4 +102,6 @@ def new_controlnet(backbone: Backbone, seed: int = 0) -> Any:
         network = ControlNetModel.from_unet(
             backbone.pipeline.unet, conditioning_embedding_out_channels=CONDITIONING_CHANNELS
         )
-    return network.to(backbone.device, backbone.dtype).eval().requires_grad_(False)
+    # Not the model's own `to`, which warns of a dtype even where no part of it is against it.
+    torch.nn.Module.to(network, backbone.device, backbone.dtype)
+    return network.eval().requires_grad_(False)

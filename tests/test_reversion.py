@@ -62,11 +62,11 @@ def words(backbone: Backbone, text: str) -> torch.Tensor:
 
 
 def test_negatives_are_what_a_caption_names(tiny: Backbone) -> None:
-    prompt = tiny.tokenize(f"a person with red hair {SLOT} on the hat")
-    expected = words(tiny, "person red hair hat")
+    prompt = tiny.tokenize(f"a person with red hair {SLOT} on the shirt")
+    expected = words(tiny, "person red hair shirt")
     torch.testing.assert_close(Steering(tiny, QUICK).named(prompt), expected)
-    own = Steering(tiny, replace(QUICK, basis=("red", "hat")))
-    torch.testing.assert_close(own.basis, words(tiny, "red hat"))
+    own = Steering(tiny, replace(QUICK, basis=("red", "shirt")))
+    torch.testing.assert_close(own.basis, words(tiny, "red shirt"))
     torch.testing.assert_close(own.named(prompt), words(tiny, "person hair"))
     assert own.named(tiny.tokenize(f"the {SLOT}")).shape == (0, tiny.width)
 
@@ -85,7 +85,7 @@ def test_positives_are_drawn_for_each_image_without_repetition(
     steering = Steering(tiny, settings)
     batch = ExemplarBatches(tiny, tiny_task(), settings).draw(torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(0)
-    for _ in range(30):
+    for _ in range(100):
         steering.loss(torch.ones(1, 1, 1, tiny.width), batch, generator)
     rows = [[steering.basis.tolist().index(p) for p in drawn.tolist()] for drawn in seen]
     assert all(len(row) == 4 and row[0] != row[1] and row[2] != row[3] for row in rows)
@@ -100,16 +100,16 @@ def test_positives_are_drawn_for_each_image_without_repetition(
 
 def test_the_token_is_drawn_to_the_basis_and_away_from_the_captions(tiny: Backbone) -> None:
     def similarity(weight: float) -> tuple[float, float]:
-        settings = Settings(
-            steps=12, batch_size=2, learning_rate=1.0, steer_weight=weight, basis=("in", "on")
+        settings = replace(
+            QUICK, steps=15, learning_rate=0.2, steer_weight=weight, basis=("in",), positives=1
         )
         fitted = ReVersion(settings).fit(tiny, tiny_task(), seed=0, progress=SILENT)
         r = torch.nn.functional.normalize(fitted.tensors["vectors"].flatten(), dim=0)
-        near, far = words(tiny, "in on") @ r, words(tiny, "person red green blue hair hat") @ r
-        return float(near.mean()), float(far.mean())
+        near, far = words(tiny, "in") @ r, words(tiny, "person red green blue hair") @ r
+        return float(near), float(far.mean())
 
     (near, far), (plain_near, plain_far) = similarity(100.0), similarity(0.0)
-    assert near > plain_near + 0.1
+    assert near > plain_near + 0.2
     assert far < plain_far
 
 

@@ -19,7 +19,7 @@ from actionbench.control import new_controlnet
 from actionbench.denoising import Noised, add_noise
 from actionbench.models import resolve_model
 from actionbench.progress import SILENT, Progress
-from actionbench.puppets.corpus import SIZE, corpus
+from actionbench.puppets.corpus import SIZE, Corpus, corpus
 from actionbench.puppets.files import own_folder, replacing
 from actionbench.puppets.pretrain import (
     MARK,
@@ -51,6 +51,12 @@ class ControlRecipe:
     checkpoint_steps: int = 100
     seed: int = 2
 
+    def key(self, data: Corpus, model: str) -> str:
+        """Names what is kept in the work folder. Without the length, so that a training can go on
+        longer from where it stands."""
+        facts = {k: v for k, v in asdict(self).items() if k not in ("steps", "checkpoint_steps")}
+        return make_key("controlnet", data.key, model, facts)[:8]
+
 
 def pretrain_controlnet(
     out: Path,
@@ -78,7 +84,7 @@ def pretrain_controlnet(
     network = new_controlnet(backbone, recipe.seed).train().requires_grad_(True)
     weights = list(network.parameters())
     optimizer = torch.optim.AdamW(weights, lr=recipe.rate, weight_decay=0.01, fused=True)
-    stem = work / f"controlnet-{make_key(data.key, source.fingerprint, asdict(recipe))[:8]}"
+    stem = work / f"controlnet-{recipe.key(data, source.fingerprint)}"
     checkpoint = Checkpoint(stem.with_suffix(".safetensors"), {"controlnet": network}, optimizer)
     first = checkpoint.load()
     log = Log(stem.with_suffix(".log"))
