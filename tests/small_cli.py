@@ -19,6 +19,7 @@ ENTRY_POINTS = """\
 drift = tests.small_run:Drift
 plain = tests.small_run:Plain
 fragile = tests.small_run:Fragile
+unseeded = tests.small_run:Unseeded
 broken = tests.no_such_module:Method
 no-method = tests.small_run:DriftSettings
 [actionbench.judges]
