@@ -448,7 +448,7 @@ def check_method(name: str) -> None:
     """
     from actionbench.registry import get_method
 
-    method = get_method(name)
+    method = get_method(name)  # a wrong name is told before the heavy imports
     from actionbench.conformance import check_method as check
     from actionbench.display import JobProgress, checks_table, failed_checks, output
 

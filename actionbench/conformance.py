@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from actionbench.backbone import Backbone
-from actionbench.benchmark import ActionTask, Item, make_items
+from actionbench.benchmark import ActionTask, Item, Sampling, make_items
 from actionbench.errors import UserError, one_line
 from actionbench.method import Customization, Method, check_fitted, check_images
 from actionbench.progress import SILENT, Progress
@@ -32,11 +32,11 @@ from actionbench.store import Store
 from actionbench.tiny import backbone_state, load_tiny, tiny_items, tiny_pipeline, tiny_task
 
 PIPELINES: dict[str, dict[str, Any]] = {
-    "epsilon": {},
-    "v-prediction": {"prediction_type": "v_prediction"},
-    "7 layers": {"levels": 2, "layers_per_block": 1},
+    "epsilon": {"levels": 2, "layers_per_block": 1},
+    "v-prediction": {"levels": 2, "layers_per_block": 1, "prediction_type": "v_prediction"},
+    "16 layers": {"levels": 3, "layers_per_block": 2},
 }
-"""What the tiny pipelines are made with. The first two have 16 cross-attention layers."""
+"""What the tiny pipelines are made with. The first two have 7 cross-attention layers."""
 
 LAST_BIT = 1
 """Of 255: how far one image may differ between batch sizes, which sum in another order."""
@@ -103,8 +103,10 @@ class Trial:
         self._pristine = pristine
 
     def backbone(self) -> Backbone:
-        """A backbone that no method has touched."""
-        return copy.deepcopy(self._pristine)
+        """A backbone that no method has touched. It draws in two steps."""
+        backbone = copy.deepcopy(self._pristine)
+        backbone.sampling = Sampling(steps=2, guidance_scale=4.0)
+        return backbone
 
     def method(self, **changes: Any) -> Method[Any]:
         return self.kind(quick_settings(self.kind.Settings, **changes))
@@ -113,7 +115,7 @@ class Trial:
         self, method: Method[Any], backbone: Backbone, task: ActionTask | None = None
     ) -> Customization:
         """What the runner would go on with: a fit that it accepts, or nothing learned."""
-        task = task or tiny_task()
+        task = task or tiny_task(exemplars=2)
         name, action, model = self.kind.name, task.action.name, backbone.fingerprint
         if not self.kind.needs_fit:
             return Customization(name, action, model)

@@ -148,6 +148,18 @@ class Fragile(Plain):
         return super().generate(backbone, customization, items)
 
 
+class Unseeded(Plain):
+    """Draws every item from the same noise."""
+
+    name = "unseeded"
+    title = "Unseeded"
+
+    def generate(
+        self, backbone: Backbone, customization: Customization, items: Sequence[Item]
+    ) -> Iterator[Image.Image]:
+        return backbone.generate([i.described_prompt for i in items], [0] * len(items))
+
+
 class Brightness(Judge):
     """Answers from the image's pixels alone, so that the table depends on what was drawn."""
 

@@ -353,10 +353,8 @@ def test_a_method_that_fails_leaves_the_others_and_the_board_alone(
     words = ("--subjects", "boy", "--model", tiny_model, "--runs", runs)
     done = call("run", "--method", "fragile,plain", *words)
     assert done.returncode == 1
-    assert re.match(
-        r"error: fragile failed drawing 'gesture': ZeroDivisionError: by zero \(traceback in \S+\)\n$",
-        done.stderr,
-    )
+    told = "error: fragile failed drawing 'gesture': ZeroDivisionError: by zero (traceback in "
+    assert done.stderr.startswith(told) and done.stderr.count("\n") == 1
     assert re.findall(r"^run (\w+)-", done.stdout, re.M) == ["plain"]
     listed = call("list", "runs", "--runs", runs).stdout
     assert re.search(r"fragile-\w+ .* failed on gesture: Zero", listed)
@@ -377,6 +375,39 @@ def test_all_leaves_out_a_broken_plugin_and_names_it(
     ]
     planned = re.findall(r"^([\w-]+)-\w+: ", done.stdout, re.M)
     assert {"adi", "drift", "plain"} <= set(planned)
+
+
+def test_check_method_tells_which_promise_is_broken(
+    call: Callable[..., Done], refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import actionbench.conformance as conformance
+
+    few = {name: conformance.CHECKS[name] for name in ("item seeds", "no items")}
+    monkeypatch.setattr(conformance, "CHECKS", few)
+    done = call("check-method", "unseeded")
+    assert done.returncode == 1 and done.stderr == ""
+    assert re.search(r"item seeds +│ FAILED +│ FAILED +│ FAILED", done.stdout)
+    assert re.search(r"no items +│ passed +│ passed +│ passed", done.stdout)
+    assert done.stdout.splitlines()[-1] == (
+        "FAILED item seeds (epsilon, v-prediction, 16 layers): "
+        "items with one prompt and different seeds gave the same image"
+    )
+    assert call("check-method", "plain").returncode == 0
+    assert "unknown method 'plian': did you mean plain" in refused("check-method", "plian")
+
+
+def test_new_method_writes_a_package_and_refuses_what_is_there(
+    call: Callable[..., Done], refused: Callable[..., str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    done = call("new-method", "mine")
+    assert done.returncode == 0, done.stderr
+    assert "wrote actionbench-mine/actionbench_mine.py\n" in done.stdout
+    assert done.stdout.endswith("pip install -e actionbench-mine / actionbench check-method mine\n")
+    assert "actionbench-mine exists already" in refused("new-method", "mine")
+    assert "the name 'drift' is taken" in refused("new-method", "drift", "--out", "other")
+    assert [path.name for path in tmp_path.iterdir()] == ["actionbench-mine"]
 
 
 def test_lists_name_a_broken_plugin_and_go_on(call: Callable[..., Done]) -> None:

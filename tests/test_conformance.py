@@ -27,8 +27,8 @@ BUILT_IN = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entr
 
 
 def failed(method: type[Method[Any]]) -> dict[str, str]:
-    """The problems of a method on the smallest of the pipelines, by check."""
-    outcomes = check_method(method, pipelines=["7 layers"])
+    """The problems of a method on one pipeline, by check."""
+    outcomes = check_method(method, pipelines=["epsilon"])
     assert [outcome.check for outcome in outcomes] == [*CHECKS], "each is reported"
     return {o.check: o.problem for o in outcomes if o.problem is not None}
 
@@ -52,7 +52,7 @@ def test_pipelines_differ_in_prediction_and_layers(tmp_path: Path) -> None:
         "v_prediction",
         "epsilon",
     ]
-    assert [len(backbone.layers) for backbone in made] == [16, 16, 7]
+    assert [len(backbone.layers) for backbone in made] == [7, 7, 16]
 
 
 def test_any_methods_cost_is_shrunk() -> None:
