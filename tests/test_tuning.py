@@ -113,7 +113,9 @@ def test_a_few_subjects_of_each_category() -> None:
 def test_the_eight_are_never_tuned_on(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"puppets holds the benchmark's .* --suite puppets-dev"):
         plan_tuning(small_setup(tiny_model, tmp_path), Paced, 3)
-    one_of_them = replace(get_suite("puppets"), name="mine", actions=get_suite("puppets").actions[7:])
+    one_of_them = replace(
+        get_suite("puppets"), name="mine", actions=get_suite("puppets").actions[7:]
+    )
     with pytest.raises(UserError, match="suite mine holds"):
         plan_tuning(small_setup(tiny_model, tmp_path, suite=one_of_them), Paced, 3)
     assert not (tmp_path / "runs").exists()
