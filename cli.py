@@ -363,6 +363,7 @@ def ablate(
 
 
 def _print_ablation(ablation: Ablation) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from actionbench.display import output
@@ -371,7 +372,7 @@ def _print_ablation(ablation: Ablation) -> None:
     for question in ablation.questions:
         table = Table(*TABLE, title=question.title, title_justify="left")
         for row in table_rows(ablation, question):
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         output().print(table)
 
 

@@ -153,13 +153,10 @@ def build_board(runs: Path, suite: str | None = None, reference: Path | None = N
         get_suite(suite)
     grouped: dict[str, list[BoardRow]] = {}
     notes = []
-    for store, kept, older in (
-        (Store(runs), False, "Left out: {} older or partial runs of rows that are shown."),
-        *([(Store(reference), True, "")] if reference else ()),
-    ):
-        records, left_out = _latest(store, suite)
+    for store in (Store(runs), *([Store(reference)] if reference else ())):
+        records, older = _latest(store, suite)
         for record in records:
-            row = _row(store, record, kept)
+            row = _row(store, record, reference=store.root == reference)
             failure = record.get("failure")
             if failure:
                 told = f"failed {failure['doing']} '{failure['action']}': {failure['reason']}"
@@ -168,8 +165,8 @@ def build_board(runs: Path, suite: str | None = None, reference: Path | None = N
                 grouped.setdefault(canonical_json(_group_key(record)), []).append(row)
             elif not failure:
                 notes.append(f"{row.name} ({row.run_id}) has no finished action yet.")
-        if left_out:
-            notes.append(older.format(left_out))
+        if older:
+            notes.append(f"Left out: {older} older or partial runs of rows that are shown.")
         if not records:
             notes.append(f"No runs in {store.root} yet: `actionbench run --method NAME` makes one.")
     return Board(_order(list(grouped.values())), published(), tuple(notes))
@@ -197,7 +194,7 @@ def _group_key(record: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def _row(store: Store, record: Mapping[str, Any], reference: bool) -> BoardRow:
+def _row(store: Store, record: Mapping[str, Any], *, reference: bool) -> BoardRow:
     verdicts = read_verdicts(store, record)
     costs = record["costs"].values()
     fits = [cost["fit"] for cost in costs if cost["fit"]]

@@ -189,8 +189,8 @@ def test_of_all_methods_those_that_fail_are_told_at_the_end(
     again = call("run", "--method", "drift,plain", *words)
     assert again.returncode == 0 and again.stdout.count("stored in") == 2
     kept = tmp_path / "kept"
-    names = ("report", "--runs", tmp_path / "runs")
-    assert call(*names, "--keep", kept).stdout.endswith(f"kept in {kept}\n")
+    report = ("report", "--runs", tmp_path / "runs")
+    assert call(*report, "--keep", kept).stdout.endswith(f"kept in {kept}\n")
     (kept.parent / "new").mkdir()
     shown = call("report", "--runs", tmp_path / "new", "--reference", kept)
     assert shown.stdout.count("reference") >= 2, shown.stderr

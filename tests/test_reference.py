@@ -93,7 +93,7 @@ def test_copies_and_sizes_are_kept_without_images_and_fits(tmp_path: Path) -> No
     assert row.fit_bytes == 4096
     assert {path.name for path in kept.iterdir()} >= {"runs", "reference.json"}
     assert not (kept / "images").exists() and not (kept / "fits").exists()
-    assert record["costs"]["salute"]["fit"].get("bytes") is None, "the run's own record stays"
+    assert record["costs"]["point"]["fit"].get("bytes") is None, "the run's own record stays"
 
 
 def test_a_reference_is_one_measurement_and_replaces_only_its_like(tmp_path: Path) -> None:
