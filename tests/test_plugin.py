@@ -59,7 +59,16 @@ def test_the_example_is_installed_listed_checked_and_run(tiny_model: Path, tmp_p
     """By pip, into a folder of its own, and in one process for all commands: imports dominate."""
     source, target = tmp_path / "source", tmp_path / "installed"
     shutil.copytree(EXAMPLE, source)
-    pip = "-m pip install --quiet --no-index --no-deps --no-build-isolation --target".split()
+    pip = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+    ]
     subprocess.run(
         [sys.executable, *pip, target, source], check=True, capture_output=True, text=True
     )
