@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,6 +23,9 @@ from rich.table import Table
 from actionbench.progress import Progress
 from actionbench.runner import ActionRow, Observer, Plan
 
+if TYPE_CHECKING:
+    from actionbench.conformance import Outcome
+
 _PLAIN_WIDTH = 160
 """Columns of a table that goes into a pipe, where no terminal says how wide it is."""
 
@@ -29,6 +33,11 @@ _PLAIN_WIDTH = 160
 def output() -> Console:
     """Standard output; without colours and wide where it is no terminal."""
     return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+
+
+def shows_table() -> bool:
+    """Whether a run's table fills in on a terminal, instead of a line an action."""
+    return sys.stdout.isatty() and sys.stderr.isatty()
 
 
 def total_row(rows: Sequence[ActionRow]) -> ActionRow:
@@ -69,6 +78,27 @@ def _cells(row: ActionRow) -> tuple[str, ...]:
     return (row.action, *rates, str(row.n), f"{row.seconds:.1f}")
 
 
+def checks_table(title: str, outcomes: Sequence[Outcome]) -> Table:
+    """Checks by pipelines; why one failed does not fit in, and stands below."""
+    pipelines = list(dict.fromkeys(outcome.pipeline for outcome in outcomes))
+    table = Table("check", *pipelines, "remark", title=title, title_justify="left")
+    for check in dict.fromkeys(outcome.check for outcome in outcomes):
+        found = {o.pipeline: o for o in outcomes if o.check == check}
+        marks = ["passed" if found[pipeline].passed else "FAILED" for pipeline in pipelines]
+        remarks = dict.fromkeys(o.remark for o in found.values() if o.remark)
+        table.add_row(check, *marks, escape("; ".join(remarks)))
+    return table
+
+
+def failed_checks(outcomes: Sequence[Outcome]) -> list[str]:
+    """A line for each problem of a check, with the pipelines that show it."""
+    where: dict[tuple[str, str], list[str]] = {}
+    for outcome in outcomes:
+        if outcome.problem is not None:
+            where.setdefault((outcome.check, outcome.problem), []).append(outcome.pipeline)
+    return [f"FAILED {check} ({', '.join(p)}): {problem}" for (check, problem), p in where.items()]
+
+
 class RunView(Observer):
     """Shows a run: bars on a terminal's stderr, and on stdout one line a finished action.
 
@@ -83,7 +113,7 @@ class RunView(Observer):
         fit = 0.7 if plan.method.needs_fit else 0.0
         self.begins = {"fit": 0.0, "generate": fit, "judge": 0.97}
         self.ends = {"fit": fit, "generate": 0.97, "judge": 1.0}
-        self.table = sys.stdout.isatty() and sys.stderr.isatty()
+        self.table = shows_table()
         console = Console(stderr=True)
         self.bars = _bars(console)
         self.all = self.bars.add_task("all actions", total=1.0)

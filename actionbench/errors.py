@@ -14,6 +14,16 @@ class UserError(Exception):
     """
 
 
+class MethodError(UserError):
+    """A method failed in the middle of its run. The runs of other methods are not concerned."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, in one line: a UserError's message, else its type and first line."""
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return (text.strip().splitlines() or [type(error).__name__])[0]
+
+
 def unknown(kind: str, given: str, valid: Iterable[str]) -> UserError:
     """An error for a name that does not exist, with the nearest valid names first."""
     names = sorted(valid)

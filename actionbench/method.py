@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from PIL.Image import Image
+
+from actionbench.errors import UserError
 from actionbench.settings import NoSettings
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from torch import Tensor
 
     from actionbench.backbone import Backbone
@@ -50,6 +52,9 @@ class Method(ABC, Generic[S]):
     """A frozen dataclass of `settings.setting` fields; defaults are the literature's."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Changes to the defaults by the backbone's preset name (`puppet-diffusion`, `sd-2.1`)."""
+    tunable: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """What `actionbench tune` varies besides learning rate and steps: a setting's lowest and
+    highest value to try, both above zero."""
     needs_fit: ClassVar[bool] = True
     """False for systems that learn nothing: `fit` is then not planned."""
     version: ClassVar[int] = 1
@@ -57,6 +62,12 @@ class Method(ABC, Generic[S]):
 
     def __init__(self, settings: S | None = None) -> None:
         self.settings: S = self.Settings() if settings is None else settings
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the files that the settings name, if any: with the settings, it is part of the
+        key of what is stored. Computed without torch; UserError where they are missing."""
+        return ""
 
     @abstractmethod
     def fit(
@@ -68,6 +79,40 @@ class Method(ABC, Generic[S]):
         self, backbone: Backbone, customization: Customization, items: Sequence[Item]
     ) -> Iterator[Image]:
         """One RGB image an item, in the items' order."""
+
+
+def check_fitted(fitted: Any, *, method: str, action: str, model: str) -> None:
+    """Raise UserError for what a fit may not return: something else than asked, or not finite."""
+    if not isinstance(fitted, Customization):
+        raise UserError(f"fit returned a {type(fitted).__name__}, not a Customization")
+    told = (fitted.method, fitted.action, fitted.model)
+    expected = (method, action, model)
+    if told != expected:
+        raise UserError(f"the fit says it is of {told}, not {expected}: mend the method")
+    try:
+        canonical_json(fitted.facts)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the fit's facts are no JSON ({error}): mend the method") from error
+    for key, tensor in fitted.tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise UserError(
+                f"the fit diverged ({key} is not finite): lower its learning rate with --set, "
+                "or use --dtype float32"
+            )
+
+
+def check_images(images: Iterable[Any], wanted: int) -> Iterator[Image]:
+    """Hand on a method's images; UserError for what is no image, and for too few or too many."""
+    count = 0
+    for count, image in enumerate(images, 1):
+        if not isinstance(image, Image):
+            raise UserError(f"drew a {type(image).__name__}, not an image: mend the method")
+        if count > wanted:
+            break
+        yield image
+    if count != wanted:
+        more = "or more " if count > wanted else ""
+        raise UserError(f"drew {count} images {more}for {wanted} items: mend the method")
 
 
 def canonical_json(value: Any) -> str:

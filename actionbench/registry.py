@@ -5,10 +5,11 @@ A name is imported only when it is asked for, so that a broken plug-in breaks no
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
-from actionbench.errors import UserError, unknown
+from actionbench.errors import UserError, one_line, unknown
 from actionbench.judge import Judge
 from actionbench.method import Method
 
@@ -34,16 +35,12 @@ def get_judge(name: str) -> type[Judge]:
     return cast("type[Judge]", _load(JUDGES, "judge", name, Judge))
 
 
-def _entries(group: str) -> dict[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
+def _entries(group: str) -> dict[str, dict[str, EntryPoint]]:
+    """The entry points of a group by name, and of one name by value: one, or packages collide."""
+    found: dict[str, dict[str, EntryPoint]] = {}
     for entry in entry_points(group=group):
-        other = found.setdefault(entry.name, entry)
         # An editable install may be seen twice (its metadata lies in the checkout as well).
-        if other.value != entry.value:
-            raise UserError(
-                f"two installed packages register '{entry.name}' in {group}: "
-                f"{other.value} and {entry.value}; uninstall one"
-            )
+        found.setdefault(entry.name, {})[entry.value] = entry
     return found
 
 
@@ -51,12 +48,40 @@ def _load(group: str, kind: str, name: str, base: type) -> type:
     entries = _entries(group)
     if name not in entries:
         raise unknown(kind, name, entries)
-    value = entries[name].value
+    value, *others = entries[name]
+    if others:
+        raise UserError(
+            f"two installed packages register {kind} '{name}': "
+            f"{value} and {', '.join(others)}; uninstall one"
+        )
     try:
-        loaded = entries[name].load()
-    except Exception as error:  # whatever a plug-in's import raises is told under its name
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"{kind} '{name}' ({value}) cannot be imported: {reason}") from error
+        loaded = entries[name][value].load()
+    # Whatever a plug-in's import raises is told under its name, also that it would end the process.
+    except (Exception, SystemExit) as error:
+        raise UserError(
+            f"{kind} '{name}' ({value}) cannot be imported: {one_line(error)}"
+        ) from error
+    if fault := _fault(loaded, base, name):
+        raise UserError(f"{kind} '{name}' ({value}) {fault}")
+    return cast(type, loaded)
+
+
+def _fault(loaded: Any, base: type, name: str) -> str | None:
+    """Why a class cannot serve under its name, where it cannot."""
     if not (isinstance(loaded, type) and issubclass(loaded, base)):
-        raise UserError(f"{kind} '{name}' ({value}) is not a subclass of {base.__name__}")
-    return loaded
+        return f"is not a subclass of {base.__name__}"
+    if missing := getattr(loaded, "__abstractmethods__", None):
+        return f"does not define {', '.join(sorted(missing))}"
+    found = getattr(loaded, "name", None)
+    if found != name:
+        return f"has the name {found!r}: its entry point must be called as its class"
+    if issubclass(loaded, Method):
+        for fact in ("title", "reference"):
+            if not hasattr(loaded, fact):
+                return f"has no {fact}"
+        if not is_dataclass(loaded.Settings):
+            return "has Settings that are no dataclass"
+        for field in fields(loaded.Settings):
+            if "help" not in field.metadata:
+                return f"has a setting '{field.name}' that is no `setting(default, help)`"
+    return None

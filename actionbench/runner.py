@@ -9,17 +9,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from actionbench.benchmark import Action, ActionTask, Item, Subject, make_items
-from actionbench.errors import UserError
+from actionbench.errors import MethodError, UserError, one_line
 from actionbench.judge import Judge, Verdict
-from actionbench.method import Customization, Method, canonical_json
+from actionbench.method import Customization, Method, canonical_json, check_fitted, check_images
 from actionbench.models import BATCH_SIZE, ModelSource
 from actionbench.progress import Progress
 from actionbench.provenance import (
@@ -213,6 +216,7 @@ def _plan_action(plan: Plan, action: Action) -> ActionPlan:
     task = suite.tasks[action.name]
     fit_key = make_key(
         *("fit", method.name, method.version, plan.settings),
+        *filter(None, [method.fingerprint]),
         *(plan.source.fingerprint, task.fingerprint, action.name, action.description),
         *(plan.seed, plan.dtype),
     )
@@ -240,20 +244,40 @@ def _plan_action(plan: Plan, action: Action) -> ActionPlan:
     )  # fmt: skip
 
 
-def execute(plan: Plan, observer: Observer | None = None) -> RunResult:
+def load_backbone(source: ModelSource, device: str, dtype: str) -> Backbone:
+    from actionbench.backbone import Backbone
+
+    return Backbone.load(source, device, dtype)
+
+
+def execute(
+    plan: Plan,
+    observer: Observer | None = None,
+    load: Callable[[ModelSource, str, str], Backbone] = load_backbone,
+) -> RunResult:
     """Do what a plan leaves to do, storing each step, and return the run's table.
 
-    A finished run is only read. Raises UserError for a fit that diverged, for a store that cannot
-    be written, and for too little memory on the GPU.
+    A finished run is only read, and loads nothing. `load` gives the backbone of a model on a
+    device in a number format; several runs may be given the same.
+
+    Raises MethodError where the method fails, whatever it raises: its finished actions are kept,
+    and the record says why. Raises UserError for a store that cannot be written, and for too little
+    memory on the GPU.
     """
-    return _Execution(plan, observer or Observer()).run()
+    return _Execution(plan, observer or Observer(), load).run()
 
 
 class _Execution:
-    def __init__(self, plan: Plan, observer: Observer) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        observer: Observer,
+        load: Callable[[ModelSource, str, str], Backbone],
+    ) -> None:
         self.plan = plan
         self.store = plan.store
         self.observer = observer
+        self.load = load
         self.rows: dict[str, list[dict[str, Any]]] = {}
         """Verdict rows of the finished actions, by action."""
 
@@ -267,6 +291,7 @@ class _Execution:
             return self._result([self._report(action) for action in plan.actions])
 
         self.store.prepare()
+        self.store.forget_failure(plan.run_id)
         reset_peak_memory()
         self.record = _record(plan, earlier)
         # What an earlier run finished stays in the rows while this one is at work on the rest.
@@ -348,48 +373,74 @@ class _Execution:
         self._note_peak()
         reset_peak_memory()
         started = time.monotonic()
-        fitted = self.plan.method.fit(
-            backbone,
-            action.task,
-            seed=fit_seed(self.plan.seed, name),
-            progress=_FitProgress(self.observer, name),
-        )
-        seconds = time.monotonic() - started
-        who = f"the fit of {self.plan.method.name} on '{name}'"
-        told = (fitted.method, fitted.action, fitted.model)
-        expected = (self.plan.method.name, name, self.plan.source.fingerprint)
-        if told != expected:
-            raise UserError(f"{who} says it is of {told}, not {expected}: mend the method")
-        for key, tensor in fitted.tensors.items():
-            if not bool(torch.isfinite(tensor).all()):
-                raise UserError(
-                    f"{who} diverged ({key} is not finite): lower its learning rate with --set, "
-                    "or use --dtype float32"
-                )
+        with self._failure_told(action, "fitting"):
+            fitted = self.plan.method.fit(
+                backbone,
+                action.task,
+                seed=fit_seed(self.plan.seed, name),
+                progress=_FitProgress(self.observer, name),
+            )
+            seconds = time.monotonic() - started
+            check_fitted(
+                fitted,
+                method=self.plan.method.name,
+                action=name,
+                model=self.plan.source.fingerprint,
+            )
         cost = {"seconds": round(seconds, 3), "peak_mib": peak_memory_mib(), "device": self.device}
         if self.device == "cuda":
             cost["peak_cuda_mib"] = int(torch.cuda.max_memory_allocated() // 2**20)
-        self.store.save_fit(action.fit_key, fitted, cost)
+        self.store.save_fit(action.fit_key, fitted, cost, self.plan.method.version)
 
     def _customization(self, action: ActionPlan) -> Customization:
         """As stored, also right after the fit: a resumed run then draws from the same numbers."""
         method, name, model = self.plan.method, action.action.name, self.plan.source.fingerprint
         if not method.needs_fit:
             return Customization(method.name, name, model)
-        return self.store.load_fit(action.fit_key, method=method.name, action=name, model=model)
+        return self.store.load_fit(
+            action.fit_key, method=method.name, action=name, model=model, version=method.version
+        )
 
     def _draw(self, action: ActionPlan, cost: dict[str, Any]) -> None:
         name, total = action.action.name, len(action.items)
         customization = self._customization(action)
-        backbone = self.backbone
+        images = self._images(action, self.backbone, customization)
         there = total - len(action.to_draw)
         self.observer.step(name, "generate", there, total)
         started = time.monotonic()
-        images = self.plan.method.generate(backbone, customization, action.to_draw)
         for number, (item, image) in enumerate(zip(action.to_draw, images, strict=True), 1):
             self.store.save_image(action.image_key, item, image)
             self.observer.step(name, "generate", there + number, total)
         _add_cost(cost, time.monotonic() - started, len(action.to_draw))
+
+    def _images(
+        self, action: ActionPlan, backbone: Backbone, customization: Customization
+    ) -> Iterator[Image.Image]:
+        with self._failure_told(action, "drawing"):
+            drawn = self.plan.method.generate(backbone, customization, action.to_draw)
+            yield from check_images(drawn, len(action.to_draw))
+
+    @contextmanager
+    def _failure_told(self, action: ActionPlan, doing: str) -> Iterator[None]:
+        """Whatever the method raises becomes one line under its name, also in the record."""
+        import torch
+
+        try:
+            yield
+        except Exception as error:
+            run_id, name = self.plan.run_id, action.action.name
+            if isinstance(error, torch.OutOfMemoryError):
+                reason = _memory_advice(self.plan)
+            else:
+                reason = one_line(error)
+                if not isinstance(error, UserError):
+                    self.store.save_failure(run_id, traceback.format_exc())
+                    reason += f" (traceback in {self.store.failure_path(run_id)})"
+            self.record["failure"] = {"action": name, "doing": doing, "reason": reason}
+            self._save()
+            raise MethodError(
+                f"{self.plan.method.name} failed {doing} '{name}': {reason}"
+            ) from error
 
     def _forget_verdicts(self, action: ActionPlan) -> None:
         """Drop what was seen on images that are gone, lest a kill leave it beside new ones."""
@@ -422,9 +473,7 @@ class _Execution:
 
     @cached_property
     def backbone(self) -> Backbone:
-        from actionbench.backbone import Backbone
-
-        backbone = Backbone.load(self.plan.source, self.device, self.plan.dtype)
+        backbone = self.load(self.plan.source, self.device, self.plan.dtype)
         backbone.sampling = self.plan.suite.sampling
         backbone.batch_size = self.plan.batch_size
         return backbone
@@ -500,11 +549,15 @@ def _memory_told(plan: Plan) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        smaller = " or take --dtype bfloat16" if plan.dtype == "float32" else ""
-        raise UserError(
-            f"the GPU's memory is not enough: lower --batch-size (now {plan.batch_size}){smaller}; "
-            "finished work is kept"
-        ) from error
+        raise UserError(_memory_advice(plan)) from error
+
+
+def _memory_advice(plan: Plan) -> str:
+    smaller = " or take --dtype bfloat16" if plan.dtype == "float32" else ""
+    return (
+        f"the GPU's memory is not enough: lower --batch-size (now {plan.batch_size}){smaller}; "
+        "finished work is kept"
+    )
 
 
 def _name(item: Item) -> tuple[str, int]:
@@ -567,6 +620,7 @@ def _record(plan: Plan, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
         "costs": costs,
         "started": earlier["started"] if earlier else now(),
         "finished": None,
+        "failure": None,
     }
 
 

@@ -6,6 +6,8 @@
     verdicts/<key>.parquet              what a judge saw on those images
     runs/<method>-<key>/run.json        what a command asked for, and what it took
     runs/<method>-<key>/verdicts.parquet  its rows, `judge.VERDICT_COLUMNS`
+    runs/<method>-<key>/copying.json    which of its images copy an exemplar, once a board asked
+    runs/<method>-<key>/failure.txt     the traceback, where its method failed
 
 Each file or folder is written under a temporary name and renamed: it is there whole or not at all.
 """
@@ -124,8 +126,13 @@ class Store:
     def has_fit(self, key: str) -> bool:
         return self.fit_folder(key).is_dir()
 
-    def save_fit(self, key: str, fitted: Customization, cost: Mapping[str, Any]) -> None:
-        """Store a customization; `cost` (seconds, memory) is kept beside it."""
+    def save_fit(
+        self, key: str, fitted: Customization, cost: Mapping[str, Any], version: int = 1
+    ) -> None:
+        """Store a customization; `cost` (seconds, memory) is kept beside it.
+
+        `version` is the method's.
+        """
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
@@ -144,6 +151,7 @@ class Store:
             record = {
                 "format": FORMAT,
                 "method": fitted.method,
+                "version": version,
                 "action": fitted.action,
                 "model": fitted.model,
                 "facts": dict(fitted.facts),
@@ -167,14 +175,23 @@ class Store:
                 raise UserError(_damaged(path, f"'{name}' is missing", folder))
         return record
 
-    def load_fit(self, key: str, *, method: str, action: str, model: str) -> Customization:
-        """A stored customization, on the CPU. UserError: damaged, or of something else."""
+    def load_fit(
+        self, key: str, *, method: str, action: str, model: str, version: int = 1
+    ) -> Customization:
+        """A stored customization, on the CPU.
+
+        Raises UserError for one that is damaged, or of another method, method's version, action,
+        model or format.
+        """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         folder = self.fit_folder(key)
-        record = self.fit_record(key)
-        expected = {"format": FORMAT, "method": method, "action": action, "model": model}
+        record = {"version": 1, **self.fit_record(key)}  # the first ones did not say
+        expected = {
+            "format": FORMAT, "method": method, "version": version, "action": action,
+            "model": model,
+        }  # fmt: skip
         for name, value in expected.items():
             if record.get(name) != value:
                 raise UserError(
@@ -297,6 +314,21 @@ class Store:
     def save_record(self, run_id: str, record: Mapping[str, Any]) -> None:
         self._write_json(self.run_folder(run_id) / "run.json", record)
 
+    def failure_path(self, run_id: str) -> Path:
+        return self.run_folder(run_id) / "failure.txt"
+
+    def save_failure(self, run_id: str, text: str) -> None:
+        """The traceback of what stopped a run."""
+        path = self.failure_path(run_id)
+        with self._temporary(path) as temporary:
+            _write(temporary, text.encode())
+            temporary.replace(path)
+
+    def forget_failure(self, run_id: str) -> None:
+        path = self.failure_path(run_id)
+        with _told(path):
+            path.unlink(missing_ok=True)
+
     def save_rows(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """A run's verdicts, one row an image."""
         self._write_table(self.run_folder(run_id) / "verdicts.parquet", rows, _ROWS)
@@ -313,6 +345,14 @@ class Store:
         """The same without pandas."""
         rows: list[dict[str, Any]] = self._rows(run_id).to_pylist()
         return rows
+
+    def load_copying(self, run_id: str) -> dict[str, Any] | None:
+        """What `save_copying` stored of a run; None where nothing is."""
+        path = self.run_folder(run_id) / "copying.json"
+        return _read_json(path) if path.exists() else None
+
+    def save_copying(self, run_id: str, found: Mapping[str, Any]) -> None:
+        self._write_json(self.run_folder(run_id) / "copying.json", found)
 
     def _rows(self, run_id: str) -> pa.Table:
         return _read_table(self.run_folder(run_id) / "verdicts.parquet", _ROWS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from actionbench.backbone import Backbone
-from tests.tiny import load_tiny, tiny_pipeline
+from actionbench.tiny import load_tiny, tiny_pipeline
 
 torch.set_num_threads(1)
 

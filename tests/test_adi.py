@@ -23,8 +23,8 @@ from actionbench.finetune import (
 )
 from actionbench.models import ModelSource
 from actionbench.progress import SILENT
+from actionbench.tiny import state_hash, tiny_pipeline, tiny_task
 from methods.adi import ADI, Settings, Triples, disentangling_mask
-from tests.tiny import state_hash, tiny_pipeline, tiny_task
 
 QUICK = Settings(steps=3, pool_steps=2, pool_sampling_steps=2)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from actionbench.backbone import Backbone, cross_attention_layers, place_vectors
 from actionbench.benchmark import Sampling
 from actionbench.errors import UserError
-from tests.tiny import load_tiny, state_hash, tiny_pipeline
+from actionbench.tiny import load_tiny, state_hash, tiny_pipeline
 
 
 def vectors_for(backbone: Backbone, layers: int = 1, tokens: int = 1, seed: int = 0) -> Tensor:

@@ -14,7 +14,7 @@ import pytest
 
 from actionbench.errors import UserError
 from actionbench.models import resolve_model
-from tests.tiny import tiny_pipeline
+from actionbench.tiny import tiny_pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 

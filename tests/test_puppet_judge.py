@@ -16,10 +16,10 @@ from actionbench.benchmark import NONE, Item, paper_actions, paper_subjects
 from actionbench.models import resolve_model
 from actionbench.puppets.corpus import draw_many
 from actionbench.suites import get_suite
+from actionbench.tiny import tiny_pipeline
 from evaluation.puppet_gates import run_gates
 from evaluation.puppet_judge import WEIGHTS, JudgeRecipe, PuppetJudge, Reader, train_judge
 from tests.test_puppets import Interrupted
-from tests.tiny import tiny_pipeline
 
 SUITE = get_suite("puppets")
 

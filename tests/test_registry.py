@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import tomllib
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from actionbench.errors import UserError
 from actionbench.registry import get_judge, get_method, judge_names, method_names
 from tests.small_cli import install_plugins
-from tests.small_run import Brightness, Drift
+from tests.small_run import Brightness, Drift, Plain
 
 
 @pytest.fixture
@@ -65,6 +66,43 @@ def test_two_packages_with_one_name_are_told(plugins: Path) -> None:
     other = plugins / "other-1.dist-info"
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
-    (other / "entry_points.txt").write_text("[actionbench.methods]\ndrift = tests.tiny:Other\n")
-    with pytest.raises(UserError, match="two installed packages register 'drift'"):
-        method_names()
+    (other / "entry_points.txt").write_text("[actionbench.methods]\ndrift = tests.other:Other\n")
+    with pytest.raises(UserError, match="two installed packages register method 'drift'"):
+        get_method("drift")
+    assert get_method("plain") is Plain, "the others are not concerned"
+    assert "drift" in method_names()
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("raise SystemExit('no licence')", "cannot be imported: SystemExit: no licence"),
+        ("import nothing_such", "cannot be imported: ModuleNotFoundError: No module named 'noth"),
+        ("class Odd: pass", "is not a subclass of Method"),
+        ("class Odd(Method): name = 'odd'", "does not define fit, generate"),
+        ("class Odd(Drift): pass", "has the name 'drift': its entry point must be called as"),
+        ("class Odd(Bare): name = 'odd'", "has no title"),
+        ("class Odd(Drift): name = 'odd'; Settings = dict", "has Settings that are no dataclass"),
+        ("class Odd(Drift): name = 'odd'; Settings = Loose", "has a setting 'steps' that is no `s"),
+    ],
+)
+def test_what_cannot_serve_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, told: str
+) -> None:
+    head = (
+        "from dataclasses import dataclass\n"
+        "from actionbench.method import Method\n"
+        "from tests.small_run import Drift\n"
+        "class Bare(Method):\n    fit = generate = lambda self: None\n"
+        "@dataclass(frozen=True)\nclass Loose:\n    steps: int = 3\n"
+    )
+    (tmp_path / "odd_plugin.py").write_text(f"{head}{source}\n")
+    metadata = tmp_path / "odd-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[actionbench.methods]\nodd = odd_plugin:Odd\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError) as error:
+        get_method("odd")
+    sys.modules.pop("odd_plugin", None)
+    assert f"method 'odd' (odd_plugin:Odd) {told}" in str(error.value)

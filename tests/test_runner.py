@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from actionbench.benchmark import Action, Subject
-from actionbench.errors import UserError
+from actionbench.errors import MethodError, UserError
 from actionbench.judge import VERDICT_COLUMNS
 from actionbench.method import Customization
 from actionbench.provenance import reset_peak_memory
@@ -370,7 +370,9 @@ def test_a_damaged_fit_is_named(copied: Path, tiny_model: Path) -> None:
 
 def test_a_fit_that_diverges_is_told_and_not_stored(tiny_model: Path, tmp_path: Path) -> None:
     plan = small_plan(tiny_model, tmp_path, Drift(DriftSettings(steps=40, lr=1e30)))
-    with pytest.raises(UserError, match=r"drift on 'salute' diverged .*lower its learning rate"):
+    with pytest.raises(
+        UserError, match=r"drift failed fitting 'salute': .* diverged .*lower its lear"
+    ):
         execute(plan)
     assert not list((tmp_path / "runs").glob("fits/*"))
 
@@ -384,6 +386,109 @@ def test_a_method_that_misnames_its_fit_is_told(tiny_model: Path, tmp_path: Path
 
     with pytest.raises(UserError, match="says it is of"):
         execute(small_plan(tiny_model, tmp_path, Liar()))
+
+
+class Fragile(Drift):
+    """Fails at one action in one stage, until it is mended."""
+
+    name = "fragile"
+
+    def __init__(self, stage: str = "", error: Exception | None = None) -> None:
+        super().__init__()
+        self.stage = stage
+        self.error = error or ZeroDivisionError("by zero\nand more")
+
+    def fit(self, backbone: Any, task: Any, **rest: Any) -> Customization:
+        if self.stage == "fit" and task.action.name == "gesture":
+            raise self.error
+        return super().fit(backbone, task, **rest)
+
+    def generate(self, backbone: Any, customization: Any, items: Any) -> Any:
+        for number, image in enumerate(super().generate(backbone, customization, items)):
+            if self.stage == "draw" and items[0].action.name == "gesture" and number == 2:
+                raise self.error
+            yield image
+
+
+@pytest.mark.parametrize(
+    ("stage", "doing", "left"),
+    [("fit", "fitting", (1, 6, 6)), ("draw", "drawing", (0, 4, 6))],
+)
+def test_a_method_that_raises_is_told_and_its_finished_work_kept(
+    tiny_model: Path, tmp_path: Path, stage: str, doing: str, left: tuple[int, ...]
+) -> None:
+    plan = small_plan(tiny_model, tmp_path, Fragile(stage))
+    with pytest.raises(MethodError) as failed:
+        execute(plan)
+    trace = plan.store.failure_path(plan.run_id)
+    told = f"ZeroDivisionError: by zero (traceback in {trace})"
+    assert str(failed.value) == f"fragile failed {doing} 'gesture': {told}"
+    assert "raise self.error" in trace.read_text()
+    record = plan.store.load_record(plan.run_id)
+    assert record is not None and not record["complete"]
+    assert record["failure"] == {"action": "gesture", "doing": doing, "reason": told}
+    assert {row["action"] for row in table(tmp_path)} == {"salute"}
+
+    again = small_plan(tiny_model, tmp_path, Fragile())
+    assert tuple(work.to_do for work in again.work()) == left
+    result = execute(again)
+    assert result.record["complete"] and result.record["failure"] is None
+    assert not trace.exists() and len(table(tmp_path)) == 12
+
+
+def test_a_methods_own_line_is_told_without_a_traceback(tiny_model: Path, tmp_path: Path) -> None:
+    plan = small_plan(tiny_model, tmp_path, Fragile("fit", UserError("lower the rate")))
+    with pytest.raises(MethodError, match=r"^fragile failed fitting 'gesture': lower the rate$"):
+        execute(plan)
+    assert not plan.store.failure_path(plan.run_id).exists()
+
+
+@pytest.mark.parametrize(
+    ("drawn", "told"),
+    [
+        (lambda images: images[:-1], "drew 5 images for 6 items"),
+        (lambda images: images * 2, "drew 7 images or more for 6 items"),
+        (lambda images: [np.asarray(i) for i in images], "drew a ndarray, not an image"),
+    ],
+    ids=["too few", "too many", "arrays"],
+)
+def test_a_method_that_draws_something_else_is_told(
+    tiny_model: Path, tmp_path: Path, drawn: Any, told: str
+) -> None:
+    class Odd(Plain):
+        def generate(self, backbone: Any, customization: Any, items: Any) -> Any:
+            return drawn([Image.new("RGB", (8, 8))] * len(items))
+
+    with pytest.raises(MethodError, match=f"plain failed drawing 'salute': {told}"):
+        execute(small_plan(tiny_model, tmp_path, Odd()))
+
+
+@pytest.mark.parametrize(
+    ("fitted", "told"),
+    [({"a": 1}, "returned a dict, not a Customization"), (None, "facts are no JSON")],
+    ids=["a dict", "odd facts"],
+)
+def test_a_fit_that_returns_something_else_is_told(
+    tiny_model: Path, tmp_path: Path, fitted: Any, told: str
+) -> None:
+    class Odd(Drift):
+        def fit(self, backbone: Any, task: Any, **rest: Any) -> Any:
+            return fitted or replace(super().fit(backbone, task, **rest), facts={"words": {"a"}})
+
+    with pytest.raises(MethodError, match=told):
+        execute(small_plan(tiny_model, tmp_path, Odd()))
+    assert not list((tmp_path / "runs").glob("fits/*"))
+
+
+def test_a_fit_of_another_version_is_refused(copied: Path, tiny_model: Path) -> None:
+    """Its key holds the version already; here a fit was put in by hand."""
+    file = next((copied / "runs" / "fits").glob("*/customization.json"))
+    record = json.loads(file.read_text())
+    assert record["version"] == 1
+    file.write_text(json.dumps({**record, "version": 2}))
+    shutil.rmtree(copied / "runs" / "images")
+    with pytest.raises(UserError, match="holds a fit of version 2, not 1: delete it"):
+        execute(small_plan(tiny_model, copied, actions=[record["action"]]))
 
 
 def test_unknown_names_and_empty_choices(tiny_model: Path, tmp_path: Path) -> None:

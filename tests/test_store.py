@@ -120,9 +120,9 @@ def test_a_customization_comes_back_as_it_was(store: Store) -> None:
 
 def test_a_fit_of_something_else_or_damaged_is_refused(store: Store) -> None:
     store.save_fit("k", FITTED, {})
-    for name in WHAT:
+    for name, other in {**dict.fromkeys(WHAT, "other"), "version": 2}.items():
         with pytest.raises(UserError, match=rf"holds a fit of {name} .*delete it and run the same"):
-            store.load_fit("k", **{**WHAT, name: "other"})
+            store.load_fit("k", **{**WHAT, name: other})
     folder = store.fit_folder("k")
     weights = folder / "customization.safetensors"
     content = weights.read_bytes()

@@ -10,6 +10,7 @@ from actionbench.backbone import Backbone
 from actionbench.denoising import add_noise, loss_scale, losses
 from actionbench.errors import UserError
 from actionbench.progress import SILENT, Progress
+from actionbench.tiny import load_tiny, tiny_pipeline, tiny_task
 from actionbench.token_learning import (
     Batch,
     ChannelAdamW,
@@ -18,7 +19,6 @@ from actionbench.token_learning import (
     TrainingPrompts,
     learn_tokens,
 )
-from tests.tiny import load_tiny, tiny_pipeline, tiny_task
 
 QUICK = TokenSettings(steps=6, batch_size=2, learning_rate=1e-2)
 

@@ -486,6 +486,11 @@ def bone_maps(keypoints: Tensor, cells: int) -> Tensor:
     return (-squared / (2 * width**2)).exp().unflatten(-1, (cells, cells))
 
 
+def limb_places(maps: Tensor) -> Tensor:
+    """Where any limb is, [n, 1, cells, cells] in [0, 1], from `bone_maps` twice as fine."""
+    return F.max_pool2d(maps[:, : len(_LIMBS)].amax(1, keepdim=True), 2)
+
+
 class LimbReader(nn.Module):
     """Reads where the limbs are from a UNet's features; serves in training only."""
 
@@ -512,8 +517,7 @@ class LimbReader(nn.Module):
         and where limbs are, [n, 1, cells, cells] in [0, 1]."""
         finer = bone_maps(keypoints, 2 * self.cells)
         target = (F.pixel_unshuffle(finer, 2) - self.mean) * self.scale
-        limbs = finer[:, : len(_LIMBS)].amax(1, keepdim=True)
-        return F.mse_loss(self.head(self.features), target), F.max_pool2d(limbs, 2)
+        return F.mse_loss(self.head(self.features), target), limb_places(finer)
 
 
 def encode_corpus(vae: AutoencoderKL, data: Corpus, file: Path, device: str) -> Tensor:

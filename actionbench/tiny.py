@@ -1,4 +1,4 @@
-"""A minimal pipeline of the real classes: what every test that needs a model runs on."""
+"""A minimal pipeline of the real classes, made on the spot: `check-method` and the tests use it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DDIMScheduler,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
-)
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
@@ -21,7 +16,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from actionbench.backbone import Backbone
+from actionbench.backbone import Backbone, quiet_libraries
 from actionbench.benchmark import (
     SLOT,
     ActionTask,
@@ -33,7 +28,8 @@ from actionbench.benchmark import (
     paper_actions,
     paper_subjects,
 )
-from actionbench.models import ModelSource
+from actionbench.method import canonical_json
+from actionbench.models import NETWORKS, ModelSource
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
@@ -41,7 +37,7 @@ WORDS = "a an the photo picture of person man with red green blue hair shirt on 
 
 
 def tiny_tokenizer(pad_token: str = "!", max_length: int = 32) -> CLIPTokenizer:
-    """CLIP's byte-level BPE, trained on the spot so that each word of the tests is one token.
+    """CLIP's byte-level BPE, trained on the spot so that each word of the prompts is one token.
 
     The alphabet is sorted as in CLIP's own vocabulary, so "!" is id 0, the padding of SD 2.
     """
@@ -83,6 +79,10 @@ def tiny_pipeline(
             `levels * (2 * layers_per_block + 1) + 1` cross-attention layers: 16 by default.
         seed: of the random weights; the global random state is left as it was.
     """
+    quiet_libraries()
+    # Imported after the line above, as in `Backbone.load`.
+    from diffusers import StableDiffusionPipeline
+
     tokenizer = tiny_tokenizer(pad_token)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -163,17 +163,48 @@ def load_tiny(folder: Path, preset: str | None = None) -> Backbone:
     return backbone
 
 
-def state_hash(backbone: Backbone) -> str:
-    """A hash of every weight and buffer of the pipeline, bit for bit, and whether it is frozen."""
-    digest = hashlib.sha256()
-    for part in ("unet", "vae", "text_encoder"):
+def backbone_state(backbone: Backbone) -> dict[str, str]:
+    """All that a method has to leave as it was, by name: "unet weights", "scheduler config" ..."""
+    state = {
+        "pipeline class": type(backbone.pipeline).__name__,
+        "parts of the pipeline": str(sorted(backbone.pipeline.components)),
+        "tokenizer": str(len(backbone.pipeline.tokenizer)),
+        "scheduler class": type(backbone.pipeline.scheduler).__name__,
+        "scheduler config": str(dict(backbone.pipeline.scheduler.config)),
+        "noise schedule": str(dict(backbone.noise_schedule.config)),
+        "backbone's sampling": str(backbone.sampling),
+        "backbone's batch_size": str(backbone.batch_size),
+        "backbone's layers": str(backbone.layers),
+    }
+    for part in NETWORKS:
         module = getattr(backbone.pipeline, part)
+        modules = dict(module.named_modules())
+        weights = hashlib.sha256()
         for name, tensor in module.state_dict().items():
-            digest.update(f"{part}.{name}".encode())
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
-        digest.update(str([p.requires_grad for p in module.parameters()]).encode())
-        digest.update(str([p.grad is None for p in module.parameters()]).encode())
-    return digest.hexdigest()
+            weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            weights.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        parameters = list(module.parameters())
+        classes = [(n, type(m), type(getattr(m, "processor", None))) for n, m in modules.items()]
+        state |= {
+            f"{part} weights": weights.hexdigest(),
+            f"{part} modules": str(classes),
+            f"{part} hooks": str([_hooks(m) for m in modules.values()]),
+            f"{part} training mode": str([m.training for m in modules.values()]),
+            f"{part} requires_grad": str([p.requires_grad for p in parameters]),
+            f"{part} gradients": str([p.grad is None for p in parameters]),
+        }
+    return state
+
+
+def _hooks(module: torch.nn.Module) -> list[int]:
+    """How many hooks of each kind a module has, and whether its `forward` was put in by hand."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return [*(len(getattr(module, kind)) for kind in kinds), int("forward" in vars(module))]
+
+
+def state_hash(backbone: Backbone) -> str:
+    """`backbone_state` as one word, to compare."""
+    return hashlib.sha256(canonical_json(backbone_state(backbone)).encode()).hexdigest()
 
 
 def tiny_task(action: str = "cheer", exemplars: int = 3) -> ActionTask:
@@ -191,7 +222,7 @@ def tiny_task(action: str = "cheer", exemplars: int = 3) -> ActionTask:
                 image=Image.fromarray(pixels),
                 caption=template.replace(SLOT, found.description),
                 template=template,
-                keypoints=np.zeros((18, 3), np.float32),
+                keypoints=np.random.default_rng(number).random((18, 3), dtype=np.float32),
             )
         )
     return ActionTask(found, tuple(made), fingerprint="tiny")
