@@ -28,7 +28,7 @@ from evaluation.puppet_judge import WEIGHTS, Reader
 from methods.controlnet import ControlNet, Settings, place_in_round
 from tests.small_run import small_plan
 from tests.test_puppets import Interrupted
-from tests.tiny import load_tiny, state_hash, tiny_items, tiny_task
+from actionbench.tiny import load_tiny, state_hash, tiny_items, tiny_task
 
 
 @pytest.fixture(scope="module")

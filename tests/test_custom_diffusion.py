@@ -25,7 +25,7 @@ from methods.custom_diffusion import (
     key_value_projections,
     scaled_learning_rate,
 )
-from tests.tiny import state_hash, tiny_items, tiny_pipeline, tiny_task
+from actionbench.tiny import state_hash, tiny_items, tiny_pipeline, tiny_task
 
 QUICK = Settings(
     steps=3,

@@ -27,7 +27,7 @@ from actionbench.models import ModelSource
 from actionbench.progress import SILENT, Progress
 from actionbench.store import Store
 from methods.dreambooth import DreamBooth, Settings
-from tests.tiny import state_hash, tiny_items, tiny_pipeline, tiny_task
+from actionbench.tiny import state_hash, tiny_items, tiny_pipeline, tiny_task
 
 QUICK = Settings(steps=3, batch_size=2, learning_rate=3e-3, class_images=3, class_sampling_steps=2)
 

@@ -13,7 +13,7 @@ from actionbench.errors import UserError
 from actionbench.progress import SILENT
 from actionbench.token_learning import ExemplarBatches
 from methods.reversion import BASES, ReVersion, Settings, Steering, focal_weights, steering_loss
-from tests.tiny import tiny_task
+from actionbench.tiny import tiny_task
 
 QUICK = Settings(steps=2, batch_size=2)
 
