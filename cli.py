@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ def main() -> None:
     # What a library will change some day is its callers' matter, not the user's.
     warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         status = error.exit_code
@@ -152,17 +152,17 @@ def run(
             "--set is for one method, for methods have settings of their own: run each with its own"
         )
     setup = _setup(**choices)
-    failed: dict[str, str] = {}
-    kinds = []
+    failed: list[str] = []
+    plans = []
+    # All are planned before one begins: a mistake in the last shows at once, not after hours.
     for name in names:
         try:
-            kinds.append(get_method(name))
-        except UserError as error:  # of `all`, a plug-in that is broken is one among the others
+            plans.append(setup.plan(get_method(name), given, seed))
+        except UserError as error:
             if not every:
                 raise
-            failed[name] = str(error)
-    # All are planned before one begins: a mistake in the last shows at once, not after hours.
-    plans = [setup.plan(kind, given, seed) for kind in kinds]
+            # Nobody asked for it by name: the others can do without it.
+            failed.append(f"{name}: {error}")
     if dry_run:
         for plan in plans:
             _print_work(plan)
@@ -175,7 +175,7 @@ def run(
     else:
         for outcome in execute_each(plans, RunView):
             if outcome.result is None:
-                failed[outcome.plan.method.name] = _told(outcome)
+                failed.append(_told(outcome))
             else:
                 _print_result(outcome.plan, outcome.result)
     _end_with(failed)
@@ -200,13 +200,14 @@ def _setup(suite_name: str, model: str | None, judge_name: str | None, **choices
 
 def _told(outcome: Outcome) -> str:
     """Tell of a failure where it happens, for what follows may take hours; a defect at length."""
-    click.echo(f"{outcome.trace}{outcome.plan.run_id} failed: {outcome.failure}", err=True)
-    return outcome.failure
+    told = f"{outcome.failure} (run {outcome.plan.run_id})"
+    click.echo(f"{outcome.trace}{told}", err=True)
+    return told
 
 
-def _end_with(failed: Mapping[str, str]) -> None:
-    for name, reason in failed.items():
-        click.echo(f"failed: {name}: {reason}", err=True)
+def _end_with(failed: Sequence[str]) -> None:
+    for line in failed:
+        click.echo(f"failed: {line}", err=True)
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -359,7 +360,7 @@ def ablate(
     _print_ablation(ablation)
     for path in write_ablation(ablation, out or setup.runs / "ablation" / method):
         click.echo(f"wrote {path}")
-    _end_with(dict(failure.split(": ", 1) for failure in ablation.failures))
+    _end_with(ablation.failures)
 
 
 def _print_ablation(ablation: Ablation) -> None:

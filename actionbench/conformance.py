@@ -29,7 +29,14 @@ from actionbench.method import Customization, Method, check_fitted, check_images
 from actionbench.progress import SILENT, Progress
 from actionbench.settings import build_settings
 from actionbench.store import Store
-from actionbench.tiny import backbone_state, load_tiny, tiny_items, tiny_pipeline, tiny_task
+from actionbench.tiny import (
+    PRESET,
+    backbone_state,
+    load_tiny,
+    tiny_items,
+    tiny_pipeline,
+    tiny_task,
+)
 
 PIPELINES: dict[str, dict[str, Any]] = {
     "epsilon": {"levels": 2, "layers_per_block": 1},
@@ -109,7 +116,8 @@ class Trial:
         return backbone
 
     def method(self, **changes: Any) -> Method[Any]:
-        return self.kind(quick_settings(self.kind.Settings, **changes))
+        preset = self.kind.presets.get(PRESET, {})
+        return self.kind(quick_settings(self.kind.Settings, **{**preset, **changes}))
 
     def fit(
         self, method: Method[Any], backbone: Backbone, task: ActionTask | None = None

@@ -74,8 +74,8 @@ class ADI(TokenMethod[Settings]):
     Settings = Settings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "puppet-diffusion": {
-            "steps": 300,
-            "learning_rate": 1e-2,
+            "steps": 450,
+            "learning_rate": 5e-2,
             # Poses that the miniature knows by name.
             "pool_actions": ("stands", "walks", "waves", "jumps"),
             "pool_steps": 15,

@@ -50,7 +50,8 @@ class ControlNet(Method[Settings]):
     reference = "Zhang et al., ICCV 2023, arXiv 2302.05543"
     Settings = Settings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "puppet-diffusion": {"controlnet": SHIPPED}
+        "puppet-diffusion": {"controlnet": SHIPPED},
+        "tiny": {"controlnet": UNTRAINED},
     }
 
     @cached_property

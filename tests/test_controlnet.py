@@ -23,12 +23,12 @@ from actionbench.puppets.corpus import KNOWN, Corpus, all_actions, draw_many
 from actionbench.puppets.pretrain import Recipe, new_unet
 from actionbench.puppets.pretrain_controlnet import ControlRecipe, controlled, pretrain_controlnet
 from actionbench.puppets.skeleton import draw_skeleton
+from actionbench.tiny import load_tiny, state_hash, tiny_items, tiny_task
 from evaluation.puppet_gates import _control_gates
 from evaluation.puppet_judge import WEIGHTS, Reader
 from methods.controlnet import ControlNet, Settings, place_in_round
 from tests.small_run import small_plan
 from tests.test_puppets import Interrupted
-from actionbench.tiny import load_tiny, state_hash, tiny_items, tiny_task
 
 
 @pytest.fixture(scope="module")

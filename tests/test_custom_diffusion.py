@@ -15,6 +15,7 @@ from actionbench.denoising import add_noise, losses
 from actionbench.models import ModelSource
 from actionbench.progress import SILENT
 from actionbench.store import Store
+from actionbench.tiny import state_hash, tiny_items, tiny_pipeline, tiny_task
 from methods.custom_diffusion import (
     VIEWS,
     CustomDiffusion,
@@ -25,7 +26,6 @@ from methods.custom_diffusion import (
     key_value_projections,
     scaled_learning_rate,
 )
-from actionbench.tiny import state_hash, tiny_items, tiny_pipeline, tiny_task
 
 QUICK = Settings(
     steps=3,

@@ -26,8 +26,8 @@ from actionbench.finetune import (
 from actionbench.models import ModelSource
 from actionbench.progress import SILENT, Progress
 from actionbench.store import Store
-from methods.dreambooth import DreamBooth, Settings
 from actionbench.tiny import state_hash, tiny_items, tiny_pipeline, tiny_task
+from methods.dreambooth import DreamBooth, Settings
 
 QUICK = Settings(steps=3, batch_size=2, learning_rate=3e-3, class_images=3, class_sampling_steps=2)
 
@@ -225,8 +225,8 @@ def test_what_is_stored_draws_what_was_fitted(tiny: Backbone, tmp_path: Path) ->
 def test_the_backbone_is_itself_whenever_an_image_is_handed_out(tiny: Backbone) -> None:
     """Two customizations draw in turns, one of them stops half way."""
     method, items = DreamBooth(QUICK), tiny_items(count=3)
-    before = state_hash(tiny)
     tiny.batch_size = 2
+    before = state_hash(tiny)
     fits = [method.fit(tiny, tiny_task(), seed=seed, progress=SILENT) for seed in (0, 1)]
     alone = [pixels(method.generate(tiny, fitted, items)) for fitted in fits]
     first, second = (method.generate(tiny, fitted, items) for fitted in fits)

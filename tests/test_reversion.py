@@ -11,9 +11,9 @@ from actionbench.benchmark import SLOT, development_actions, paper_actions
 from actionbench.denoising import add_noise
 from actionbench.errors import UserError
 from actionbench.progress import SILENT
+from actionbench.tiny import tiny_task
 from actionbench.token_learning import ExemplarBatches
 from methods.reversion import BASES, ReVersion, Settings, Steering, focal_weights, steering_loss
-from actionbench.tiny import tiny_task
 
 QUICK = Settings(steps=2, batch_size=2)
 
