@@ -32,6 +32,7 @@ from evaluation.measured import (
     write_text,
 )
 from evaluation.statistics import Comparison, compare
+from evaluation.stored import read_record
 
 ACCURACIES = ("action", "subject", "total")
 
@@ -168,8 +169,8 @@ def estimate(plans: Sequence[Plan], store: Store) -> Estimate:
     """
     spent: dict[str, list[tuple[float, float]]] = {}
     for run_id in store.run_ids():
-        record = store.load_record(run_id)
-        for cost in record["costs"].values() if record else ():
+        record = read_record(store, run_id)
+        for cost in record["costs"].values():
             done = cost["generate"]["images"]
             if done and cost["judge"]["images"]:
                 image = cost["generate"]["seconds"] / done
