@@ -372,7 +372,8 @@ TABLE = ("Variant", "Seeds", "Action", "Subject", "Total", "Total by seed", "Min
 def _markdown(ablation: Ablation) -> str:
     parts = [
         "# Ablation",
-        "Percentages over all seeds with 95% intervals, clustered by action. *own*: the method "
+        "Percentages over all seeds with 95% intervals, clustered by action; how far whole seeds "
+        "lie apart is in the column of totals by seed, not in the intervals. *own*: the method "
         "with its own settings; *minus own*: the difference of total accuracy from it, in points, "
         "paired on seed and item and clustered by action, with the two-sided p of a sign-flip "
         "test, not corrected for the number of rows.",
