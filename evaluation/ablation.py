@@ -32,6 +32,7 @@ from evaluation.measured import (
     write_text,
 )
 from evaluation.statistics import Comparison, compare
+from evaluation.stored import read_record
 
 ACCURACIES = ("action", "subject", "total")
 
@@ -168,8 +169,8 @@ def estimate(plans: Sequence[Plan], store: Store) -> Estimate:
     """
     spent: dict[str, list[tuple[float, float]]] = {}
     for run_id in store.run_ids():
-        record = store.load_record(run_id)
-        for cost in record["costs"].values() if record else ():
+        record = read_record(store, run_id)
+        for cost in record["costs"].values():
             done = cost["generate"]["images"]
             if done and cost["judge"]["images"]:
                 image = cost["generate"]["seconds"] / done
@@ -371,7 +372,8 @@ TABLE = ("Variant", "Seeds", "Action", "Subject", "Total", "Total by seed", "Min
 def _markdown(ablation: Ablation) -> str:
     parts = [
         "# Ablation",
-        "Percentages over all seeds with 95% intervals, clustered by action. *own*: the method "
+        "Percentages over all seeds with 95% intervals, clustered by action; how far whole seeds "
+        "lie apart is in the column of totals by seed, not in the intervals. *own*: the method "
         "with its own settings; *minus own*: the difference of total accuracy from it, in points, "
         "paired on seed and item and clustered by action, with the two-sided p of a sign-flip "
         "test, not corrected for the number of rows.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -93,23 +93,26 @@ def agreement(
     )
 
 
-def _centred_ranks(values: NDArray[np.generic]) -> NDArray[np.float64]:
+def _centred_ranks(values: NDArray[Any]) -> NDArray[np.float64]:
     """Rows of ranks around zero: Spearman's rho is the cosine of two of them."""
-    ranks = np.asarray(rankdata(values, axis=1), dtype=np.float64)
-    return ranks - ranks.mean(axis=1, keepdims=True)
+    ranks: NDArray[np.float64] = rankdata(values, axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    return ranks
 
 
-def _pair_signs(values: NDArray[np.generic]) -> NDArray[np.float64]:
+def _pair_signs(values: NDArray[Any]) -> NDArray[np.float64]:
     """Which of each pair is the larger: -1, 0 or 1. Tau-b is the cosine of two such rows."""
     first, second = np.triu_indices(values.shape[1], k=1)
-    return np.sign(values[:, first] - values[:, second]).astype(np.float64)
+    signs: NDArray[np.float64] = np.sign(values[:, first] - values[:, second]).astype(np.float64)
+    return signs
 
 
 def _cosine(rows: NDArray[np.float64], row: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of each of [n, m] with one [1, m]; NaN for a row of zeros."""
     lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(row)
-    products = (rows * row).sum(axis=1)
-    return np.divide(products, lengths, out=np.full(len(rows), np.nan), where=lengths > 0)
+    cosines = np.full(len(rows), np.nan)
+    np.divide((rows * row).sum(axis=1), lengths, out=cosines, where=lengths > 0)
+    return cosines
 
 
 def _estimate(values: NDArray[np.float64]) -> Correlation:

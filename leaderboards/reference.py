@@ -74,7 +74,7 @@ def _keep_row(store: Store, kept: Store, row: BoardRow) -> None:
         record["costs"][action]["fit"]["bytes"] = size
     record["model"].pop("path", None)
     record["command"] = _command(record)
-    kept.save_rows(row.run_id, row.verdicts.to_dict("records"))
+    kept.save_rows(row.run_id, store.load_row_dicts(row.run_id))
     kept.save_record(row.run_id, record)
     copying = store.load_copying(row.run_id)
     if row.failures.copied is not None and copying is not None:
