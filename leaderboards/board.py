@@ -64,8 +64,13 @@ class BoardRow:
     @property
     def share_done(self) -> str:
         done = f"partial: {100 * self.done // self.planned}% of {self.planned} images"
+        return f"{done}, failed on {self.failed_on}" if self.failed_on else done
+
+    @property
+    def failed_on(self) -> str | None:
+        """The action in which the method failed, where that is why the run is partial."""
         failure = self.record.get("failure")
-        return f"{done}, failed on {failure['action']}" if failure else done
+        return failure["action"] if failure else None
 
 
 @dataclass(frozen=True)

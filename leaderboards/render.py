@@ -88,6 +88,8 @@ def _cells(row: BoardRow, narrow: bool) -> list[str | Text]:
         name.append(f"\n  {part}", style="italic")
     if row.partial:
         name.append(f"\n  partial: {100 * row.done // row.planned}%", style="yellow")
+    if row.failed_on:
+        name.append(f"\n  failed on {row.failed_on}", style="red")
     return [
         _NONE if row.rank is None else str(row.rank),
         name,
