@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from actionbench.errors import MethodError, UserError
+from actionbench.errors import UserError
 from actionbench.models import BATCH_SIZE
 
 if TYPE_CHECKING:
+    from actionbench.campaign import Outcome, Setup
     from actionbench.method import Method
-    from actionbench.runner import Plan
+    from actionbench.runner import Plan, RunResult
+    from evaluation.ablation import Ablation
+    from evaluation.tuning import Tuning
 
 RUNS = "runs"
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -82,71 +85,128 @@ def _words(_context: click.Context, _option: click.Parameter, text: str | None) 
     return words
 
 
+Command = Callable[..., Any]
+
+
+def subjects_option(default: str = "") -> Callable[[Command], Command]:
+    return click.option(
+        "--subjects", callback=_words, metavar="A,B",
+        help=f"Only these, or groups of them (human, celebrity, animal){default}.",
+    )  # fmt: skip
+
+
+images_option = click.option(
+    "--images-per-pair", default=2, show_default=True, type=click.IntRange(1, 1000)
+)
+
+
+_SETUP_OPTIONS = (
+    click.option("--model", metavar="PATH_OR_ID", help="Base model, instead of the suite's own."),
+    device_option,
+    click.option("--dtype", default="float32", show_default=True,
+                 type=click.Choice(["float32", "float16", "bfloat16"])),
+    click.option("--batch-size", default=BATCH_SIZE, show_default=True, type=click.IntRange(1),
+                 help="Images drawn at once: speed and memory, no more."),
+    runs_option,
+    click.option("--judge", "judge_name", metavar="NAME",
+                 help="Judge, instead of the suite's own."),
+)  # fmt: skip
+"""What a run is made with and where it is stored: what `_setup` takes beside data and items."""
+
+
+def setup_options(command: Command) -> Command:
+    for option in reversed(_SETUP_OPTIONS):
+        command = option(command)
+    return command
+
+
 @cli.command()
 @click.option("--method", "methods", required=True, callback=_words, metavar="NAME[,NAME...]",
               help="Systems to run, or `all`; see `actionbench list methods`.")  # fmt: skip
 @click.option("--suite", "suite_name", default="puppets", show_default=True, metavar="NAME")
 @click.option("--actions", callback=_words, metavar="A,B", help="Only these of the suite.")
-@click.option("--subjects", callback=_words, metavar="A,B",
-              help="Only these, or groups of them (human, celebrity, animal).")  # fmt: skip
-@click.option("--images-per-pair", default=2, show_default=True, type=click.IntRange(1, 1000))
+@subjects_option()
+@images_option
 @click.option("--seed", default=0, show_default=True)
 @click.option("--set", "given", multiple=True, metavar="KEY=VALUE",
-              help="A setting; see `actionbench list methods --settings`.")  # fmt: skip
-@click.option("--model", metavar="PATH_OR_ID", help="Base model, instead of the suite's own.")
-@device_option
-@click.option("--dtype", default="float32", show_default=True,
-              type=click.Choice(["float32", "float16", "bfloat16"]))  # fmt: skip
-@click.option("--batch-size", default=BATCH_SIZE, show_default=True, type=click.IntRange(1),
-              help="Images drawn at once: speed and memory, no more.")  # fmt: skip
-@runs_option
-@click.option("--judge", "judge_name", metavar="NAME", help="Judge, instead of the suite's own.")
+              help="A setting, where one method is named; see `actionbench list methods "
+              "--settings`.")  # fmt: skip
+@setup_options
 @click.option("--dry-run", is_flag=True, help="Say what is to do and what is there; do nothing.")
 def run(
-    methods: list[str], suite_name: str, given: tuple[str, ...], model: str | None,
-    judge_name: str | None, dry_run: bool, **choices: Any,
-) -> None:  # fmt: skip
-    """Fit, draw and judge; what is stored already is not done again."""
-    from actionbench.models import resolve_model
-    from actionbench.registry import get_judge, get_method, method_names
-    from actionbench.runner import plan_run
-    from actionbench.settings import build_settings
-    from actionbench.suites import get_suite
+    methods: list[str], seed: int, given: tuple[str, ...], dry_run: bool, **choices: Any
+) -> None:
+    """Fit, draw and judge; what is stored already is not done again.
 
-    suite = get_suite(suite_name)
-    names = method_names() if methods == ["all"] else list(dict.fromkeys(methods))
-    kinds: list[type[Method[Any]]] = []
-    failed = False
+    Several methods run one after another. One that fails is told at the end, with status 1, and
+    the others go on.
+    """
+    from actionbench.campaign import execute_each
+    from actionbench.display import RunView
+    from actionbench.registry import get_method, method_names
+
+    every = methods == ["all"]
+    names = method_names() if every else list(dict.fromkeys(methods))
+    if given and (every or len(names) > 1):
+        raise UserError(
+            "--set is for one method, for methods have settings of their own: run each with its own"
+        )
+    setup = _setup(**choices)
+    failed: dict[str, str] = {}
+    kinds = []
     for name in names:
         try:
             kinds.append(get_method(name))
-        except UserError as error:
-            if methods != ["all"]:  # nobody asked for it by name: the others can do without it
+        except UserError as error:  # of `all`, a plug-in that is broken is one among the others
+            if not every:
                 raise
-            failed = bool(_tell(str(error)))
-    judge_class = get_judge(judge_name or suite.judge)
-    source = resolve_model(model or suite.model)
-
-    def plan(kind: type[Method[Any]]) -> Plan:
-        settings = build_settings(kind.Settings, kind.presets.get(source.preset or "", {}), given)
-        return plan_run(
-            suite=suite,
-            method=kind(settings),
-            source=source,
-            judge=judge_class(suite),
-            command=["actionbench", *sys.argv[1:]],
-            **choices,
-        )
-
+            failed[name] = str(error)
     # All are planned before one begins: a mistake in the last shows at once, not after hours.
-    for planned in [plan(kind) for kind in kinds]:
-        if dry_run:
-            _print_work(planned)
-        else:
-            try:
-                _execute(planned)
-            except MethodError as error:
-                failed = bool(_tell(str(error)))
+    plans = [setup.plan(kind, given, seed) for kind in kinds]
+    if dry_run:
+        for plan in plans:
+            _print_work(plan)
+    elif len(plans) == 1 and not failed:
+        from actionbench.runner import execute
+
+        with RunView(plans[0]) as view:
+            result = execute(plans[0], view)
+        _print_result(plans[0], result)
+    else:
+        for outcome in execute_each(plans, RunView):
+            if outcome.result is None:
+                failed[outcome.plan.method.name] = _told(outcome)
+            else:
+                _print_result(outcome.plan, outcome.result)
+    _end_with(failed)
+
+
+def _setup(suite_name: str, model: str | None, judge_name: str | None, **choices: Any) -> Setup:
+    from actionbench.campaign import Setup
+    from actionbench.models import resolve_model
+    from actionbench.registry import get_judge
+    from actionbench.suites import get_suite
+
+    suite = get_suite(suite_name)
+    judge = get_judge(judge_name or suite.judge)
+    return Setup(
+        suite=suite,
+        source=resolve_model(model or suite.model),
+        judge=judge(suite),
+        command=["actionbench", *sys.argv[1:]],
+        **choices,
+    )
+
+
+def _told(outcome: Outcome) -> str:
+    """Tell of a failure where it happens, for what follows may take hours; a defect at length."""
+    click.echo(f"{outcome.trace}{outcome.plan.run_id} failed: {outcome.failure}", err=True)
+    return outcome.failure
+
+
+def _end_with(failed: Mapping[str, str]) -> None:
+    for name, reason in failed.items():
+        click.echo(f"failed: {name}: {reason}", err=True)
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -160,37 +220,191 @@ def _print_work(plan: Plan) -> None:
         click.echo(f"  {work.what:<9} {work.to_do:>5} to do, {work.total - work.to_do:>5} present")
 
 
-def _execute(plan: Plan) -> None:
-    from actionbench.display import RunView, run_line, total_row
-    from actionbench.runner import execute
+def _print_result(plan: Plan, result: RunResult) -> None:
+    from actionbench.display import run_line, shows_table, total_row
 
-    with RunView(plan) as view:
-        result = execute(plan, view)
-    if not view.table:
+    if not shows_table():
         click.echo(run_line(total_row(result.rows)))
     where = "" if str(plan.store.root) == RUNS else f" --runs {plan.store.root}"
     click.echo(f"run {result.run_id}, stored in {result.folder}")
     click.echo(f"next: actionbench report{where} / actionbench show {result.run_id}{where}")
 
 
+@cli.command(short_help="Search a method's settings on other actions than the eight.")
+@click.argument("method")
+@click.option("--budget", default=9, show_default=True, type=click.IntRange(1, 200),
+              help="Configurations; the first is the present preset.")  # fmt: skip
+@click.option("--suite", "suite_name", default="puppets-dev", show_default=True, metavar="NAME")
+@subjects_option("; default: a fixed few of each group")
+@images_option
+@click.option("--seed", default=0, show_default=True)
+@setup_options
+@click.option("--dry-run", is_flag=True, help="Say what would be tried; do nothing.")
+@click.option("--out", type=FILE, metavar="FILE",
+              help="Default: `tuning/METHOD.json` in the runs folder.")  # fmt: skip
+def tune(
+    method: str, budget: int, subjects: list[str] | None, seed: int, dry_run: bool,
+    out: Path | None, **choices: Any,
+) -> None:  # fmt: skip
+    """Search METHOD's learning rate and steps, with the same budget and factors for every method.
+
+    The eight actions are refused: nothing may be tuned on them. Configurations are ordinary
+    runs, so the same command goes on, and a larger budget adds to what was tried.
+    """
+    from actionbench.display import RunView
+    from actionbench.registry import get_method
+    from actionbench.suites import get_suite
+    from evaluation.measured import measure_each
+    from evaluation.tuning import (
+        check_tuning_suite,
+        choose,
+        default_subjects,
+        plan_tuning,
+        write_tuning,
+    )
+
+    kind, suite = get_method(method), get_suite(choices["suite_name"])
+    check_tuning_suite(suite)
+    setup = _setup(subjects=subjects or default_subjects(suite), **choices)
+    plans = plan_tuning(setup, kind, budget, seed)
+    if dry_run:
+        for plan in plans:
+            _print_work(plan)
+            click.echo(f"  {_changes(plan)}")
+        return
+    tuning = choose(measure_each(plans, RunView))
+    _print_tuning(tuning)
+    click.echo(f"wrote {write_tuning(tuning, out or setup.runs / 'tuning' / f'{method}.json')}")
+    if tuning.chosen is None:
+        raise click.exceptions.Exit(1)
+
+
+def _changes(plan: Plan) -> str:
+    changed = (f"{name}={value}" for name, value in plan.changed_settings.items())
+    return " ".join(changed) or "present preset"
+
+
+def _print_tuning(tuning: Tuning) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from actionbench.display import output
+
+    table = Table("", "settings", "action %", "subject %", "total %", "n", "fit s")
+    for number, trial in enumerate(tuning.trials):
+        mark = "chosen" if number == tuning.chosen else ""
+        if trial.shares:
+            found = [trial.shares[name].percent() for name in ("action", "subject", "total")]
+            seconds = "" if trial.fit_seconds is None else f"{trial.fit_seconds:.1f}"
+            cells = (*found, str(trial.shares["total"].n), seconds)
+        else:
+            cells = ("failed", "", "", "", "")
+        table.add_row(mark, _changes(trial.plan), *cells)
+        if trial.failure:
+            table.add_row("", Text(trial.failure, style="red"))
+    output().print(table)
+
+
+@cli.command(short_help="Change one part of a method at a time, and measure.")
+@click.argument("method")
+@click.option("--only", callback=_words, metavar="A,B",
+              help="Groups to run: tokens, merge, beta, noise, prompts; default: all.")  # fmt: skip
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 100),
+              help="Runs of each variant, with seeds from 0 on.")  # fmt: skip
+@click.option("--suite", "suite_name", default="puppets", show_default=True, metavar="NAME")
+@click.option("--actions", callback=_words, metavar="A,B", help="Only these of the suite.")
+@subjects_option()
+@images_option
+@setup_options
+@click.option("--dry-run", is_flag=True, help="Say what it comes to; do nothing.")
+@click.option("--out", type=FOLDER, metavar="DIR",
+              help="Default: `ablation/METHOD` in the runs folder.")  # fmt: skip
+def ablate(
+    method: str, only: list[str] | None, seeds: int, dry_run: bool, out: Path | None, **choices: Any
+) -> None:
+    """Take METHOD (adi) apart: variants with one part changed, each with several seeds.
+
+    Writes a table (Markdown, CSV, JSON) and a plot of the groups that are asked for. Variants are
+    ordinary runs, so the same command goes on, and what several groups share is run once.
+    """
+    from actionbench.display import RunView
+    from actionbench.store import Store
+    from evaluation.ablation import (
+        collect,
+        distinct_plans,
+        estimate,
+        find_questions,
+        plan_ablation,
+        write_ablation,
+    )
+    from evaluation.measured import measure_each
+
+    questions = find_questions(method, only)
+    setup = _setup(**choices)
+    planned = plan_ablation(setup, questions, seeds)
+    plans = distinct_plans(planned)
+    if dry_run:
+        for variant in planned:
+            words = " ".join(variant.variant.words)
+            click.echo(f"{variant.question.name:<9}{variant.variant.kind.name:<19}{words}")
+        found = estimate(plans, Store(setup.runs))
+        click.echo(
+            f"{found.runs} runs, {found.runs_to_do} to do: {found.fits} fits, "
+            f"{found.images} images, about {found.seconds / 60:.0f} minutes"
+        )
+        if found.untimed:
+            click.echo(f"not counted, for no run tells their time: {', '.join(found.untimed)}")
+        return
+    ablation = collect(planned, measure_each(plans, RunView))
+    _print_ablation(ablation)
+    for path in write_ablation(ablation, out or setup.runs / "ablation" / method):
+        click.echo(f"wrote {path}")
+    _end_with(dict(failure.split(": ", 1) for failure in ablation.failures))
+
+
+def _print_ablation(ablation: Ablation) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from actionbench.display import output
+    from evaluation.ablation import TABLE, table_rows
+
+    for question in ablation.questions:
+        table = Table(*TABLE, title=question.title, title_justify="left")
+        for row in table_rows(ablation, question):
+            table.add_row(*map(escape, row))
+        output().print(table)
+
+
 @cli.command(short_help="Print and write the board of the stored runs.")
 @runs_option
 @click.option("--suite", "suite_name", metavar="NAME", help="Only runs on this suite.")
+@click.option("--reference", metavar="NAME_OR_DIR",
+              help="Show a kept measurement's rows as well, marked as such.")  # fmt: skip
+@click.option("--keep", type=FOLDER, metavar="DIR",
+              help="Keep the complete runs (verdicts, records, board) as a reference.")  # fmt: skip
 @click.option("--out", type=FOLDER, metavar="DIR", help="Default: `report` in the runs folder.")
-def report(runs: Path, suite_name: str | None, out: Path | None) -> None:
+def report(
+    runs: Path, suite_name: str | None, reference: str | None, keep: Path | None, out: Path | None
+) -> None:
     """Print the board of the stored runs, and write it as Markdown, CSV and JSON."""
     from actionbench.display import output
     from actionbench.store import Store
     from actionbench.suites import get_suite
     from leaderboards import build_board
+    from leaderboards.reference import find_reference, keep_reference
 
     store = Store(runs)
-    if not store.run_ids():
+    kept = find_reference(reference) if reference else None
+    if not store.run_ids() and not kept:
         raise UserError(f"no runs in {runs}: `actionbench run --method NAME` makes them")
-    board = build_board(store.root, get_suite(suite_name).name if suite_name else None)
+    board = build_board(store.root, get_suite(suite_name).name if suite_name else None, kept)
     board.print(output())
-    for path in board.write(out or store.root / "report"):
-        click.echo(f"wrote {path}")
+    if out or store.root.exists():
+        for path in board.write(out or store.root / "report"):
+            click.echo(f"wrote {path}")
+    if keep:
+        click.echo(f"kept in {keep_reference(board, store.root, keep)}")
 
 
 @cli.command(short_help="Write a labelled picture of a run, or of several side by side.")
@@ -415,7 +629,7 @@ def check(folder: Path | None) -> None:
 
 @cli.group()
 def puppets() -> None:
-    """The puppets: picture, base model, judge, gates."""
+    """The puppets: picture, base model, ControlNet, judge, gates."""
 
 
 work_option = click.option(
@@ -474,6 +688,31 @@ def pretrain(
     click.echo(f"wrote {made or work}")
 
 
+@puppets.command(name="pretrain-controlnet")
+@click.option("--out", type=FOLDER, metavar="DIR", help="Default: the shipped folder.")
+@click.option("--model", metavar="PATH_OR_ID", help="Base model; default: the puppets suite's.")
+@work_option
+@device_option
+@click.option("--steps", type=click.IntRange(1), help="Default: the recipe's.")
+def pretrain_controlnet(
+    out: Path | None, model: str | None, work: Path, device: str, steps: int | None
+) -> None:
+    """Train the base model's ControlNet on drawn skeletons."""
+    from actionbench.control import SHIPPED
+    from actionbench.display import JobProgress
+    from actionbench.puppets.pretrain_controlnet import ControlRecipe
+    from actionbench.puppets.pretrain_controlnet import pretrain_controlnet as train
+    from actionbench.runner import resolve_device
+    from actionbench.suites import get_suite
+
+    base = Path(get_suite("puppets").model)
+    with JobProgress() as progress:
+        folder, where = out or base.parent / SHIPPED, resolve_device(device)
+        recipe = ControlRecipe() if steps is None else ControlRecipe(steps=steps)
+        made = train(folder, work, model or str(base), where, progress, recipe)
+    click.echo(f"wrote {made}")
+
+
 @puppets.command(name="train-judge")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Default: the shipped folder.")
 @click.option("--model", type=FOLDER, metavar="DIR",
@@ -500,7 +739,8 @@ def train_judge(out: Path | None, model: Path | None, work: Path, device: str) -
 @click.option("--n", default=400, show_default=True, type=click.IntRange(1))
 @device_option
 def check_puppets(out: Path, model: str | None, n: int, device: str) -> None:
-    """Measure the gates of base model and judge on fresh seeds; status 1 where one is missed."""
+    """Measure the gates of base model, judge and ControlNet on fresh seeds; status 1 where one is
+    missed."""
     from rich.table import Table
 
     from actionbench.display import JobProgress, output

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from actionbench.causal_text import Prefix, encode_from, encode_prefix
 from actionbench.denoising import randn
 from actionbench.errors import UserError
 from actionbench.models import BATCH_SIZE, ModelSource
+
+if TYPE_CHECKING:
+    from actionbench.control import Control
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 KEPT_PREFIXES = 64
@@ -97,6 +100,8 @@ class Backbone:
         self.image_size = int(pipeline.unet.config.sample_size * pipeline.vae_scale_factor)
         self.noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
         """Training noise; apart from the pipeline's scheduler, which sampling sets up."""
+        self.drawn: dict[Any, Tensor] = {}
+        """Latents that one fit had this model draw and the next can use again, by their making."""
         self._tokens: dict[tuple[str, int], Tokens] = {}
         self._prefixes: dict[tuple[int, ...], Prefix] = {}
         for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
@@ -313,11 +318,16 @@ class Backbone:
     # -- sampling --------------------------------------------------------------------------
 
     def generate(
-        self, prompts: Sequence[str], seeds: Sequence[int], vectors: Tensor | None = None
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        vectors: Tensor | None = None,
+        control: Control | None = None,
     ) -> Iterator[Image.Image]:
-        """Draw one image a prompt, in order, with an identifier [L, N, D] in the slots if given.
+        """Draw one image a prompt, in order, with an identifier [L, N, D] in the slots if given,
+        steered by a ControlNet if given.
 
-        An image depends on its own prompt and seed alone, not on its batch.
+        An image depends on its own prompt, seed and control picture alone, not on its batch.
         """
         slot_length = 1 if vectors is None else vectors.shape[1]
         tokens = [self.tokenize(prompt, slot_length) for prompt in prompts]
@@ -326,16 +336,23 @@ class Backbone:
             part = slice(start, start + self.batch_size)
             with torch.no_grad():
                 states = self.encode_prompts(tokens[part], shared)
-            yield from self.sample(states, seeds[part])
+            yield from self.sample(states, seeds[part], control=control and control[part])
 
     def sample(
-        self, states: Tensor, seeds: Sequence[int], negative: str = ""
+        self,
+        states: Tensor,
+        seeds: Sequence[int],
+        negative: str = "",
+        control: Control | None = None,
     ) -> Iterator[Image.Image]:
         """Draw one image for each row of `states` [B, T, D or L * D], in order."""
         without = self._negative(negative, states)
         for start in range(0, len(seeds), self.batch_size):
             part = slice(start, start + self.batch_size)
-            yield from self._run(states[part], without, seeds[part], self.sampling, "pil")
+            yield from self._run(
+                *(states[part], without, seeds[part], self.sampling, "pil"),
+                control and control[part],
+            )
 
     def sample_latents(
         self, states: Tensor, seeds: Sequence[int], sampling: Sampling, negative: str = ""
@@ -367,14 +384,17 @@ class Backbone:
         seeds: Sequence[int],
         sampling: Sampling,
         output_type: str,
+        control: Control | None = None,
     ) -> Any:
+        pipeline = self.pipeline if control is None else control.pipeline(self)
+        extra = {} if control is None else control.arguments
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         unet = self.pipeline.unet.config
         shape = (1, unet.in_channels, unet.sample_size, unet.sample_size)
         noise = torch.cat([randn(shape, generator, states) for generator in generators])
         # Hooks are gone again before an image is handed out: a caller may stop half way.
         with torch.no_grad(), self.layer_conditioning():
-            return self.pipeline(
+            return pipeline(
                 prompt_embeds=states,
                 negative_prompt_embeds=negative.expand(len(states), -1, -1),
                 latents=noise,
@@ -382,6 +402,7 @@ class Backbone:
                 num_inference_steps=sampling.steps,
                 guidance_scale=sampling.guidance_scale,
                 output_type=output_type,
+                **extra,
             ).images
 
 

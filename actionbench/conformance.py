@@ -1,6 +1,7 @@
 """Whether a method keeps the interface's promises: run in small, on pipelines made on the spot.
 
-Each check stands alone, on a backbone that no other has changed, so that one broken promise hides no other.
+Each check stands alone, on a backbone that no other has changed, so that one broken promise hides
+no other.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import inspect
 import random
 import re
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from itertools import combinations
@@ -37,6 +38,9 @@ PIPELINES: dict[str, dict[str, Any]] = {
     "16 layers": {"levels": 3, "layers_per_block": 2},
 }
 """What the tiny pipelines are made with. The first two have 7 cross-attention layers."""
+
+PRESET = "tiny"
+"""Where a method needs something else on these pipelines than its defaults, its preset says so."""
 
 LAST_BIT = 1
 """Of 255: how far one image may differ between batch sizes, which sum in another order."""
@@ -88,19 +92,19 @@ def check_method(
 def _pristine(pipeline: str) -> Backbone:
     """One of the `PIPELINES`, made once in a process; every check works on a copy."""
     with TemporaryDirectory() as folder:
-        backbone = load_tiny(tiny_pipeline(Path(folder), **PIPELINES[pipeline]))
+        backbone = load_tiny(tiny_pipeline(Path(folder), **PIPELINES[pipeline]), PRESET)
     backbone.sampling = Sampling(steps=2, guidance_scale=4.0)
     return backbone
 
 
-def quick_settings(cls: type, **changes: Any) -> Any:
-    """A method's defaults, but for every number of steps, images and the like: two at most."""
+def quick_settings(cls: type, preset: Mapping[str, Any], **changes: Any) -> Any:
+    """The defaults, but for every number of steps, images and the like: two at most."""
     values = {
         f.name: max(min(f.default, 2), f.metadata["low"] or 0)
         for f in dataclasses.fields(cls)
         if type(f.default) is int and _COSTLY.search(f.name)
     }
-    return cls(**(values | changes))
+    return cls(**(values | dict(preset) | changes))
 
 
 class Trial:
@@ -119,7 +123,8 @@ class Trial:
         return self._last
 
     def method(self, **changes: Any) -> Method[Any]:
-        return self.kind(quick_settings(self.kind.Settings, **changes))
+        preset = self.kind.presets.get(PRESET, {})
+        return self.kind(quick_settings(self.kind.Settings, preset, **changes))
 
     def fit(
         self, method: Method[Any], backbone: Backbone, task: ActionTask | None = None
@@ -283,7 +288,7 @@ def settings_act(trial: Trial) -> str:
             ) from error
     if not dataclasses.fields(settings):
         return "has none"
-    values = _other_values(settings)
+    values = _other_values(trial.method().settings)
     steps = {name: value for name, value in values.items() if "steps" in name}
     before = _learned_and_drawn(trial, {})
     idle = []
@@ -402,13 +407,12 @@ def _refusal(error: UserError) -> str:
     return f"refused: {error}"
 
 
-def _other_values(settings: type) -> dict[str, Any]:
+def _other_values(settings: Any) -> dict[str, Any]:
     """For each setting with an obvious other value, that value. Text is left: it has a meaning."""
-    hints = get_type_hints(settings)
-    quick = quick_settings(settings)
+    hints = get_type_hints(type(settings))
     found: dict[str, Any] = {}
     for field in dataclasses.fields(settings):
-        value, high = getattr(quick, field.name), field.metadata["high"]
+        value, high = getattr(settings, field.name), field.metadata["high"]
         if isinstance(value, bool):
             found[field.name] = not value
         elif get_origin(hints[field.name]) is Literal:

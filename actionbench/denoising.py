@@ -49,8 +49,9 @@ def add_noise(
     *,
     share_timestep: int = 1,
     share_noise: int = 1,
+    timestep_weights: Tensor | None = None,
 ) -> Noised:
-    """Noise latents [B, C, h, w] at uniformly drawn timesteps.
+    """Noise latents [B, C, h, w] at timesteps drawn uniformly, or by `timestep_weights` [T].
 
     Each run of `share_timestep` (`share_noise`) neighbouring samples gets the same timestep
     (noise); both divide B. Raises UserError for a model that predicts neither noise nor velocity.
@@ -62,9 +63,14 @@ def add_noise(
         )
     schedule = backbone.noise_schedule
     count = len(latents)
-    timesteps = torch.randint(
-        schedule.config.num_train_timesteps, (count // share_timestep,), generator=generator
-    )
+    draws = count // share_timestep
+    if timestep_weights is None:
+        last = schedule.config.num_train_timesteps
+        timesteps = torch.randint(last, (draws,), generator=generator)
+    else:
+        timesteps = torch.multinomial(
+            timestep_weights, draws, replacement=True, generator=generator
+        )
     timesteps = timesteps.repeat_interleave(share_timestep).to(latents.device)
     noise = randn((count // share_noise, *latents.shape[1:]), generator, latents)
     noise = noise.repeat_interleave(share_noise, 0)
@@ -73,7 +79,15 @@ def add_noise(
     return Noised(schedule.add_noise(latents, noise, timesteps), timesteps, target)
 
 
-def losses(backbone: Backbone, noised: Noised, states: Tensor) -> Tensor:
-    """Mean squared error of each sample [B], in float32, under conditioning `states`."""
+def losses(
+    backbone: Backbone, noised: Noised, states: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """Mean squared error of each sample [B], in float32, under conditioning `states`.
+
+    With a `mask` [B, 1, h, w] of zeros and ones, a sample's mean is over its ones alone.
+    """
     prediction = backbone.predict(noised.latents, noised.timesteps, states)
-    return (prediction.float() - noised.target.float()).square().flatten(1).mean(1)
+    errors = (prediction.float() - noised.target.float()).square()
+    if mask is None:
+        return errors.flatten(1).mean(1)
+    return (errors.mean(1, keepdim=True) * mask).flatten(1).sum(1) / mask.flatten(1).sum(1)

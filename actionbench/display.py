@@ -35,6 +35,11 @@ def output() -> Console:
     return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
 
 
+def shows_table() -> bool:
+    """Whether a run's table fills in on a terminal, instead of a line an action."""
+    return sys.stdout.isatty() and sys.stderr.isatty()
+
+
 def total_row(rows: Sequence[ActionRow]) -> ActionRow:
     return ActionRow(
         "total",
@@ -108,7 +113,7 @@ class RunView(Observer):
         fit = 0.7 if plan.method.needs_fit else 0.0
         self.begins = {"fit": 0.0, "generate": fit, "judge": 0.97}
         self.ends = {"fit": fit, "generate": 0.97, "judge": 1.0}
-        self.table = sys.stdout.isatty() and sys.stderr.isatty()
+        self.table = shows_table()
         console = Console(stderr=True)
         self.bars = _bars(console)
         self.all = self.bars.add_task("all actions", total=1.0)

@@ -1,12 +1,13 @@
-"""Training the UNet itself for a while: DreamBooth, and ADI's pool of other actions made with it.
+"""Training the UNet for a while: what DreamBooth, Custom Diffusion and ADI's pool share.
 
-Source: DreamBooth, Ruiz et al., CVPR 2023, arXiv 2208.12242.
+Source of prior preservation: DreamBooth, Ruiz et al., CVPR 2023, arXiv 2208.12242.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -19,9 +20,37 @@ from actionbench.denoising import add_noise, loss_scale, losses
 from actionbench.errors import UserError
 from actionbench.progress import Progress
 from actionbench.settings import setting
+from actionbench.token_learning import CHECK_EVERY
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from actionbench.backbone import Backbone, LatentDistribution
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """What DreamBooth and Custom Diffusion can both be told; defaults are DreamBooth's."""
+
+    steps: int = setting(800, "optimisation steps", low=1)
+    batch_size: int = setting(1, "exemplars a step; as many class images come on top", low=1)
+    learning_rate: float = setting(5e-6, "AdamW's learning rate", low=0)
+    weight_decay: float = setting(1e-2, "AdamW's decoupled weight decay", low=0)
+    max_gradient_norm: float = setting(1.0, "gradients are scaled down to this norm", low=0)
+    prompts: Literal["template", "caption"] = setting(
+        "template",
+        "train on `templates`, or on each exemplar's own caption with the action replaced",
+    )
+    templates: tuple[str, ...] = setting(
+        (f"a person {SLOT}",), f"prompts with {SLOT} for the action; each step draws one"
+    )
+    prior_weight: float = setting(
+        1.0, "weight of the class images' loss; 0: train without them", low=0
+    )
+    class_prompt: str = setting("a person", "what the class images show")
+    class_images: int = setting(200, "images that the model draws of its class beforehand", low=1)
+    class_sampling_steps: int = setting(50, "sampling steps of the class images", low=1)
+    class_guidance_scale: float = setting(7.5, "guidance of the class images", low=1)
 
 
 @dataclass(frozen=True)
@@ -29,15 +58,30 @@ class FinetuneBatch:
     latents: Tensor
     """[B, C, h, w]"""
     states: Tensor
-    """[B, T, D]"""
+    """[B, T, D]. What is learned of the text gets its gradient through them."""
+    weights: Tensor | None = None
+    """How much each sample's loss counts, [B]; None for the mean over the batch."""
+    mask: Tensor | None = None
+    """[B, 1, h, w], 1 where a prediction counts; None for everywhere."""
+
+    def loss(self, each: Tensor) -> Tensor:
+        """The step's loss from each sample's [B]."""
+        return each.mean() if self.weights is None else (each * self.weights).sum()
+
+
+Draw = Callable[[torch.Generator], FinetuneBatch]
+"""Makes the next step's batch."""
 
 
 @contextmanager
-def restored(module: torch.nn.Module) -> Iterator[None]:
-    """Whatever happens to the module's weights inside, they are the same bits again after it."""
+def restored(module: torch.nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Whatever happens to the module's weights inside, they are the same bits again after it.
+
+    Yields the weights as they were.
+    """
     kept = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
     try:
-        yield
+        yield kept
     finally:
         module.requires_grad_(False)
         module.zero_grad(set_to_none=True)
@@ -48,33 +92,38 @@ def restored(module: torch.nn.Module) -> Iterator[None]:
 
 def train_unet(
     backbone: Backbone,
-    draw: Callable[[torch.Generator], FinetuneBatch],
+    draw: Draw,
     *,
     steps: int,
     learning_rate: float,
     weight_decay: float = 1e-2,
     max_gradient_norm: float = 1.0,
     generator: torch.Generator,
+    parameters: Sequence[Tensor] | None = None,
     report: Callable[[int], None] | None = None,
-) -> None:
-    """Train the whole UNet on the batches that `draw` makes; to be called inside `restored`.
+) -> list[float]:
+    """Train the UNet on the batches that `draw` makes; to be called inside `restored`.
 
-    The parameters are frozen again afterwards. Where they are of half precision, the steps are
-    taken on float32 copies: half precision would round most of them away. `report` is told how
-    many steps are done.
+    All of it, or `parameters` alone: some of its own, and leaves that the batches' states depend
+    on. They are frozen again afterwards. Where they are of half precision, the steps are taken on
+    float32 copies: half precision would round most of them away. `report` is told how many steps
+    are done. Returns the mean loss of each `CHECK_EVERY` steps.
     Raises UserError when the loss is no longer a finite number.
     """
-    unet = backbone.pipeline.unet.requires_grad_(True)
-    weights = list(unet.parameters())
+    unet = backbone.pipeline.unet
+    weights = list(unet.parameters()) if parameters is None else list(parameters)
+    for weight in weights:
+        weight.requires_grad_(True)
     half = backbone.dtype != torch.float32
     masters = [weight.detach().float() for weight in weights] if half else weights
     scale = loss_scale(backbone.dtype)
     optimizer = torch.optim.AdamW(masters, lr=learning_rate, weight_decay=weight_decay, fused=True)
-    total = torch.zeros((), device=backbone.device)
+    running = torch.zeros((), device=backbone.device)
+    history = []
     for step in range(1, steps + 1):
         batch = draw(generator)
         noised = add_noise(backbone, batch.latents, generator)
-        loss = losses(backbone, noised, batch.states).mean()
+        loss = batch.loss(losses(backbone, noised, batch.states, batch.mask))
         (scale * loss).backward()
         if half:
             for master, weight in zip(masters, weights):
@@ -87,20 +136,189 @@ def train_unet(
             with torch.no_grad():
                 for master, weight in zip(masters, weights):
                     weight.copy_(master)
-        total += loss.detach()
+        running += loss.detach()
+        if step % CHECK_EVERY == 0 or step == steps:
+            mean = float(running) / (step % CHECK_EVERY or CHECK_EVERY)
+            if not math.isfinite(mean):
+                raise UserError(
+                    f"the loss of training the UNet is no finite number after {step} steps: "
+                    f"try a lower learning rate than {learning_rate:g}"
+                )
+            history.append(round(mean, 6))
+            running.zero_()
         if report is not None:
             report(step)
-    unet.requires_grad_(False)
-    if not bool(torch.isfinite(total)):
-        raise UserError(
-            f"the loss of training the UNet is no finite number after {steps} steps: "
-            f"try a lower learning rate than {learning_rate:g}"
+    for weight in weights:
+        weight.requires_grad_(False)
+    return history
+
+
+# -- prior preservation --------------------------------------------------------------------
+
+
+def class_latents(backbone: Backbone, settings: FinetuneSettings, progress: Progress) -> Tensor:
+    """What the model as it is draws of the class, [class_images, C, h, w].
+
+    Neither the action nor a fit's seed changes them, so that all fits of a run share them.
+    """
+    count = settings.class_images
+    sampling = Sampling(settings.class_sampling_steps, settings.class_guidance_scale)
+    made_by = (settings.class_prompt, count, sampling)
+    if made_by not in backbone.drawn:
+        with torch.no_grad():
+            states = backbone.encode_prompts([backbone.tokenize(settings.class_prompt)])
+        parts = []
+        for start in range(0, count, backbone.batch_size):
+            seeds = range(start, min(start + backbone.batch_size, count))
+            rows = states.expand(len(seeds), -1, -1)
+            parts.append(backbone.sample_latents(rows, seeds, sampling))
+            progress.update(seeds.stop, count, "class images")
+        backbone.drawn[made_by] = torch.cat(parts)
+    return backbone.drawn[made_by]
+
+
+def with_prior(
+    backbone: Backbone, draw: Draw, settings: FinetuneSettings, progress: Progress
+) -> Draw:
+    """Batches of `draw`, each followed by as many class images (DreamBooth, equation 2).
+
+    Loss: the exemplars' mean + prior_weight x the class images' mean. To be called before the
+    UNet is trained, for the class images are drawn here.
+    """
+    if settings.prior_weight == 0:
+        return draw
+    images = class_latents(backbone, settings, progress)
+    with torch.no_grad():
+        states = backbone.encode_prompts([backbone.tokenize(settings.class_prompt)])
+
+    def both(generator: torch.Generator) -> FinetuneBatch:
+        batch = draw(generator)
+        count = len(batch.latents)
+        rows = torch.randint(len(images), (count,), generator=generator).tolist()
+        share = torch.full((count,), 1 / count, device=backbone.device)
+        mask = batch.mask
+        return FinetuneBatch(
+            torch.cat([batch.latents, images[rows]]),
+            torch.cat([batch.states, states.expand(count, -1, -1)]),
+            torch.cat([share, settings.prior_weight * share]),
+            None if mask is None else torch.cat([mask, torch.ones_like(mask)]),
         )
+
+    return both
+
+
+# -- what a fit changed --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    changes: dict[str, Tensor]
+    """By the UNet's parameters, float16 on the CPU: what is to be added to those that moved."""
+    losses: list[float]
+    """As `train_unet` returns them."""
+
+
+def finetune(
+    backbone: Backbone,
+    settings: FinetuneSettings,
+    draw: Draw,
+    *,
+    learning_rate: float,
+    parameters: Sequence[Tensor] | None = None,
+    generator: torch.Generator,
+    progress: Progress,
+) -> Finetuned:
+    """Train the UNet (or `parameters`) with prior preservation, note what changed, and undo it."""
+    draw = with_prior(backbone, draw, settings, progress)
+    unet = backbone.pipeline.unet
+    with restored(unet) as before:
+        history = train_unet(
+            backbone,
+            draw,
+            steps=settings.steps,
+            learning_rate=learning_rate,
+            weight_decay=settings.weight_decay,
+            max_gradient_norm=settings.max_gradient_norm,
+            generator=generator,
+            parameters=parameters,
+            report=lambda step: progress.update(step, settings.steps, "learning"),
+        )
+        return Finetuned(weight_changes(unet, before), history)
+
+
+def weight_changes(module: torch.nn.Module, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What has changed since `before`, as float16 differences on the CPU.
+
+    Differences, for a weight in float16 is off by up to its 2000th part, as much as fine-tuning
+    may move it; a difference is off by its own 2000th part alone.
+    """
+    changes = {}
+    for name, weight in module.named_parameters():
+        change = (weight.detach().float() - before[name].float()).half()
+        if bool(change.any()):
+            changes[name] = change.cpu()
+    return changes
+
+
+def changed_weights(backbone: Backbone, changes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The UNet's parameters of those names with the changes added, as new tensors.
+
+    Raises UserError where the UNet has no such parameter, or one of another shape.
+    """
+    own = dict(backbone.pipeline.unet.named_parameters())
+    changed = {}
+    for name, change in changes.items():
+        there = tuple(own[name].shape) if name in own else "missing"
+        if there != tuple(change.shape):
+            raise UserError(
+                f"the customization does not fit the UNet of {backbone.name}: it changes {name} "
+                f"{tuple(change.shape)}, which is {there} there"
+            )
+        weight = own[name].detach()
+        changed[name] = (weight.float() + change.to(weight.device)).to(weight.dtype)
+    return changed
+
+
+@contextmanager
+def using(module: torch.nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """While inside, the module computes with `weights`; its own are put aside, not written to."""
+    parameters = {name: module.get_parameter(name) for name in weights}
+    own = {name: parameter.data for name, parameter in parameters.items()}
+    try:
+        for name, parameter in parameters.items():
+            parameter.data = weights[name]
+        yield
+    finally:
+        for name, parameter in parameters.items():
+            parameter.data = own[name]
+
+
+def generate_with(
+    backbone: Backbone,
+    changes: Mapping[str, Tensor],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    vectors: Tensor | None = None,
+) -> Iterator[Image]:
+    """As `Backbone.generate`, by the UNet with `changes`.
+
+    They are added once. Whenever an image is handed out the UNet has its own weights: a caller
+    may stop half way, or draw with something else in between.
+    """
+    weights = changed_weights(backbone, changes)
+    for start in range(0, len(prompts), backbone.batch_size):
+        part = slice(start, start + backbone.batch_size)
+        with using(backbone.pipeline.unet, weights):
+            images = list(backbone.generate(prompts[part], seeds[part], vectors))
+        yield from images
+
+
+# -- ADI's pool ----------------------------------------------------------------------------
 
 
 def exemplar_draw(
     backbone: Backbone, latents: LatentDistribution, prompts: Sequence[str], batch_size: int
-) -> Callable[[torch.Generator], FinetuneBatch]:
+) -> Draw:
     """Batches of random exemplars, each under its own prompt; the prompts are encoded once."""
     with torch.no_grad():
         states = backbone.encode_prompts([backbone.tokenize(prompt) for prompt in prompts])

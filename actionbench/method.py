@@ -52,6 +52,9 @@ class Method(ABC, Generic[S]):
     """A frozen dataclass of `settings.setting` fields; defaults are the literature's."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Changes to the defaults by the backbone's preset name (`puppet-diffusion`, `sd-2.1`)."""
+    tunable: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """What `actionbench tune` varies besides learning rate and steps: a setting's lowest and
+    highest value to try, both above zero."""
     needs_fit: ClassVar[bool] = True
     """False for systems that learn nothing: `fit` is then not planned."""
     version: ClassVar[int] = 1
@@ -59,6 +62,12 @@ class Method(ABC, Generic[S]):
 
     def __init__(self, settings: S | None = None) -> None:
         self.settings: S = self.Settings() if settings is None else settings
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the files that the settings name, if any: with the settings, it is part of the
+        key of what is stored. Computed without torch; UserError where they are missing."""
+        return ""
 
     @abstractmethod
     def fit(

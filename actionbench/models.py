@@ -1,4 +1,4 @@
-"""Which base model: a diffusers folder or a Hub id, checked and fingerprinted without torch."""
+"""Which base model, which ControlNet: a diffusers folder or a Hub id, checked without torch."""
 
 from __future__ import annotations
 
@@ -37,38 +37,76 @@ class ModelSource:
     """Hash of the weights, configs, classes and tokenizer, 16 hexadecimal digits."""
 
 
+@dataclass(frozen=True)
+class ControlNetSource:
+    path: Path
+    """A local folder in the diffusers format."""
+    name: str
+    """The Hub id, or the folder's name."""
+    config: dict[str, Any]
+    fingerprint: str
+    """Hash of the weights and config, 16 hexadecimal digits."""
+
+
 def resolve_model(path_or_id: str) -> ModelSource:
     """The model in a local folder, or of a Hub id (`owner/name`, `owner/name@revision`).
 
     Raises UserError where it is missing, damaged, or not shaped like Stable Diffusion 1 or 2.
     """
+    wanted = [f"{part}/*" for part in COMPONENTS]
+    return _read_folder(
+        *_fetched(path_or_id, "model", ["model_index.json", "actionbench.json", *wanted])
+    )
+
+
+def resolve_controlnet(path_or_id: str) -> ControlNetSource:
+    """The ControlNet in a local folder, or of a Hub id (`owner/name`, `owner/name@revision`).
+
+    Raises UserError where it is missing or damaged.
+    """
+    folder, name = _fetched(path_or_id, "ControlNet", ["config.json", "*.safetensors"])
+    config = folder / "config.json"
+    if not config.is_file():
+        raise UserError(f"{folder} is not a ControlNet folder: config.json is missing")
+    weights = sorted(path for path in folder.iterdir() if _WEIGHTS.fullmatch(path.name))
+    if not weights:
+        raise UserError(f"{folder} holds no safetensors weights")
+    digest = hashlib.sha256(_hash_config(config).encode())
+    for path in weights:
+        digest.update(_hash_weights(path).encode())
+    return ControlNetSource(folder.resolve(), name, _read_json(config), digest.hexdigest()[:16])
+
+
+def _fetched(path_or_id: str, kind: str, wanted: list[str]) -> tuple[Path, str]:
+    """The folder, downloaded if it is not here, and its name."""
     folder = Path(path_or_id).expanduser()
     if folder.exists():
-        return _read_folder(folder, folder.resolve().name)
+        return folder, folder.resolve().name
     if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", path_or_id) or path_or_id[0] in "./":
-        raise UserError(f"no model folder at {path_or_id}, and it is no Hub id (owner/name) either")
-    return _read_folder(_download(path_or_id), path_or_id)
+        raise UserError(
+            f"no {kind} folder at {path_or_id}, and it is no Hub id (owner/name) either"
+        )
+    return _download(path_or_id, kind, wanted), path_or_id
 
 
-def _download(hub_id: str) -> Path:
+def _download(hub_id: str, kind: str, wanted: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     name, _, revision = hub_id.partition("@")
-    wanted = [f"{part}/*" for part in COMPONENTS]
     try:
         return Path(
             snapshot_download(
                 name,
                 revision=revision or None,
-                allow_patterns=["model_index.json", "actionbench.json", *wanted],
+                allow_patterns=wanted,
                 ignore_patterns=["*.bin", "*.ckpt", "*.msgpack", "*fp16*", "*non_ema*", "*nonema*"],
             )
         )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"model '{hub_id}' is no local folder and cannot be had from the Hub: {reason}"
+            f"{kind} '{hub_id}' is no local folder and cannot be had from the Hub: {reason}"
         ) from error
 
 

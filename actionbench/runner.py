@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -216,6 +216,7 @@ def _plan_action(plan: Plan, action: Action) -> ActionPlan:
     task = suite.tasks[action.name]
     fit_key = make_key(
         *("fit", method.name, method.version, plan.settings),
+        *filter(None, [method.fingerprint]),
         *(plan.source.fingerprint, task.fingerprint, action.name, action.description),
         *(plan.seed, plan.dtype),
     )
@@ -243,21 +244,40 @@ def _plan_action(plan: Plan, action: Action) -> ActionPlan:
     )  # fmt: skip
 
 
-def execute(plan: Plan, observer: Observer | None = None) -> RunResult:
+def load_backbone(source: ModelSource, device: str, dtype: str) -> Backbone:
+    from actionbench.backbone import Backbone
+
+    return Backbone.load(source, device, dtype)
+
+
+def execute(
+    plan: Plan,
+    observer: Observer | None = None,
+    load: Callable[[ModelSource, str, str], Backbone] = load_backbone,
+) -> RunResult:
     """Do what a plan leaves to do, storing each step, and return the run's table.
 
-    A finished run is only read. Raises MethodError where the method fails, whatever it raises: its
-    finished actions are kept, and the record says why. Raises UserError for a store that cannot be
-    written, and for too little memory on the GPU.
+    A finished run is only read, and loads nothing. `load` gives the backbone of a model on a
+    device in a number format; several runs may be given the same.
+
+    Raises MethodError where the method fails, whatever it raises: its finished actions are kept,
+    and the record says why. Raises UserError for a store that cannot be written, and for too little
+    memory on the GPU.
     """
-    return _Execution(plan, observer or Observer()).run()
+    return _Execution(plan, observer or Observer(), load).run()
 
 
 class _Execution:
-    def __init__(self, plan: Plan, observer: Observer) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        observer: Observer,
+        load: Callable[[ModelSource, str, str], Backbone],
+    ) -> None:
         self.plan = plan
         self.store = plan.store
         self.observer = observer
+        self.load = load
         self.rows: dict[str, list[dict[str, Any]]] = {}
         """Verdict rows of the finished actions, by action."""
 
@@ -453,9 +473,7 @@ class _Execution:
 
     @cached_property
     def backbone(self) -> Backbone:
-        from actionbench.backbone import Backbone
-
-        backbone = Backbone.load(self.plan.source, self.device, self.plan.dtype)
+        backbone = self.load(self.plan.source, self.device, self.plan.dtype)
         backbone.sampling = self.plan.suite.sampling
         backbone.batch_size = self.plan.batch_size
         return backbone

@@ -6,6 +6,7 @@
     verdicts/<key>.parquet              what a judge saw on those images
     runs/<method>-<key>/run.json        what a command asked for, and what it took
     runs/<method>-<key>/verdicts.parquet  its rows, `judge.VERDICT_COLUMNS`
+    runs/<method>-<key>/copying.json    which of its images copy an exemplar, once a board asked
     runs/<method>-<key>/failure.txt     the traceback, where its method failed
 
 Each file or folder is written under a temporary name and renamed: it is there whole or not at all.
@@ -344,6 +345,14 @@ class Store:
         """The same without pandas."""
         rows: list[dict[str, Any]] = self._rows(run_id).to_pylist()
         return rows
+
+    def load_copying(self, run_id: str) -> dict[str, Any] | None:
+        """What `save_copying` stored of a run; None where nothing is."""
+        path = self.run_folder(run_id) / "copying.json"
+        return _read_json(path) if path.exists() else None
+
+    def save_copying(self, run_id: str, found: Mapping[str, Any]) -> None:
+        self._write_json(self.run_folder(run_id) / "copying.json", found)
 
     def _rows(self, run_id: str) -> pa.Table:
         return _read_table(self.run_folder(run_id) / "verdicts.parquet", _ROWS)

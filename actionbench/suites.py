@@ -123,7 +123,7 @@ def _fingerprint(exemplars: Iterable[Exemplar]) -> str:
     return digest.hexdigest()[:16]
 
 
-_PUPPET_SAMPLING = Sampling(steps=16, guidance_scale=4.0)
+_PUPPET_SAMPLING = Sampling(steps=16, guidance_scale=3.0)
 
 
 @lru_cache

@@ -222,7 +222,7 @@ def tiny_task(action: str = "cheer", exemplars: int = 3) -> ActionTask:
                 image=Image.fromarray(pixels),
                 caption=template.replace(SLOT, found.description),
                 template=template,
-                keypoints=np.zeros((18, 3), np.float32),
+                keypoints=np.random.default_rng(number).random((18, 3), dtype=np.float32),
             )
         )
     return ActionTask(found, tuple(made), fingerprint="tiny")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -76,19 +76,39 @@ GradientRule = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 """From the samples' gradients [B, L, N, D] to the update's gradient [L, N, D], and which channels
 may move (bool [L, N, D]; None for all)."""
 
+ExtraLoss = Callable[[Tensor, Batch, torch.Generator], Tensor]
+"""A term of the loss on the identifier itself: from it ([1, L, N, D], or [B, L, N, D] under a
+rule) and the step's batch to a scalar."""
+
+
+class PromptSettings(Protocol):
+    """The part of a method's settings that says what it trains under."""
+
+    @property
+    def prompts(self) -> Literal["template", "caption"]: ...
+    @property
+    def templates(self) -> tuple[str, ...]: ...
+
 
 class TrainingPrompts:
-    """The prompts of a step, by the settings `prompts` and `templates`."""
+    """The prompts of a step, by the settings `prompts` and `templates`.
+
+    `rewrite` changes each of them before it is tokenised.
+    """
 
     def __init__(
-        self, backbone: Backbone, exemplars: Sequence[Exemplar], settings: TokenSettings
+        self,
+        backbone: Backbone,
+        exemplars: Sequence[Exemplar],
+        settings: PromptSettings,
+        rewrite: Callable[[str], str] = str,
     ) -> None:
         self.by_caption = settings.prompts == "caption"
         texts = [e.template for e in exemplars] if self.by_caption else settings.templates
         for text in texts:
             if SLOT not in text:
                 raise UserError(f"a training prompt has no {SLOT} for the identifier: '{text}'")
-        self.tokens = [backbone.tokenize(text) for text in texts]
+        self.tokens = [backbone.tokenize(rewrite(text)) for text in texts]
 
     def draw(self, rows: Sequence[int], generator: torch.Generator) -> list[Tokens]:
         """The prompts of the exemplars `rows`: their captions, or one template for all.
@@ -104,8 +124,16 @@ class TrainingPrompts:
 class ExemplarBatches:
     """Draws what Textual Inversion and P+ train on: random exemplars, each with its own noise."""
 
-    def __init__(self, backbone: Backbone, task: ActionTask, settings: TokenSettings) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        task: ActionTask,
+        settings: TokenSettings,
+        timestep_weights: Tensor | None = None,
+    ) -> None:
+        """timestep_weights: [T]; without them all timesteps are drawn alike."""
         self.backbone = backbone
+        self.timestep_weights = timestep_weights
         self.latents = backbone.encode_images([e.image for e in task.exemplars])
         self.prompts = TrainingPrompts(backbone, task.exemplars, settings)
         self.batch_size = settings.batch_size
@@ -113,9 +141,10 @@ class ExemplarBatches:
     def draw(self, generator: torch.Generator) -> Batch:
         rows = torch.randint(len(self.latents), (self.batch_size,), generator=generator).tolist()
         latents = self.latents[rows].sample(generator)
-        return Batch(
-            add_noise(self.backbone, latents, generator), self.prompts.draw(rows, generator)
+        noised = add_noise(
+            self.backbone, latents, generator, timestep_weights=self.timestep_weights
         )
+        return Batch(noised, self.prompts.draw(rows, generator))
 
 
 class ChannelAdamW:
@@ -155,7 +184,7 @@ class Learned:
     vectors: Tensor
     """The identifier, float32 [L, N, D] on the CPU."""
     losses: list[float]
-    """The mean training loss of each `CHECK_EVERY` steps."""
+    """The mean denoising loss of each `CHECK_EVERY` steps."""
 
 
 def learn_tokens(
@@ -167,12 +196,13 @@ def learn_tokens(
     seed: int,
     progress: Progress,
     rule: GradientRule | None = None,
+    extra: ExtraLoss | None = None,
 ) -> Learned:
     """Optimise an identifier from `start` [L, N, D] on the batches that `draw` makes.
 
     Without a `rule` the mean loss of the batch is descended, and the samples share the identifier.
     With one, each sample has a copy of its own, so that one backward pass of the summed losses
-    gives every sample's gradient; the rule makes the update of them.
+    gives every sample's gradient; the rule makes the update of them. `extra` is added to the loss.
 
     Raises UserError when the loss is no longer a finite number.
     """
@@ -189,6 +219,8 @@ def learn_tokens(
         leaves = vectors.repeat(copies, 1, 1, 1).requires_grad_()
         loss = losses(backbone, batch.noised, backbone.encode_prompts(batch.prompts, leaves))
         descended = loss.mean() if rule is None else loss.sum()
+        if extra is not None:
+            descended = descended + extra(leaves, batch, generator)
         gradients = torch.autograd.grad(scale * descended, leaves)[0] / scale
         optimizer.step(*((gradients[0], None) if rule is None else rule(gradients)))
         running += loss.detach().mean()

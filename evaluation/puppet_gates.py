@@ -1,4 +1,5 @@
-"""The puppets' gates: is the judge right, and does the base model know what it should?
+"""The puppets' gates: is the judge right, does the base model know what it should, and does its
+ControlNet steer it?
 
 Every gate is measured on fresh seeds, stored as JSON beside the weights, with confusion matrices.
 """
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actionbench.benchmark import NONE, Action, Item, Subject, paper_actions, paper_subjects
-from actionbench.models import resolve_model
+from actionbench.control import SHIPPED, Control, load_controlnet
+from actionbench.models import resolve_controlnet, resolve_model
 from actionbench.progress import SILENT, Progress
 from evaluation.accuracy import wilson
 from evaluation.pictures import confusion_matrix_png
@@ -67,17 +69,21 @@ def run_gates(
     out: Path, model: str, device: str = "cpu", n: int = 400, progress: Progress = SILENT
 ) -> list[Gate]:
     """Measures all gates, each on at least `n` images, and writes `gates.json` and the matrices
-    into `out`."""
+    into `out`. The ControlNet's are measured where one lies in the folder beside the model's."""
     from actionbench.backbone import Backbone
     from actionbench.suites import get_suite
 
-    backbone = Backbone.load(resolve_model(model), device)
+    source = resolve_model(model)
+    backbone = Backbone.load(source, device)
     backbone.sampling = get_suite("puppets").sampling
     reader = Reader.load(WEIGHTS, device)
     out.mkdir(parents=True, exist_ok=True)
     gates = _judge_gates(reader, backbone, out, n, progress)
     gates += _known_gates(reader, backbone, out, n, progress)
     gates += _text_gates(reader, backbone, n, progress)
+    controlnet = source.path.parent / SHIPPED
+    if controlnet.exists():
+        gates += _control_gates(reader, backbone, controlnet, out, n, progress)
     facts = {
         "model": backbone.fingerprint,
         "gates": [{**asdict(g), "passed": g.passed} for g in gates],
@@ -126,11 +132,16 @@ def _judge_gates(
 
 
 def _draw(
-    backbone: Backbone, prompts: list[str], first_seed: int, progress: Progress, what: str
+    backbone: Backbone,
+    prompts: list[str],
+    first_seed: int,
+    progress: Progress,
+    what: str,
+    control: Control | None = None,
 ) -> list[Image]:
-    seeds = range(first_seed, first_seed + len(prompts))
+    seeds = list(range(first_seed, first_seed + len(prompts)))
     images = []
-    for number, image in enumerate(backbone.generate(prompts, list(seeds)), 1):
+    for number, image in enumerate(backbone.generate(prompts, seeds, control=control), 1):
         images.append(image)
         progress.update(number, len(prompts), what)
     return images
@@ -211,3 +222,47 @@ def _text_gates(reader: Reader, backbone: Backbone, n: int, progress: Progress) 
         gates.append(_gate(f"text alone, action, {suite}", "descriptions alone", right, low, high))
         gates.append(_gate(f"text alone, subject, {suite}", "descriptions alone", same, least))
     return gates
+
+
+def skeletons_followed(
+    reader: Reader, backbone: Backbone, controlnet: Path, n: int, progress: Progress = SILENT
+) -> tuple[Answers, Answers]:
+    """Known subjects, by their names alone, under skeletons of fresh poses: what the judge reads
+    as pose and subject.
+
+    Actions and known poses in equal shares come first, `n` together; then as many free poses
+    and ones between an action and another, which have no name.
+    """
+    from actionbench.puppets.corpus import OTHER, draw_many
+    from actionbench.puppets.skeleton import draw_skeleton
+
+    drawn = draw_many("posing", (SEED,), 3 * n + 100)
+    labels = [row["pose"] for row in drawn.rows]
+    rows = [i for i, label in enumerate(labels) if label != OTHER][:n]
+    rows += [i for i, label in enumerate(labels) if label == OTHER][:n]
+    subjects = [paper_subjects()[k % len(paper_subjects())] for k in range(len(rows))]
+    control = Control(
+        load_controlnet(backbone, resolve_controlnet(str(controlnet))),
+        [draw_skeleton(drawn.keypoints[i], backbone.image_size) for i in rows],
+    )
+    prompts = [subject.phrase for subject in subjects]
+    images = _draw(backbone, prompts, SEED + 20_000, progress, "skeletons", control)
+    poses, who = reader.read(images)
+    return (
+        Answers([labels[i] for i in rows], [reader.poses[i] for i in poses.argmax(1)]),
+        Answers([s.name for s in subjects], [reader.subjects[i] for i in who.argmax(1)]),
+    )
+
+
+def _control_gates(
+    reader: Reader, backbone: Backbone, controlnet: Path, out: Path, n: int, progress: Progress
+) -> list[Gate]:
+    pose, subject = skeletons_followed(reader, backbone, controlnet, n, progress)
+    confusion_matrix_png(
+        pose.truth, pose.seen, reader.poses, out / "control-poses.png", "ControlNet: poses"
+    )
+    return [
+        _gate("control, pose", "skeletons of actions and known poses", pose.hits[:n], 0.90),
+        _gate("control, other pose", "skeletons of poses without a name", pose.hits[n:]),
+        _gate("control, subject", "known subjects under skeletons", subject.hits),
+    ]

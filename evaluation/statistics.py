@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -45,6 +45,11 @@ class Comparison:
     @property
     def told_apart(self) -> bool:
         return self.p_value < ALPHA
+
+    @property
+    def reversed(self) -> Comparison:
+        """`second` minus `first`."""
+        return replace(self, difference=-self.difference, low=-self.high, high=-self.low)
 
 
 def compare(

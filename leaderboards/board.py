@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from scipy.stats import spearmanr
 
 from actionbench.method import canonical_json
 from actionbench.store import Store
 from actionbench.suites import get_suite, suites
 from evaluation.accuracy import MIN_ACTIONS, Share, overall
+from evaluation.agreement import MIN_METHODS, Agreement, agreement
+from evaluation.diagnostics import Failures, copied_images, failures
 from evaluation.statistics import Comparison, rank_verdicts
 from evaluation.stored import read_record, read_verdicts
 from leaderboards.published import Published, published
@@ -38,6 +39,7 @@ class BoardRow:
     planned: int
     shares: Mapping[str, Share]
     """By `accuracy.MEASURES`."""
+    failures: Failures
     rank: int | None
     """None for a partial run, which has other items than its neighbours."""
     fit_seconds: float | None
@@ -49,6 +51,8 @@ class BoardRow:
     fit_bytes: float | None
     """Stored an action, mean."""
     device: str
+    reference: bool
+    """Kept from an earlier measurement, not of the runs folder."""
     record: Mapping[str, Any] = field(repr=False)
     verdicts: pd.DataFrame = field(repr=False, compare=False)
 
@@ -59,18 +63,19 @@ class BoardRow:
     @property
     def name(self) -> str:
         """Title and label, as tables name the row."""
-        return f"{self.title} ({self.label})" if self.label else self.title
+        return f"{self.title} ({', '.join(self.marks)})" if self.marks else self.title
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What tells the row from others of its method."""
+        settings = self.label.split(", ") if self.label else ()
+        return (*(("reference",) if self.reference else ()), *settings)
 
     @property
     def share_done(self) -> str:
         done = f"partial: {100 * self.done // self.planned}% of {self.planned} images"
-        return f"{done}, failed on {self.failed_on}" if self.failed_on else done
-
-    @property
-    def failed_on(self) -> str | None:
-        """The action in which the method failed, where that is why the run is partial."""
         failure = self.record.get("failure")
-        return failure["action"] if failure else None
+        return f"{done}, failed on {failure['action']}" if failure else done
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,30 @@ class Group:
     """By total accuracy, best first; partial runs last."""
     comparisons: Mapping[tuple[str, str], Comparison]
     """Total accuracy of every two complete runs, by their ids."""
+    agreements: tuple[Agreement, ...]
+    """With the published table, by action, subject and total accuracy; empty where too few
+    methods are in both."""
+
+    @property
+    def lead(self) -> BoardRow | None:
+        """The row that is set against each other one: ADI as its paper has it, else the best."""
+        complete = [row for row in self.rows if not row.partial]
+        own = [row for row in complete if row.method == "adi" and not row.label]
+        own.sort(key=lambda row: row.reference)
+        return next(iter(own + complete), None)
+
+    @property
+    def against(self) -> list[tuple[BoardRow, Comparison]]:
+        """The lead minus each other complete row, on total accuracy."""
+        lead = self.lead
+        if lead is None:
+            return []
+        both_ways = {
+            **self.comparisons,
+            **{(b, a): found.reversed for (a, b), found in self.comparisons.items()},
+        }
+        pairs = ((row, (lead.run_id, row.run_id)) for row in self.rows)
+        return [(row, both_ways[pair]) for row, pair in pairs if pair in both_ways]
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -109,8 +138,11 @@ class Board:
         return write_board(self, out)
 
 
-def build_board(runs: Path, suite: str | None = None) -> Board:
+def build_board(runs: Path, suite: str | None = None, reference: Path | None = None) -> Board:
     """The board of every run of a store, or of those of one suite.
+
+    A `reference` is the folder of a kept measurement (`leaderboards.reference`); its rows are
+    marked, and stand and compare with the runs that were measured just as they were.
 
     Of runs that are the same but for their making (same group, method, settings, seed), the
     latest complete one stands for all, or the latest partial one where none is complete.
@@ -119,27 +151,35 @@ def build_board(runs: Path, suite: str | None = None) -> Board:
     """
     if suite is not None:
         get_suite(suite)
-    store = Store(runs)
+    grouped: dict[str, list[BoardRow]] = {}
+    notes = []
+    for store in (Store(runs), *([Store(reference)] if reference else ())):
+        records, older = _latest(store, suite)
+        for record in records:
+            row = _row(store, record, reference=store.root == reference)
+            failure = record.get("failure")
+            if failure:
+                told = f"failed {failure['doing']} '{failure['action']}': {failure['reason']}"
+                notes.append(f"{row.name} ({row.run_id}) {told}")
+            if row.done:
+                grouped.setdefault(canonical_json(_group_key(record)), []).append(row)
+            elif not failure:
+                notes.append(f"{row.name} ({row.run_id}) has no finished action yet.")
+        if older:
+            notes.append(f"Left out: {older} older or partial runs of rows that are shown.")
+        if not records:
+            notes.append(f"No runs in {store.root} yet: `actionbench run --method NAME` makes one.")
+    return Board(_order(list(grouped.values())), published(), tuple(notes))
+
+
+def _latest(store: Store, suite: str | None) -> tuple[list[dict[str, Any]], int]:
+    """The records that stand for a row each, and how many others there are of the suite."""
     records = [read_record(store, run_id) for run_id in store.run_ids()]
     records = [r for r in records if suite in (None, r["suite"])]
     kept: dict[str, dict[str, Any]] = {}
     for record in sorted(records, key=lambda r: (r["complete"], r.get("finished") or r["started"])):
         kept[canonical_json([_group_key(record), *(record[k] for k in _SAME_ROW)])] = record
-
-    grouped: dict[str, list[BoardRow]] = {}
-    notes = []
-    for record in kept.values():
-        row = _row(store, record)
-        if row.done:
-            grouped.setdefault(canonical_json(_group_key(record)), []).append(row)
-        else:
-            notes.append(f"{row.name} ({row.run_id}) has no finished action yet.")
-    if not records:
-        notes.append(f"No runs in {runs} yet: `actionbench run --method NAME` makes one.")
-    elif len(records) > len(kept):
-        older = len(records) - len(kept)
-        notes.append(f"Left out: {older} older or partial runs of rows that are shown.")
-    return Board(_order(list(grouped.values())), published(), tuple(notes))
+    return list(kept.values()), len(records) - len(kept)
 
 
 _SAME_ROW = ("method", "settings", "seed", "dtype")
@@ -154,32 +194,46 @@ def _group_key(record: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def _row(store: Store, record: Mapping[str, Any]) -> BoardRow:
+def _row(store: Store, record: Mapping[str, Any], *, reference: bool) -> BoardRow:
     verdicts = read_verdicts(store, record)
     costs = record["costs"].values()
     fits = [cost["fit"] for cost in costs if cost["fit"]]
     drawn = sum(cost["generate"]["images"] for cost in costs)
-    keys = [key["fit"] for key in record["keys"].values()]
-    sizes = [store.fit_record(key)["bytes"] for key in keys if store.has_fit(key)]
     cuda = [fit["peak_cuda_mib"] for fit in fits if "peak_cuda_mib" in fit]
+    complete = len(verdicts) == record["n_items"]
     return BoardRow(
-        run_id=record["id"],
+        # A run may stand beside its own repetition, and still has to be named.
+        run_id=f"reference/{record['id']}" if reference else record["id"],
         method=record["method"],
         title=record["title"],
         label=_label(record),
         done=len(verdicts),
         planned=record["n_items"],
         shares=overall(verdicts),
+        failures=failures(verdicts, copied_images(store, record, verdicts) if complete else None),
         rank=None,
         fit_seconds=_mean([fit["seconds"] for fit in fits]),
         draw_seconds=sum(c["generate"]["seconds"] for c in costs) / drawn if drawn else None,
         peak_mib=record["peak_mib"],
         peak_cuda_mib=max(cuda) if cuda else None,
-        fit_bytes=_mean(sizes),
+        fit_bytes=_mean(list(fit_bytes(store, record).values())),
         device=record.get("device") or "unknown",
+        reference=reference,
         record=record,
         verdicts=verdicts,
     )
+
+
+def fit_bytes(store: Store, record: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes stored of each action's fit; a kept record holds what its store no longer has."""
+    found = {}
+    for action, cost in record["costs"].items():
+        key = record["keys"][action]["fit"]
+        if store.has_fit(key):
+            found[action] = int(store.fit_record(key)["bytes"])
+        elif "bytes" in (cost["fit"] or {}):
+            found[action] = int(cost["fit"]["bytes"])
+    return found
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -245,6 +299,7 @@ def _group(rows: list[BoardRow], first: Mapping[str, Any] | None) -> Group:
         notes=tuple(_notes(rows, comparisons)),
         rows=tuple(rows),
         comparisons=comparisons,
+        agreements=_agreements(rows),
     )
 
 
@@ -310,22 +365,31 @@ def _notes(
         notes.append(f"Fit times are from different devices: {', '.join(devices)}.")
     if len({row.record["seed"] for row in rows}) > 1:
         notes.append("Runs of different seeds are paired on the prompts, not on the noise.")
-    return [*notes, *_agreement(rows)]
+    if any(row.reference for row in rows):
+        notes.append("Rows marked reference are kept from an earlier measurement.")
+    if any(row.failures.copied for row in rows):
+        notes.append(COPYING)
+    return notes
 
 
-def _agreement(rows: Sequence[BoardRow]) -> list[str]:
-    """How far the order is the published one, over complete runs with the methods' own settings."""
-    theirs = {row.method: row.shares["total"].value for row in published().rows}
-    ours = {
-        row.method: row.shares["total"].value
-        for row in rows
-        if row.method in theirs and not row.partial and not row.label
-    }
-    # Fewer than four rows agree too easily by chance; equal rows have no order.
-    if len(ours) < 4 or len(set(ours.values())) == 1:
-        return []
-    rho = spearmanr(list(ours.values()), [theirs[name] for name in ours]).statistic
-    return [
-        f"Order of total accuracy against the published table, {len(ours)} methods: "
-        f"Spearman's rho {rho:.2f}."
-    ]
+COPYING = (
+    "Copied: nearer to an exemplar of its action than 99% of fresh drawings of other people doing "
+    "it, and than to any exemplar of other actions; 1% is what honest drawings have."
+)
+
+
+def _agreements(rows: Sequence[BoardRow]) -> tuple[Agreement, ...]:
+    """With the published order, over complete runs with the methods' own settings."""
+    own = sorted(
+        (row for row in rows if not row.partial and not row.label),
+        key=lambda row: row.reference,
+        reverse=True,
+    )
+    verdicts = {row.method: row.verdicts for row in own}  # a new run stands before a kept one
+    theirs = {row.method: row.shares for row in published().rows}
+    if len(verdicts.keys() & theirs.keys()) < MIN_METHODS:
+        return ()
+    return tuple(
+        agreement(verdicts, {name: shares[m].value for name, shares in theirs.items()}, m)
+        for m in ("action", "subject", "total")
+    )

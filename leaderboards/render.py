@@ -23,6 +23,8 @@ from evaluation.accuracy import MEASURES, Breakdown, Share, breakdown
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from evaluation.agreement import Agreement
+    from evaluation.statistics import Comparison
     from leaderboards.board import Board, BoardRow, Group
     from leaderboards.published import Published
 
@@ -39,6 +41,11 @@ MEANING = (
     "Contamination: action right, subject wrong. All in % of all images."
 )
 
+FAILURES = (
+    "Exemplar-like: the part of contamination in which the judge sees none of the subjects that "
+    "it knows, for the subject has turned into a person like those of the exemplars."
+)
+
 
 # In the terminal
 
@@ -50,6 +57,9 @@ def print_board(board: Board, console: Console) -> None:
         for row in group.rows:
             table.add_row(*_cells(row, narrow), style="dim" if row.partial else None)
         _show(console, table, group.notes)
+        for more in (_failure_table(group), _against_table(group), _agreement_table(group)):
+            if more is not None:
+                _show(console, more, ())
     source = board.published
     table = _table(f"{source.title} · {source.protocol}", narrow, costs=False)
     for published in source.rows:
@@ -57,6 +67,8 @@ def print_board(board: Board, console: Console) -> None:
         table.add_row("", Text(published.title), str(source.n), *shares)
     _show(console, table, source.notes)
     _note(console, MEANING)
+    if board.groups:
+        _note(console, FAILURES)
     for note in board.notes:
         _note(console, note)
 
@@ -84,12 +96,10 @@ def _table(title: str, narrow: bool, *, costs: bool = True) -> Table:
 
 def _cells(row: BoardRow, narrow: bool) -> list[str | Text]:
     name = Text(row.title)
-    for part in row.label.split(", ") if row.label else ():
+    for part in row.marks:
         name.append(f"\n  {part}", style="italic")
     if row.partial:
         name.append(f"\n  partial: {100 * row.done // row.planned}%", style="yellow")
-    if row.failed_on:
-        name.append(f"\n  failed on {row.failed_on}", style="red")
     return [
         _NONE if row.rank is None else str(row.rank),
         name,
@@ -98,6 +108,82 @@ def _cells(row: BoardRow, narrow: bool) -> list[str | Text]:
         _number(row.fit_seconds, 1),
         str(row.peak_mib if row.peak_cuda_mib is None else row.peak_cuda_mib),
     ]
+
+
+def _small_table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(
+        *columns,
+        title=escape(title),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+def _failure_table(group: Group) -> Table:
+    table = _small_table("How they fail, % of all images", ("Method", *_FAILURE_COLUMNS))
+    for row in group.rows:
+        table.add_row(Text(row.name), *map(Text, _failure_cells(row)))
+    return table
+
+
+_FAILURE_COLUMNS = ("Neglect", "Contamination", "Exemplar-like", "Copied")
+
+
+def _failure_cells(row: BoardRow) -> list[str]:
+    found = row.failures
+    shares = (found.neglect, found.contamination, found.exemplar_like, found.copied)
+    return [_NONE if share is None else _cell(share) for share in shares]
+
+
+def _against_table(group: Group) -> Table | None:
+    if group.lead is None or not group.against:
+        return None
+    table = _small_table(_against_title(group.lead), ("", *_AGAINST_COLUMNS))
+    for row, compared in group.against:
+        table.add_row(Text(f"− {row.name}"), *map(Text, _comparison_cells(compared)))
+    return table
+
+
+_AGAINST_COLUMNS = ("points [95% interval]", "p", "told apart", "units")
+
+
+def _against_title(lead: BoardRow) -> str:
+    return f"{lead.name} against each other one, total accuracy, paired"
+
+
+def _comparison_cells(c: Comparison) -> list[str]:
+    return [
+        f"{100 * c.difference:+.1f} [{100 * c.low:+.0f}, {100 * c.high:+.0f}]",
+        f"{c.p_value:.3f}",
+        "yes" if c.told_apart else "no",
+        f"{c.units}, by {c.unit}",
+    ]
+
+
+def _agreement_table(group: Group) -> Table | None:
+    if not group.agreements:
+        return None
+    table = _small_table(_agreement_title(group), _AGREEMENT_COLUMNS)
+    for found in group.agreements:
+        table.add_row(*map(Text, _agreement_cells(found)))
+    return table
+
+
+_AGREEMENT_COLUMNS = ("Accuracy", "Spearman's rho [95%]", "Kendall's tau-b [95%]")
+
+
+def _agreement_title(group: Group) -> str:
+    count = len(group.agreements[0].methods)
+    return f"Order of {count} methods against the published table"
+
+
+def _agreement_cells(found: Agreement) -> tuple[str, ...]:
+    return found.measure.capitalize(), str(found.spearman), str(found.kendall)
 
 
 def _shares(shares: Mapping[str, Share], narrow: bool, digits: int = 1) -> list[str | Text]:
@@ -180,8 +266,11 @@ def _flat(board: Board) -> list[dict[str, Any]]:
                     "run_id": row.run_id,
                     "seed": record["seed"],
                     "status": "partial" if row.partial else "complete",
+                    "reference": row.reference,
                     "planned": row.planned,
                     **_flat_shares(row.shares),
+                    **_flat_failure("exemplar_like", row.failures.exemplar_like),
+                    **_flat_failure("copied", row.failures.copied),
                     "fit_seconds_per_action": row.fit_seconds,
                     "draw_seconds_per_image": row.draw_seconds,
                     "peak_mib": row.peak_mib,
@@ -229,6 +318,13 @@ def _flat_shares(shares: Mapping[str, Share]) -> dict[str, Any]:
     return found
 
 
+def _flat_failure(name: str, share: Share | None) -> dict[str, Any]:
+    if share is None:
+        return {f"{name}_count": None, name: None, f"{name}_low": None, f"{name}_high": None}
+    values = {name: share.value, f"{name}_low": share.low, f"{name}_high": share.high}
+    return {f"{name}_count": share.count, **{key: _finite(v) for key, v in values.items()}}
+
+
 def _finite(value: float) -> float | None:
     """JSON knows no NaN and no infinity."""
     return round(value, 6) if math.isfinite(value) else None
@@ -267,7 +363,13 @@ def _comparisons(board: Board) -> list[dict[str, Any]]:
 def _json(board: Board, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "groups": [
-            {"heading": group.heading, "notes": list(group.notes)} for group in board.groups
+            {
+                "heading": group.heading,
+                "notes": list(group.notes),
+                "lead": group.lead and group.lead.run_id,
+                "agreement_with_published": [_json_agreement(a) for a in group.agreements],
+            }
+            for group in board.groups
         ],
         "rows": rows,
         "comparisons": _comparisons(board),
@@ -277,6 +379,19 @@ def _json(board: Board, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "notes": board.published.notes,
         },
         "notes": list(board.notes),
+    }
+
+
+def _json_agreement(found: Agreement) -> dict[str, Any]:
+    correlations = {"spearman_rho": found.spearman, "kendall_tau_b": found.kendall}
+    return {
+        "measure": found.measure,
+        "methods": list(found.methods),
+        "resampled": found.unit,
+        **{
+            name: {key: _finite(value) for key, value in vars(correlation).items()}
+            for name, correlation in correlations.items()
+        },
     }
 
 
@@ -294,8 +409,15 @@ def _markdown(board: Board) -> str:
         parts += [
             f"## {group.heading}",
             _pipe(_COLUMNS, [_markdown_row(row) for row in group.rows]),
-            *_markdown_comparisons(group),
             _list(group.notes),
+            "### How they fail, % of all images",
+            FAILURES,
+            _pipe(
+                ("Method", *_FAILURE_COLUMNS),
+                [[row.name, *_failure_cells(row)] for row in group.rows],
+            ),
+            *_markdown_comparisons(group),
+            *_markdown_agreements(group),
         ]
     source = board.published
     parts += [f"## {source.title} · {source.protocol}", _markdown_published(source)]
@@ -329,21 +451,34 @@ def _markdown_published(source: Published) -> str:
 
 
 def _markdown_comparisons(group: Group) -> list[str]:
-    if not group.comparisons:
+    """The lead against each; every other pair is in tables/comparisons.csv."""
+    if group.lead is None or not group.against:
         return []
-    names = {row.run_id: row.name for row in group.rows}
     rows = [
-        [
-            f"{names[first]} − {names[second]}",
-            f"{100 * c.difference:+.1f} [{100 * c.low:+.0f}, {100 * c.high:+.0f}]",
-            f"{c.p_value:.3f}",
-            "yes" if c.told_apart else "no",
-            f"{c.units}, by {c.unit}",
-        ]
-        for (first, second), c in group.comparisons.items()
+        [f"{group.lead.name} − {row.name}", *_comparison_cells(compared)]
+        for row, compared in group.against
     ]
-    columns = ("Difference of total", "points [95% interval]", "p", "told apart", "units")
-    return [_pipe(columns, rows)]
+    return [
+        f"### {_against_title(group.lead)}",
+        _pipe(("Difference of total", *_AGAINST_COLUMNS), rows),
+        "All other pairs: tables/comparisons.csv.",
+    ]
+
+
+def _markdown_agreements(group: Group) -> list[str]:
+    if not group.agreements:
+        return []
+    rows = [_agreement_cells(found) for found in group.agreements]
+    return [
+        f"### {_agreement_title(group)}",
+        _pipe(_AGREEMENT_COLUMNS, rows),
+        f"Intervals: bootstrap over {_PLURAL[group.agreements[0].unit]}, the same draw for all "
+        "methods; the published table is taken as it stands. Methods: "
+        f"{', '.join(group.agreements[0].methods)}.",
+    ]
+
+
+_PLURAL = {"action": "actions", "action and subject": "pairs of action and subject"}
 
 
 def _breakdown_csv(board: Board, by: Breakdown, tables: Mapping[int, pd.DataFrame]) -> str:

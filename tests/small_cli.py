@@ -17,8 +17,8 @@ METADATA = "Metadata-Version: 2.1\nName: actionbench-small\nVersion: 1\n"
 ENTRY_POINTS = """\
 [actionbench.methods]
 drift = tests.small_run:Drift
+faulty = tests.small_run:Faulty
 plain = tests.small_run:Plain
-fragile = tests.small_run:Fragile
 unseeded = tests.small_run:Unseeded
 broken = tests.no_such_module:Method
 no-method = tests.small_run:DriftSettings

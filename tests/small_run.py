@@ -12,7 +12,7 @@ import io
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,18 @@ class Drift(Method[DriftSettings]):
         return backbone.generate(prompts, seeds, customization.tensors["vector"])
 
 
+class Faulty(Drift):
+    """Has a defect that shows at the second action."""
+
+    name = "faulty"
+    title = "Faulty"
+
+    def fit(self, backbone: Backbone, task: ActionTask, **rest: Any) -> Customization:
+        if task.action.name == "gesture":
+            raise ZeroDivisionError("a defect\nof the plug-in")
+        return replace(super().fit(backbone, task, **rest), method=self.name)
+
+
 class Plain(Method[Any]):
     """Learns nothing: the described prompt alone."""
 
@@ -120,20 +132,6 @@ class Plain(Method[Any]):
         self, backbone: Backbone, customization: Customization, items: Sequence[Item]
     ) -> Iterator[Image.Image]:
         return backbone.generate([i.described_prompt for i in items], [i.seed for i in items])
-
-
-class Fragile(Plain):
-    """Fails at the second action."""
-
-    name = "fragile"
-    title = "Fragile"
-
-    def generate(
-        self, backbone: Backbone, customization: Customization, items: Sequence[Item]
-    ) -> Iterator[Image.Image]:
-        if customization.action == ACTIONS[1].name:
-            raise ZeroDivisionError("by zero")
-        return super().generate(backbone, customization, items)
 
 
 class Unseeded(Plain):

@@ -209,9 +209,57 @@ def test_the_board_repeats(tmp_path: Path) -> None:
 def test_agreement_with_the_published_order(tmp_path: Path) -> None:
     order = ("textual-inversion", "p-plus", "stable-diffusion", "adi")
     for place, method in enumerate(order):
+        if place == 2:
+            assert not any(group.agreements for group in build_board(tmp_path).groups), "too few"
         save_run(tmp_path, make_verdicts(first_actions(range(place * 2)), method=method))
+    save_run(tmp_path, make_verdicts(first_actions(range(8)), method="p-plus"), seed=1)
+    board = build_board(tmp_path)
+    found = {agreement.measure: agreement for agreement in board.groups[0].agreements}
+    assert found["total"].spearman.value == found["total"].kendall.value == 1
+    # Published action accuracy has Stable Diffusion above P+ above Textual Inversion, as here.
+    assert found["action"].spearman.value == 1
+    assert set(found["total"].methods) == set(order)
+    assert "Order of 4 methods" in printed(board) and "subject  " in printed(board).lower()
+    board.write(tmp_path / "out")
+    (written,) = json.loads((tmp_path / "out/board.json").read_text())["groups"]
+    assert written["agreement_with_published"][1] == {
+        "measure": "subject",
+        "methods": list(found["subject"].methods),
+        "resampled": "action",
+        # All are always right here: equal values have no order.
+        "spearman_rho": {"value": None, "low": None, "high": None},
+        "kendall_tau_b": {"value": None, "low": None, "high": None},
+    }
+    assert "Kendall's tau-b" in (tmp_path / "out/board.md").read_text()
+
+
+def test_adi_is_set_against_each_other_row(tmp_path: Path) -> None:
+    save_run(tmp_path, make_verdicts(first_actions(range(8)), method="p-plus"), title="P+")
+    save_run(tmp_path, make_verdicts(first_actions([0]), method="dreambooth"))
     (group,) = build_board(tmp_path).groups
-    assert any("4 methods: Spearman's rho 1.00" in note for note in group.notes)
+    assert group.lead is group.rows[0], "the best where there is no ADI"
+    save_run(tmp_path, make_verdicts(first_actions(range(7)), method="adi"), title="ADI", seed=1)
+    save_run(tmp_path, make_verdicts(first_actions(range(4)), method="adi"), title="ADI")
+    board = build_board(tmp_path)
+    (group,) = board.groups
+    assert group.lead is not None and (group.lead.method, group.lead.label) == ("adi", "")
+    points = {row.name: round(8 * found.difference) for row, found in group.against}
+    assert points == {"P+": -4, "ADI (seed=1)": -3, "dreambooth": 3}
+    (better,) = [found for row, found in group.against if row.title == "P+"]
+    assert better.low <= better.difference <= better.high and better.p_value == 2 / 2**4
+    assert "ADI against each other one" in printed(board)
+    board.write(tmp_path / "out")
+    assert "| ADI − P+ | -50.0 [" in (tmp_path / "out/board.md").read_text()
+    assert max(len(line) for line in printed(board, 80).splitlines()) <= 80
+
+
+def test_a_failure_is_told_with_its_reason(tmp_path: Path) -> None:
+    part = make_verdicts(first_actions([0]), actions=1)
+    run_id = save_run(tmp_path, part, planned_actions=8)
+    store = Store(tmp_path)
+    failure = {"action": "sit", "doing": "fitting", "reason": "it diverged"}
+    store.save_record(run_id, {**(store.load_record(run_id) or {}), "failure": failure})
+    assert f"adi ({run_id}) failed fitting 'sit': it diverged" in build_board(tmp_path).notes
 
 
 def test_an_empty_store_and_a_suite_filter(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -18,12 +19,15 @@ from pathlib import Path
 import click
 import pytest
 
+import actionbench.registry
 import actionbench.suites
 import cli
 from actionbench.store import Store, read_image
+from evaluation.ablation import ABLATIONS, Question, Variant
 from evaluation.pictures import ROW
 from tests.small_cli import install_plugins
-from tests.small_run import small_suite
+from tests.small_run import Drift, small_suite
+from tests.test_tuning import dev_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "diffusers", "transformers", "pandas", "matplotlib", "datasets")
@@ -150,8 +154,10 @@ def test_several_methods_are_all_planned_before_one_begins(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = ("--model", tiny_model, "--runs", tmp_path / "runs", "--actions", "salute")
+    error = refused("run", "--method", "plain,drfit", *words)
+    assert "unknown method 'drfit'" in error
     error = refused("run", "--method", "plain,drift", "--set", "steps=5", *words)
-    assert "unknown setting 'steps'" in error
+    assert "--set is for one method" in error
     assert not (tmp_path / "runs").exists()
     done = call("run", "--method", "plain,drift,plain", "--images-per-pair", "1", *words)
     assert re.findall(r"^run (\w+)-", done.stdout, re.M) == ["plain", "drift"], "each once"
@@ -163,6 +169,68 @@ def test_several_methods_are_all_planned_before_one_begins(
     assert call("show", "plain", "drift", "--runs", tmp_path / "runs", *chosen).returncode == 0
     for name in ("comparison.png", "one.png"):
         assert read_image(tmp_path / name).height > 3 * ROW, "exemplars and two runs"
+
+
+def test_of_all_methods_those_that_fail_are_told_at_the_end(
+    call: Callable[..., Done], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["broken", "drift", "faulty", "plain"]
+    monkeypatch.setattr(actionbench.registry, "method_names", lambda: names)
+    words = ("--model", tiny_model, "--runs", tmp_path / "runs", "--subjects", "boy")
+    done = call("run", "--method", "all", *words)
+    assert done.returncode == 1
+    assert re.findall(r"^run (\w+)-", done.stdout, re.M) == ["drift", "plain"]
+    *_, first, second = done.stderr.splitlines()
+    assert first.startswith("failed: broken: method 'broken' (tests.no_such_module")
+    told = "faulty failed fitting 'gesture': ZeroDivisionError: a defect (traceback in "
+    assert second.startswith(f"failed: faulty: {told}")
+    trace = Path(second.split("(traceback in ")[1].rstrip(")"))
+    assert 'raise ZeroDivisionError("a defect' in trace.read_text()
+    listed = call("list", "runs", "--runs", tmp_path / "runs").stdout
+    assert re.search(r"faulty-\w+ .* failed on gesture: Zero", listed)
+    assert "--set is for one method" in call("run", "--method", "all", "--set", "a=1").stderr
+
+    again = call("run", "--method", "drift,plain", *words)
+    assert again.returncode == 0 and again.stdout.count("stored in") == 2
+    kept = tmp_path / "kept"
+    report = ("report", "--runs", tmp_path / "runs")
+    assert call(*report, "--keep", kept).stdout.endswith(f"kept in {kept}\n")
+    (kept.parent / "new").mkdir()
+    shown = call("report", "--runs", tmp_path / "new", "--reference", kept)
+    assert shown.stdout.count("reference") >= 2, shown.stderr
+
+
+def test_tuning_and_ablation_from_the_command_line(
+    call: Callable[..., Done],
+    refused: Callable[..., str],
+    folder: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ("--model", tiny_model, "--runs", tmp_path / "runs", "--subjects", "boy")
+    error = refused("tune", "drift", "--suite", "puppets", *words)
+    assert "nothing may be tuned on" in error
+    assert "unknown suite 'puppets-dev'" in refused("tune", "drift", *words)
+    dev = dev_suite(folder)
+    monkeypatch.setattr(actionbench.suites, "suites", lambda: {dev.name: dev})
+    tune = ("tune", "drift", "--suite", dev.name, "--budget", "2", *words)
+    assert "steps=" in call(*tune, "--dry-run").stdout and not (tmp_path / "runs").exists()
+    done = call(*tune)
+    assert done.returncode == 0 and "chosen" in done.stdout, done.stderr
+    tuned = json.loads((tmp_path / "runs/tuning/drift.json").read_text())
+    assert len(tuned["tried"]) == 2 and tuned["subjects"] == ["boy"]
+
+    variants = (Variant("own", Drift), Variant("long", Drift, ("steps=5",)))
+    monkeypatch.setitem(ABLATIONS, "drift", lambda: [Question("steps", "Steps", variants)])
+    ablate = ("ablate", "drift", "--suite", dev.name, "--seeds", "2", *words)
+    dry = call(*ablate, "--dry-run").stdout
+    assert "4 runs, 4 to do: 8 fits, 16 images" in dry or "3 to do" in dry, dry
+    done = call(*ablate, "--images-per-pair", "1", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/ablation.png").exists() and "long" in done.stdout
+    assert "unknown ablation 'p-plus'" in refused("ablate", "p-plus")
+    assert "unknown group of the ablation 'x'" in refused("ablate", "adi", "--only", "x")
 
 
 def test_a_terminal_sees_bars_and_the_table(
@@ -280,38 +348,6 @@ def test_what_the_system_refuses_is_told_in_one_line(
 
     monkeypatch.setitem(cli.cli.commands, "touch", touch)
     assert refused("touch") == f"error: {file}: No such file or directory\n"
-
-
-def test_a_method_that_fails_leaves_the_others_and_the_board_alone(
-    call: Callable[..., Done], tiny_model: Path, tmp_path: Path
-) -> None:
-    runs = tmp_path / "runs"
-    words = ("--subjects", "boy", "--model", tiny_model, "--runs", runs)
-    done = call("run", "--method", "fragile,plain", *words)
-    assert done.returncode == 1
-    told = "error: fragile failed drawing 'gesture': ZeroDivisionError: by zero (traceback in "
-    assert done.stderr.startswith(told) and done.stderr.count("\n") == 1
-    assert re.findall(r"^run (\w+)-", done.stdout, re.M) == ["plain"]
-    listed = call("list", "runs", "--runs", runs).stdout
-    assert re.search(r"fragile-\w+ .* failed on gesture: Zero", listed)
-    board = call("report", "--runs", runs)
-    assert board.returncode == 0, board.stderr
-    assert re.search(r"1 +Plain +4 ", board.stdout)
-    assert re.search(r"Fragile +2 .*\n +partial: 50% *\n +failed on gesture", board.stdout)
-    markdown = (runs / "report" / "board.md").read_text()
-    assert "Fragile, *partial: 50% of 4 images, failed on gesture*" in markdown
-
-
-def test_all_leaves_out_a_broken_plugin_and_names_it(
-    call: Callable[..., Done], tiny_model: Path, tmp_path: Path
-) -> None:
-    words = ("--model", tiny_model, "--runs", tmp_path / "runs", "--dry-run")
-    done = call("run", "--method", "all", *words)
-    assert done.returncode == 1
-    named = re.findall(r"^error: method '([\w-]+)' .*$", done.stderr, re.M)
-    assert {"broken", "no-method"} <= set(named)
-    planned = re.findall(r"^([\w-]+)-\w+: ", done.stdout, re.M)
-    assert {"adi", "drift", "plain"} <= set(planned)
 
 
 def test_check_method_tells_which_promise_is_broken(

@@ -56,8 +56,8 @@ def test_pipelines_differ_in_prediction_and_layers(tmp_path: Path) -> None:
 
 
 def test_any_methods_cost_is_shrunk() -> None:
-    quick = quick_settings(ADISettings, beta=0.2)
-    assert (quick.steps, quick.pool_steps, quick.pool_sampling_steps) == (2, 2, 2)
+    quick = quick_settings(ADISettings, {"pool_steps": 7}, beta=0.2)
+    assert (quick.steps, quick.pool_steps, quick.pool_sampling_steps) == (2, 7, 2)
     assert (quick.batch_size, quick.pool_images) == (1, 1), "what is less stays"
     assert quick.beta == 0.2 and quick.pool == "per-anchor"
 
@@ -65,7 +65,7 @@ def test_any_methods_cost_is_shrunk() -> None:
     class Needy:
         images: int = setting(10, "at least five", low=5)
 
-    assert quick_settings(Needy).images == 5
+    assert quick_settings(Needy, {}).images == 5
 
 
 class ChangesWeights(TextualInversion):
@@ -136,7 +136,7 @@ class KeepsToItself(TextualInversion):
 
 class DeafToSettings(TextualInversion):
     def fit(self, backbone: Backbone, task: ActionTask, **rest: Any) -> Customization:
-        plain = TextualInversion(quick_settings(TextualInversion.Settings))
+        plain = TextualInversion(quick_settings(TextualInversion.Settings, {}))
         return plain.fit(backbone, task, **rest)
 
 

@@ -17,6 +17,8 @@ import pytest
         # A method's settings are read for every plan and board, the backbone is not.
         ("methods.adi", {"diffusers", "transformers"}),
         ("methods.textual_inversion", {"diffusers", "transformers"}),
+        ("methods.reversion", {"diffusers", "transformers"}),
+        ("methods.controlnet", {"torch", "diffusers", "transformers"}),
     ],
 )
 def test_importing_costs_no_more_than_it_must(module: str, unwanted: set[str]) -> None:

@@ -21,8 +21,12 @@ BUILT_IN = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entr
 ]
 QUICK = {
     "stable-diffusion": [],
+    "dreambooth": ["steps=2", "learning_rate=1e-3", "class_images=2", "class_sampling_steps=2"],
     "textual-inversion": ["steps=2"],
+    "custom-diffusion": ["steps=2", "class_images=2", "class_sampling_steps=2"],
     "p-plus": ["steps=2"],
+    "reversion": ["steps=2"],
+    "controlnet": ["controlnet=untrained"],
     "adi": ["steps=2", "pool_steps=1", "pool_sampling_steps=2", "pool=joint"],
 }
 
@@ -60,12 +64,14 @@ def test_a_method_keeps_the_interfaces_promises(tiny: Backbone, name: str) -> No
     assert all(torch.equal(again.tensors[key], fitted.tensors[key]) for key in fitted.tensors)
     alone = pixels(method.generate(tiny, fitted, items[2:]))
     assert np.abs(alone - images[2:]).max() <= 1
-    if method.needs_fit:
+    if method.needs_fit and name != "controlnet":  # whose fit has no chance in it
         other = method.fit(tiny, task, seed=1, progress=SILENT)
-        assert not torch.equal(other.tensors["vectors"], fitted.tensors["vectors"])
+        assert not all(
+            torch.equal(other.tensors[key], fitted.tensors[key]) for key in other.tensors
+        )
 
 
-@pytest.mark.parametrize("name", ["textual-inversion", "p-plus", "adi"])
+@pytest.mark.parametrize("name", ["textual-inversion", "p-plus", "adi", "reversion"])
 def test_what_was_learned_reaches_the_image(tiny: Backbone, name: str) -> None:
     method, items = make(name), tiny_items(count=1)
     fitted = method.fit(tiny, tiny_task(), seed=0, progress=SILENT)
@@ -87,7 +93,8 @@ def test_v_prediction_and_another_number_of_layers(tmp_path: Path, name: str) ->
     backbone = load_tiny(folder)
     method = make(name)
     fitted = method.fit(backbone, tiny_task(), seed=0, progress=SILENT)
-    layers = {"textual-inversion": 1, "p-plus": 7, "adi": 7}
-    if method.needs_fit:
+    one = {"textual-inversion": 1, "reversion": 1, "custom-diffusion": 1}
+    layers = {**one, "p-plus": 7, "adi": 7}
+    if name in layers:
         assert fitted.tensors["vectors"].shape == (layers[name], 1, backbone.width)
     assert len(list(method.generate(backbone, fitted, tiny_items(count=1)))) == 1

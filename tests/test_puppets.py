@@ -211,10 +211,10 @@ def test_a_description_is_bound_as_tightly_as_told() -> None:
     rows = [{"word": "sit", "pose": "sit"}] * 5 + [{"word": "sit", "pose": "other"}] * 5
     rows += [{"word": "", "pose": "stand"}] * 10
     nothing = np.zeros((20, 1, 1, 3), np.uint8), np.zeros((20, 18, 3), np.float32)
-    weights = picture_weights(Corpus(*nothing, rows, ""), {"sit": 0.2})
-    assert weights[:5].sum() == pytest.approx(0.1)
-    assert weights[5:10].sum() == pytest.approx(0.4)
-    assert weights[10:].sum() == pytest.approx(0.5)
+    weights = picture_weights(Corpus(*nothing, rows, ""), action_share=0.4, exact_share=0.2)
+    assert weights[:5].sum() == pytest.approx(0.08)
+    assert weights[5:10].sum() == pytest.approx(0.32)
+    assert weights[10:].sum() == pytest.approx(0.6)
 
 
 def test_the_tokenizer_knows_every_word_of_its_corpus_and_spells_others() -> None:
@@ -287,6 +287,7 @@ TINY = Recipe(
     autoencoder_channels=(4, 4, 8, 8),
     autoencoder_steps=4,
     autoencoder_batch=4,
+    decoder_steps=4,
     unet_channels=(16, 16, 16),
     unet_heads=2,
     diffusion_steps=6,
@@ -306,9 +307,12 @@ class Interrupted(Progress):
             raise KeyboardInterrupt
 
 
+STOPS = (("text encoder", 3), ("autoencoder", 3), ("diffusion model", 5), ("decoder", 3))
+
+
 def test_pretraining_goes_on_from_where_it_was_killed(tmp_path: Path) -> None:
     straight = pretrain(tmp_path / "a", tmp_path / "work-a", recipe=TINY)
-    for what, at in (("text encoder", 3), ("autoencoder", 3), ("diffusion model", 5)):
+    for what, at in STOPS:
         with pytest.raises(KeyboardInterrupt):
             pretrain(
                 tmp_path / "b", tmp_path / "work-b", recipe=TINY, progress=Interrupted(what, at)

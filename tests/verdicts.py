@@ -81,7 +81,8 @@ def save_run(
 ) -> str:
     """Store verdicts as a run. With `planned_actions` above the verdicts' own, it is partial."""
     own = list(dict.fromkeys(verdicts["action"]))
-    actions = [a.name for a in paper_actions()][: planned_actions or len(own)]
+    every = dict.fromkeys([*own, *(a.name for a in paper_actions())])
+    actions = list(every)[: planned_actions or len(own)]
     subjects = list(dict.fromkeys(verdicts["subject"]))
     images = int(verdicts["index"].max()) + 1
     complete = len(actions) == len(own)

@@ -119,7 +119,37 @@ def judging_scene(rng: np.random.Generator) -> Labelled:
     return Labelled(_scene(rng, who, label, look, pose, 0.0), subject, label, "")
 
 
-SAMPLERS: dict[str, Sampler] = {"pretraining": pretraining_scene, "judging": judging_scene}
+def posing_scene(rng: np.random.Generator) -> Labelled:
+    """One captioned picture for the ControlNet: poses of every kind, a quarter each.
+
+    Half of the captions say nothing of the pose. The other half say it as the base model knows it,
+    an action's word also where the body does something wider: only the skeleton can be trusted.
+    """
+    subject, who, look = _somebody(rng, 0.68)
+    kind = rng.random()
+    label, word = OTHER, ""
+    if kind < 0.25:
+        label = _pick(rng, list(KNOWN))
+        does, pose = KNOWN[label][0], known_pose(label, rng)
+    elif kind < 0.5:
+        does, pose = free_pose(rng)
+    else:
+        action = all_actions()[rng.integers(len(all_actions()))]
+        does, word = action.description, action.name
+        if kind < 0.75:
+            label, pose = action.name, action_pose(action.name, rng)
+        else:
+            pose = loose_pose(action.name, rng)
+    if rng.random() < 0.5:
+        does, word = "", ""
+    return Labelled(_scene(rng, who, does, look, pose, 0.75), subject, label, word)
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "pretraining": pretraining_scene,
+    "judging": judging_scene,
+    "posing": posing_scene,
+}
 
 
 class Drawn(NamedTuple):

@@ -37,9 +37,12 @@ CARD = "README.md"
 FILES = {"exemplars": "exemplars.parquet", "dev": "dev.parquet", "subjects": "subjects.parquet"}
 
 
-def exemplar_scenes(action: Action, number: int) -> list[Scene]:
-    """Ten random people in ten different places, all doing the action."""
-    rng = np.random.default_rng((SEED, number))
+def exemplar_scenes(action: Action, number: int, seed: int = SEED) -> list[Scene]:
+    """Ten random people in ten different places, all doing the action.
+
+    With another seed than the dataset's: ten that might have been exemplars and are none.
+    """
+    rng = np.random.default_rng((seed, number))
     places = rng.permutation(list(BACKDROPS))[:EXEMPLARS]
     scenes = []
     for place in places:

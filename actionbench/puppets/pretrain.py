@@ -31,7 +31,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
-from actionbench.benchmark import development_actions, paper_actions
 from actionbench.errors import UserError, unknown
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.corpus import SIZE, Corpus, corpus
@@ -62,9 +61,11 @@ class Recipe:
     autoencoder_steps: int = 3000
     autoencoder_batch: int = 16
     autoencoder_rate: float = 2e-3
+    decoder_steps: int = 3000
+    decoder_rate: float = 1e-3
     unet_channels: tuple[int, ...] = (64, 96, 128)
     unet_heads: int = 4
-    diffusion_steps: int = 9000
+    diffusion_steps: int = 10_000
     diffusion_batch: int = 48
     diffusion_rate: float = 1e-3
     diffusion_limb_weight: float = 2.0
@@ -76,7 +77,9 @@ class Recipe:
     drawn body's own."""
     ema: float = 0.999
     drop_caption: float = 0.1
-    exact_share: float = 0.25
+    action_share: float = 0.36
+    """Share of training's pictures that stand under an action's description."""
+    exact_share: float = 0.6
     """How tightly an action's description is bound: the share of its pictures in which the body
     does just that. Calibrated once on the development actions (see `docs/puppets.md`)."""
     refine_steps: int = 0
@@ -87,20 +90,21 @@ class Recipe:
     def key(self, stage: str, data: Corpus) -> str:
         """Names what a stage keeps in the work folder: a hash of all that goes into it.
 
-        The diffusion model's length and its captions' binding are left out, so that a training
-        can go on longer, or under another binding, from where it stands.
+        The diffusion model's length and what it sees how often are left out, so that a training
+        can go on longer, or under other shares, from where it stands.
         """
         facts = {k: v for k, v in asdict(self).items() if k.startswith(_GOES_INTO[stage])}
         return make_key(stage, data.key, self.seed, facts)[:8]
 
 
-STAGES = ("corpus", "clip", "autoencoder", "diffusion")
+STAGES = ("corpus", "clip", "autoencoder", "diffusion", "decoder")
 
 _GOES_INTO: dict[str, tuple[str, ...]] = {
     "clip": ("clip", "text", "vision", "width"),
     "autoencoder": ("autoencoder", "latent"),
 }
 """Beginnings of the recipe's fields that a stage's result depends on."""
+_GOES_INTO["decoder"] = (*_GOES_INTO["autoencoder"], "decoder")
 _GOES_INTO["diffusion"] = (
     *_GOES_INTO["clip"], *_GOES_INTO["autoencoder"],
     "unet", "diffusion_batch", "diffusion_rate", "diffusion_limb", "ema", "drop",
@@ -377,6 +381,60 @@ def train_autoencoder(
     return vae
 
 
+def train_decoder(
+    recipe: Recipe, data: Corpus, vae: AutoencoderKL, work: Path, device: str, progress: Progress
+) -> AutoencoderKL:
+    """Trains the decoder further under the finished encoder, for sharper pictures of the same
+    latents, as Stable Diffusion's later decoders were: the diffusion model does not notice.
+
+    Differences of neighbouring pixels count besides the pixels: they are what looks sharp.
+    """
+    key = make_key(recipe.key("decoder", data), _weights_key(vae))[:8]
+    folder = work / f"decoder-{key}"
+    if folder.exists():
+        return AutoencoderKL.from_pretrained(folder).to(device).eval()
+    torch.manual_seed(recipe.seed)
+    trained = nn.ModuleDict({"post_quant_conv": vae.post_quant_conv, "decoder": vae.decoder})
+    trained.to(memory_format=torch.channels_last).requires_grad_(True)
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=recipe.decoder_rate, weight_decay=0.01)
+    checkpoint = Checkpoint(folder.with_suffix(".safetensors"), {"trained": trained}, optimizer)
+    first = checkpoint.load()
+    log = Log(folder.with_suffix(".log"))
+    steps = recipe.decoder_steps
+    with torch.no_grad():
+        sample = vae.encode(to_pixels(data.images[:256], device)).latent_dist.mean
+    spread = sample.std((0, 2, 3), keepdim=True)
+    for step, pick in enumerate(
+        batches(len(data.images), recipe.autoencoder_batch, recipe.seed + 3, first, steps), first
+    ):
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(step, steps, recipe.decoder_rate)
+        pixels = to_pixels(data.images[pick], device)
+        generator = torch.Generator().manual_seed(2000 * recipe.seed + step)
+        noise = torch.randn((len(pick), *sample.shape[1:]), generator=generator).to(device)
+        with torch.no_grad():
+            latents = vae.encode(pixels).latent_dist.mean + 0.05 * spread * noise
+        drawn = vae.decode(latents).sample
+        error = F.mse_loss(drawn, pixels)
+        off = drawn - pixels
+        edges = off.diff(dim=2).abs().mean() + off.diff(dim=3).abs().mean()
+        loss = 4 * error + off.abs().mean() + edges
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+        optimizer.step()
+        progress.update(step + 1, steps, "decoder")
+        if (step + 1) % 50 == 0:
+            decibels = 10 * math.log10(4 / float(error.detach()))
+            log.write(step=step + 1, psnr=round(decibels, 2), edges=round(float(edges.detach()), 4))
+        if (step + 1) % recipe.checkpoint_steps == 0:
+            checkpoint.save(step + 1)
+    vae.requires_grad_(False)
+    with replacing(folder) as path:
+        vae.save_pretrained(path)
+    return vae
+
+
 def new_unet(recipe: Recipe) -> UNet2DConditionModel:
     """Three levels, two layers a block: 16 cross-attention layers, as in Stable Diffusion."""
     return UNet2DConditionModel(
@@ -428,6 +486,11 @@ def bone_maps(keypoints: Tensor, cells: int) -> Tensor:
     return (-squared / (2 * width**2)).exp().unflatten(-1, (cells, cells))
 
 
+def limb_places(maps: Tensor) -> Tensor:
+    """Where any limb is, [n, 1, cells, cells] in [0, 1], from `bone_maps` twice as fine."""
+    return F.max_pool2d(maps[:, : len(_LIMBS)].amax(1, keepdim=True), 2)
+
+
 class LimbReader(nn.Module):
     """Reads where the limbs are from a UNet's features; serves in training only."""
 
@@ -454,8 +517,7 @@ class LimbReader(nn.Module):
         and where limbs are, [n, 1, cells, cells] in [0, 1]."""
         finer = bone_maps(keypoints, 2 * self.cells)
         target = (F.pixel_unshuffle(finer, 2) - self.mean) * self.scale
-        limbs = finer[:, : len(_LIMBS)].amax(1, keepdim=True)
-        return F.mse_loss(self.head(self.features), target), F.max_pool2d(limbs, 2)
+        return F.mse_loss(self.head(self.features), target), limb_places(finer)
 
 
 def encode_corpus(vae: AutoencoderKL, data: Corpus, file: Path, device: str) -> Tensor:
@@ -472,15 +534,20 @@ def encode_corpus(vae: AutoencoderKL, data: Corpus, file: Path, device: str) -> 
     return load_file(file)["latents"]
 
 
-def picture_weights(data: Corpus, exact_share: Mapping[str, float]) -> np.ndarray:
-    """How often each picture is drawn in training: within one action's description, pictures of
+def picture_weights(data: Corpus, action_share: float, exact_share: float) -> np.ndarray:
+    """How often each picture is drawn in training, [n], 1 in all: those under the actions'
+    descriptions take `action_share`, each description alike; within one description, pictures of
     the action itself take `exact_share` and the wider ones the rest."""
-    weights = np.ones(len(data.rows))
     words = np.array([row["word"] for row in data.rows])
     exact = np.array([row["pose"] == row["word"] for row in data.rows])
-    for word, share in exact_share.items():
-        for mask, part in (((words == word) & exact, share), ((words == word) & ~exact, 1 - share)):
-            weights[mask] = part * (words == word).sum() / max(1, mask.sum())
+    weights = np.where(words == "", (1 - action_share) / max(1, (words == "").sum()), 0.0)
+    described = [word for word in np.unique(words) if word]
+    for word in described:
+        for mask, part in (
+            ((words == word) & exact, exact_share),
+            ((words == word) & ~exact, 1 - exact_share),
+        ):
+            weights[mask] = action_share / len(described) * part / max(1, mask.sum())
     shares: np.ndarray = weights / weights.sum()
     return shares
 
@@ -525,8 +592,7 @@ def train_diffusion(
     )
     first = checkpoint.load()
     steps = recipe.diffusion_steps + recipe.refine_steps
-    words = [a.name for a in (*paper_actions(), *development_actions())]
-    weights = picture_weights(data, dict.fromkeys(words, recipe.exact_share))
+    weights = picture_weights(data, recipe.action_share, recipe.exact_share)
     cumulative = np.cumsum(weights)
     text.eval()
     log = Log(work / f"diffusion-{key}.log")
@@ -646,6 +712,9 @@ def pretrain(
         return None
     text = text_half(clip).to(device).requires_grad_(False)
     unet = train_diffusion(recipe, data, text, tokenizer, vae, work, device, progress)
+    if last_stage == "diffusion":
+        return None
+    vae = train_decoder(recipe, data, vae, work, device, progress)
     return assemble(recipe, text, tokenizer, vae, unet, out)
 
 

@@ -26,12 +26,14 @@ def draw_skeleton(keypoints: np.ndarray, size: int) -> Image.Image:
     """RGB [size, size] on black: limbs are ellipses of half-width 4 at 0.6 of their colour, joints
     discs of radius 4 on top, both at 512 pixels. Points with visibility 0 are left out.
 
+    Neither gets thinner than a pixel's radius: at 64 pixels a limb would be a broken hairline.
+
     keypoints: float [18, 3], x and y in [0, 1].
     """
     big = size * _SUPERSAMPLING
     image = Image.new("RGB", (big, big))
     draw = ImageDraw.Draw(image)
-    radius = 4 * big / 512
+    radius = max(4 * big / 512, _SUPERSAMPLING)
     points = [(float(x) * big, float(y) * big) if v > 0 else None for x, y, v in keypoints]
     for (a, b), color in zip(LIMBS, COLORS, strict=False):
         start, end = points[a - 1], points[b - 1]

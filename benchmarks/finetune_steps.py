@@ -1,0 +1,144 @@
+"""Step times of DreamBooth and Custom Diffusion against the bare step of the same parameters.
+
+    python benchmarks/finetune_steps.py [--model PATH_OR_ID] [--steps 20] [--device cpu]
+
+The bare step has its noised batch at hand and does what cannot be left out: the text encoder
+where the token is learned, the UNet forward and backward, AdamW. Both are timed in turns and the
+medians compared. Target: at most 1.2 times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from actionbench.backbone import Backbone
+from actionbench.denoising import add_noise, losses
+from actionbench.finetune import (
+    Draw,
+    FinetuneBatch,
+    class_latents,
+    restored,
+    train_unet,
+    with_prior,
+)
+from actionbench.models import resolve_model
+from actionbench.progress import SILENT
+from actionbench.settings import build_settings
+from actionbench.suites import get_suite
+from methods.custom_diffusion import (
+    CustomDiffusion,
+    first_position_detached,
+    key_value_projections,
+)
+from methods.dreambooth import DreamBooth
+
+TARGET = 1.2
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    draw: Draw
+    batch: FinetuneBatch
+    """The bare step's only one."""
+    encode: Callable[[], Tensor]
+    """Its states."""
+    parameters: list[Tensor]
+    detached: Sequence[torch.nn.Module] = ()
+
+
+def bare(backbone: Backbone, row: Row, steps: int) -> None:
+    """Steps on one batch with one noise."""
+    noised = add_noise(backbone, row.batch.latents, torch.Generator().manual_seed(0))
+    for parameter in row.parameters:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.AdamW(row.parameters, lr=1e-6, fused=True)
+    for _ in range(steps):
+        losses(backbone, noised, row.encode()).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def main() -> None:
+    suite = get_suite("puppets")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=suite.model)
+    parser.add_argument("--steps", type=int, default=20, help="steps of each timing")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+
+    backbone = Backbone.load(resolve_model(options.model), device=options.device)
+    unet = backbone.pipeline.unet
+    task = next(iter(suite.tasks.values()))
+    generator = torch.Generator().manual_seed(0)
+
+    def settings_of(method: Any) -> Any:
+        return build_settings(method.Settings, method.presets.get(backbone.preset or "", {}), ())
+
+    dreambooth = DreamBooth(settings_of(DreamBooth))
+    custom = CustomDiffusion(settings_of(CustomDiffusion))
+    started = time.perf_counter()
+    class_latents(backbone, dreambooth.settings, SILENT)
+    print(f"class images, once for all fits {time.perf_counter() - started:.1f} s")
+    unet_draw = with_prior(
+        backbone, dreambooth.exemplars(backbone, task), dreambooth.settings, SILENT
+    )
+    unet_batch = unet_draw(generator)
+    token, draw = custom.exemplars(backbone, task, generator)
+    token_draw = with_prior(backbone, draw, custom.settings, SILENT)
+    token_batch = token_draw(generator)
+    prompts = [backbone.tokenize(custom.settings.templates[0])] * custom.settings.batch_size
+    projections = key_value_projections(backbone)
+
+    def encode() -> Tensor:
+        learned = backbone.encode_prompts(prompts, token.unsqueeze(0))
+        return torch.cat([learned, token_batch.states[len(prompts) :].detach()])
+
+    rows = [
+        Row("DreamBooth", unet_draw, unet_batch, lambda: unet_batch.states, [*unet.parameters()]),
+        Row(
+            *("Custom Diffusion", token_draw, token_batch, encode),
+            [*(w for p in projections for w in p.parameters()), token],
+            projections,
+        ),
+    ]
+
+    def timed(work: Callable[[], Any]) -> float:
+        with restored(unet):
+            began = time.perf_counter()
+            work()
+            if options.device == "cuda":
+                torch.cuda.synchronize()
+            return (time.perf_counter() - began) / int(options.steps)
+
+    print(f"{options.model}: {len(backbone.layers)} layers, {torch.get_num_threads()} threads")
+    for row in rows:
+        train = partial(
+            train_unet, backbone, row.draw, steps=options.steps, learning_rate=1e-6,
+            generator=generator, parameters=row.parameters,
+        )  # fmt: skip
+        floor = partial(bare, backbone, row, options.steps)
+        times = []
+        for _ in range(ROUNDS):
+            with first_position_detached(row.detached):
+                whole = timed(train)
+            times.append((whole, timed(floor)))
+        fit, least = (1000 * statistics.median(column) for column in zip(*times))
+        print(
+            f"{row.name:18} {fit:7.1f} ms a step, bare {least:7.1f}: {fit / least:.2f} times "
+            f"(target: at most {TARGET})"
+        )
+
+
+if __name__ == "__main__":
+    main()

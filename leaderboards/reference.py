@@ -1,0 +1,99 @@
+"""Reference measurements: a board's runs kept in a folder that goes into the repository.
+
+    reference.json               what was measured, and the commands that measure it again
+    runs/<run>/run.json          the runs' records, as in a runs folder
+    runs/<run>/verdicts.parquet  their verdicts, one row an image
+    runs/<run>/copying.json      which images copy an exemplar
+    board.md, board.json, ...    the board of these runs
+
+The folder is a runs folder without fits and images, so that what reads one reads the other.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from actionbench.errors import UserError, unknown
+from actionbench.puppets.files import own_folder, replacing
+from actionbench.store import Store
+from leaderboards.board import Board, BoardRow, build_board, fit_bytes
+
+MARK = "reference.json"
+KEPT = Path(__file__).parent
+
+
+def keep_reference(board: Board, runs: Path, out: Path) -> Path:
+    """Keep the complete runs of a board, which was built from `runs`, in the folder `out`.
+
+    An earlier reference there is replaced as a whole. What names places of this machine is left
+    out of the records.
+
+    Raises UserError where the board has no complete run or more than one group, for they are not
+    one measurement, and where `out` is no earlier reference.
+    """
+    groups = [group for group in board.groups if any(_to_keep(row) for row in group.rows)]
+    if len(groups) != 1:
+        headings = "; ".join(group.heading for group in groups) or "none is complete"
+        raise UserError(
+            f"a reference is one measurement of complete runs, {runs} has {len(groups)} "
+            f"({headings}): name one with --suite, or keep it in a runs folder of its own"
+        )
+    (group,) = groups
+    out = own_folder(out, MARK)
+    store = Store(runs)
+    rows = [row for row in group.rows if _to_keep(row)]
+    with replacing(out) as folder:
+        kept = Store(folder)
+        kept.prepare()
+        for row in rows:
+            _keep_row(store, kept, row)
+        facts = {
+            "protocol": group.facts["protocol"],
+            "suite": group.facts["suite"],
+            "suite_fingerprint": group.facts["suite_fingerprint"],
+            "model": group.facts["model"]["fingerprint"],
+            "judge": group.facts["judge"]["fingerprint"],
+            "commands": list(dict.fromkeys(" ".join(_command(row.record)) for row in rows)),
+            "runs": sorted(row.run_id for row in rows),
+        }
+        (folder / MARK).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+        build_board(folder).write(folder)
+    return out
+
+
+def _to_keep(row: BoardRow) -> bool:
+    return not row.partial and not row.reference
+
+
+def _keep_row(store: Store, kept: Store, row: BoardRow) -> None:
+    record: dict[str, Any] = json.loads(json.dumps(row.record))
+    for action, size in fit_bytes(store, record).items():
+        record["costs"][action]["fit"]["bytes"] = size
+    record["model"].pop("path", None)
+    record["command"] = _command(record)
+    kept.save_rows(row.run_id, row.verdicts.to_dict("records"))
+    kept.save_record(row.run_id, record)
+    copying = store.load_copying(row.run_id)
+    if row.failures.copied is not None and copying is not None:
+        kept.save_copying(row.run_id, copying)
+
+
+def _command(record: Any) -> list[str]:
+    """The words that were typed, with absolute paths cut down to their last part."""
+    return [re.sub(r"^(--[\w-]+=)?/\S*/", r"\1", word) for word in record.get("command", ())]
+
+
+def find_reference(name: str) -> Path:
+    """The folder of a kept measurement: a path, or the name of one that is shipped.
+
+    Raises UserError where there is none.
+    """
+    for folder in (Path(name), KEPT / name):
+        if (folder / MARK).is_file():
+            return folder
+    if Path(name).exists():
+        raise UserError(f"{name} is no kept measurement ({MARK} is missing)")
+    raise unknown("reference", name, (path.parent.name for path in KEPT.glob(f"*/{MARK}")))

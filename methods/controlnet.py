@@ -1,0 +1,127 @@
+"""ControlNet: an exemplar's skeleton steers the drawing, the prompt tells who does what.
+
+Zhang et al., "Adding Conditional Control to Text-to-Image Diffusion Models", ICCV 2023, arXiv
+2302.05543. One network, trained on skeletons at large, serves all actions: of an action only the
+exemplars' keypoints are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from actionbench.benchmark import ActionTask, Item
+from actionbench.control import SHIPPED, Control, check_fit, load_controlnet, new_controlnet
+from actionbench.errors import UserError
+from actionbench.method import Customization, Method
+from actionbench.models import ControlNetSource, resolve_controlnet
+from actionbench.progress import Progress
+from actionbench.puppets.skeleton import draw_skeleton
+from actionbench.settings import setting
+from actionbench.suites import PUPPETS
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from actionbench.backbone import Backbone
+
+UNTRAINED, RANDOM = "untrained", "random"
+
+
+@dataclass(frozen=True)
+class Settings:
+    controlnet: str = setting(
+        "thibaud/controlnet-sd21-openpose-diffusers",
+        "folder or Hub id of a ControlNet for OpenPose skeletons that fits the base model; "
+        f"`{SHIPPED}` is the shipped one, `{UNTRAINED}` one without effect, which fits any model, "
+        f"`{RANDOM}` one with an effect at random, for trying out",
+    )
+    scale: float = setting(1.0, "what the ControlNet's outputs are multiplied by", low=0)
+
+
+class ControlNet(Method[Settings]):
+    """Prompt: "<subject> <the action's description>", each under the skeleton of an exemplar."""
+
+    name = "controlnet"
+    title = "ControlNet"
+    reference = "Zhang et al., ICCV 2023, arXiv 2302.05543"
+    Settings = Settings
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "puppet-diffusion": {"controlnet": SHIPPED},
+        "tiny": {"controlnet": RANDOM},
+    }
+
+    @cached_property
+    def source(self) -> ControlNetSource | None:
+        """None for one that is made on the spot."""
+        wanted = self.settings.controlnet
+        if wanted in (UNTRAINED, RANDOM):
+            return None
+        if wanted != SHIPPED:
+            return resolve_controlnet(wanted)
+        folder = PUPPETS / "weights" / SHIPPED
+        if not folder.exists():
+            raise UserError(
+                f"{folder} is missing: `actionbench puppets pretrain-controlnet` makes it"
+            )
+        return resolve_controlnet(str(folder))
+
+    @property
+    def fingerprint(self) -> str:
+        return "" if self.source is None else self.source.fingerprint
+
+    def fit(
+        self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
+    ) -> Customization:
+        """Keeps the keypoints [n, 18, 3] of the exemplars that show any."""
+        import torch
+
+        if self.source is not None:
+            check_fit(backbone, self.source)
+        seen = [e for e in task.exemplars if e.keypoints[:, 2].any()]
+        if not seen:
+            raise UserError(
+                f"no exemplar of '{task.action.name}' has a visible keypoint: "
+                "there is no skeleton to steer by"
+            )
+        return Customization(
+            method=self.name,
+            action=task.action.name,
+            model=backbone.fingerprint,
+            tensors={"keypoints": torch.from_numpy(np.stack([e.keypoints for e in seen]))},
+            facts={"exemplars": [e.id for e in seen]},
+        )
+
+    def generate(
+        self, backbone: Backbone, customization: Customization, items: Sequence[Item]
+    ) -> Iterator[Image]:
+        points = customization.tensors["keypoints"].numpy()
+        skeletons = [draw_skeleton(p, backbone.image_size) for p in points]
+        network = (
+            new_controlnet(backbone, zero=self.settings.controlnet == UNTRAINED)
+            if self.source is None
+            else load_controlnet(backbone, self.source)
+        )
+        yield from backbone.generate(
+            [item.described_prompt for item in items],
+            [item.seed for item in items],
+            control=Control(
+                network,
+                [skeletons[place_in_round(item, len(skeletons))] for item in items],
+                self.settings.scale,
+            ),
+        )
+
+
+def place_in_round(item: Item, count: int) -> int:
+    """Which of `count` skeletons an item gets (the paper's pairing is not public).
+
+    Round-robin: each action and subject begins somewhere in the round, as the run's seed has it,
+    and its images take the skeletons one after another. It depends on the item alone, so that no
+    batch, order or shard changes it.
+    """
+    return (replace(item, index=0).seed + item.index) % count

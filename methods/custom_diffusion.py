@@ -1,0 +1,251 @@
+"""Custom Diffusion: the cross-attention layers' keys and values, and one token.
+
+Kumari et al., "Multi-Concept Customization of Text-to-Image Diffusion", CVPR 2023,
+arXiv 2212.04488.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from actionbench.benchmark import SLOT, ActionTask, Item
+from actionbench.finetune import Draw, FinetuneBatch, FinetuneSettings, finetune, generate_with
+from actionbench.method import Customization, Method
+from actionbench.progress import Progress
+from actionbench.settings import setting
+from actionbench.token_learning import TrainingPrompts
+
+if TYPE_CHECKING:
+    from actionbench.backbone import Backbone, Tokens
+
+VIEWS = 20
+"""Augmented views of each exemplar. A fixed number, so that each is encoded once."""
+GREY = (127, 127, 127)
+
+
+@dataclass(frozen=True)
+class Settings(FinetuneSettings):
+    """Those of the paper for one concept: 250 steps of four and four images at 8e-5 (recalled)."""
+
+    steps: int = setting(250, "optimisation steps", low=1)
+    batch_size: int = setting(4, "exemplars a step; as many class images come on top", low=1)
+    learning_rate: float = setting(1e-5, "AdamW's learning rate for one sample a step", low=0)
+    scale_learning_rate: bool = setting(
+        True, "learning_rate is multiplied by the samples of a step, the class images among them"
+    )
+    templates: tuple[str, ...] = setting(
+        (f"photo of a {SLOT} person",), f"prompts with {SLOT} for the token; each step draws one"
+    )
+    initializer: str = setting(
+        "ktn", "word whose mean embedding starts the token (the reference's is a rare one)"
+    )
+    augment: bool = setting(
+        False,
+        "train on exemplars shrunk or enlarged at random, as the paper does with objects. Off: "
+        "cropping cuts off limbs, and the figure's size and place are part of an action's picture",
+    )
+
+
+class CustomDiffusion(Method[Settings]):
+    """Trains `to_k` and `to_v` of all cross-attention layers and a token, beside class images.
+
+    The weights are written into the layers, so that attention keeps its fast kernels. The loss is
+    a plain mean for exemplars and class images alike; the reference's sum over an exemplar's
+    four latent channels would count it four times.
+    """
+
+    name = "custom-diffusion"
+    title = "Custom Diffusion"
+    reference = "Kumari et al., CVPR 2023, arXiv 2212.04488"
+    Settings = Settings
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "puppet-diffusion": {
+            "steps": 250,
+            "batch_size": 3,
+            "learning_rate": 2e-4,
+            "scale_learning_rate": False,
+            "class_sampling_steps": 8,
+            "class_guidance_scale": 4.0,
+        }
+    }
+
+    def fit(
+        self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
+    ) -> Customization:
+        generator = torch.Generator().manual_seed(seed)
+        vectors, draw = self.exemplars(backbone, task, generator)
+        projections = key_value_projections(backbone)
+        with first_position_detached(projections):
+            fitted = finetune(
+                backbone,
+                self.settings,
+                draw,
+                learning_rate=scaled_learning_rate(self.settings),
+                parameters=[*(w for p in projections for w in p.parameters()), vectors],
+                generator=generator,
+                progress=progress,
+            )
+        return Customization(
+            method=self.name,
+            action=task.action.name,
+            model=backbone.fingerprint,
+            tensors={"vectors": vectors.detach().cpu(), **fitted.changes},
+            facts={"losses": fitted.losses},
+        )
+
+    def exemplars(
+        self, backbone: Backbone, task: ActionTask, generator: torch.Generator
+    ) -> tuple[Tensor, Draw]:
+        """The token [1, 1, D] at its start, and batches whose states depend on it."""
+        views = Views(backbone, task, self.settings, generator)
+        word = backbone.word_embedding(self.settings.initializer)
+        vectors = word.expand(1, 1, -1).clone().to(backbone.device)
+        count = self.settings.batch_size
+
+        def draw(generator: torch.Generator) -> FinetuneBatch:
+            rows = torch.randint(len(views.latents), (count,), generator=generator).tolist()
+            prompts = [views.prompt(row, generator) for row in rows]
+            return FinetuneBatch(
+                views.latents[rows].sample(generator),
+                backbone.encode_prompts(prompts, vectors.unsqueeze(0)),
+                mask=views.masks[rows],
+            )
+
+        return vectors, draw
+
+    def generate(
+        self, backbone: Backbone, customization: Customization, items: Sequence[Item]
+    ) -> Iterator[Image.Image]:
+        tensors = dict(customization.tensors)
+        vectors = tensors.pop("vectors")
+        yield from generate_with(
+            backbone,
+            tensors,
+            [item.slot_prompt for item in items],
+            [item.seed for item in items],
+            vectors,
+        )
+
+
+def scaled_learning_rate(settings: Settings) -> float:
+    """What AdamW gets: the reference's rule is base rate x batch size, x 2 with class images."""
+    if not settings.scale_learning_rate:
+        return settings.learning_rate
+    return settings.learning_rate * settings.batch_size * (2 if settings.prior_weight else 1)
+
+
+def key_value_projections(backbone: Backbone) -> list[torch.nn.Module]:
+    """`to_k` and `to_v` of every cross-attention layer: all of the UNet that sees the text."""
+    unet = backbone.pipeline.unet
+    return [
+        projection
+        for layer in backbone.layers
+        for block in unet.get_submodule(layer).transformer_blocks
+        for projection in (block.attn2.to_k, block.attn2.to_v)
+    ]
+
+
+@contextmanager
+def first_position_detached(projections: Sequence[torch.nn.Module]) -> Iterator[None]:
+    """While inside, nothing is learned from the keys and values of position 0, the text's start.
+
+    Neither the projections nor the states get a gradient from there, as in the reference. The
+    values stay, and hooks rather than an attention processor of our own keep the stock kernels.
+    """
+
+    def detach(_module: Any, _args: Any, output: Tensor) -> Tensor:
+        return torch.cat([output[:, :1].detach(), output[:, 1:]], 1)
+
+    handles = [projection.register_forward_hook(detach) for projection in projections]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# -- views of the exemplars ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class View:
+    """What a sample may show: an exemplar, or a shrunk or enlarged one."""
+
+    exemplar: int
+    image: Image.Image
+    mask: Tensor
+    """[1, h, w], 1 for the latents' cells that lie in the exemplar."""
+    words: str = ""
+    """What its prompt begins with."""
+
+
+class Views:
+    """The exemplars, or `VIEWS` augmented views of each, as latents."""
+
+    def __init__(
+        self, backbone: Backbone, task: ActionTask, settings: Settings, generator: torch.Generator
+    ) -> None:
+        cells = int(backbone.pipeline.unet.config.sample_size)
+        images = [e.image for e in task.exemplars]
+        if settings.augment:
+            size = backbone.image_size
+            views = [
+                augmented(number, image, size, cells, generator)
+                for number, image in enumerate(images)
+                for _ in range(VIEWS)
+            ]
+        else:
+            everywhere = torch.ones(1, cells, cells)
+            views = [View(number, image, everywhere) for number, image in enumerate(images)]
+        self.views = views
+        self.latents = backbone.encode_images([view.image for view in views])
+        self.masks = torch.stack([view.mask for view in views]).to(backbone.device)
+        self.prompts = {
+            words: TrainingPrompts(backbone, task.exemplars, settings, words.__add__)
+            for words in {view.words for view in views}
+        }
+
+    def prompt(self, row: int, generator: torch.Generator) -> Tokens:
+        """The tokens that view `row` is trained under."""
+        view = self.views[row]
+        return self.prompts[view.words].draw([view.exemplar], generator)[0]
+
+
+def augmented(
+    exemplar: int, image: Image.Image, size: int, cells: int, generator: torch.Generator
+) -> View:
+    """One view of `size` px and `cells` latent cells a side: two of three shrunk, else enlarged.
+
+    Sizes and words are the reference's (recalled). A shrunk exemplar lies on the latents' grid,
+    where the reference has it anywhere and masks a cell more at each edge: small latents have no
+    cells to spare.
+    """
+
+    def integer(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (), generator=generator))
+
+    def resized(side: int) -> Image.Image:
+        return ImageOps.pad(image.convert("RGB"), (side, side), method=Image.Resampling.LANCZOS)
+
+    cell = size // cells
+    mask = torch.ones(1, cells, cells)
+    if integer(0, 3) < 2:
+        side = integer(size // 3, size + 1)
+        left, top = (integer(0, (size - side) // cell + 1) for _ in range(2))
+        canvas = Image.new("RGB", (size, size), GREY)
+        canvas.paste(resized(side), (left * cell, top * cell))
+        mask.zero_()
+        mask[:, top : top + side // cell, left : left + side // cell] = 1
+        far = ("a far away ", "very small ")[integer(0, 2)]
+        return View(exemplar, canvas, mask, far if side < 0.6 * size else "")
+    side = integer(int(1.2 * size), int(1.4 * size) + 1)
+    left, top = (integer(0, side - size + 1) for _ in range(2))
+    crop = resized(side).crop((left, top, left + size, top + size))
+    return View(exemplar, crop, mask, ("zoomed in ", "close up ")[integer(0, 2)])

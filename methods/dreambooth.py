@@ -1,0 +1,100 @@
+"""DreamBooth: the whole UNet learns to draw the action under a rare word.
+
+Ruiz et al., "DreamBooth: Fine Tuning Text-to-Image Diffusion Models for Subject-Driven
+Generation", CVPR 2023, arXiv 2208.12242. Its prompts are for subjects; those for actions are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from actionbench.benchmark import SLOT, ActionTask, Item
+from actionbench.finetune import Draw, FinetuneBatch, FinetuneSettings, finetune, generate_with
+from actionbench.method import Customization, Method
+from actionbench.progress import Progress
+from actionbench.settings import setting
+from actionbench.token_learning import TrainingPrompts
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from actionbench.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Settings(FinetuneSettings):
+    """Those of the reference with prior preservation."""
+
+    rare_word: str = setting("sks", "the word without a meaning that comes to mean the action")
+
+
+class DreamBooth(Method[Settings]):
+    """Trains under "a person <rare word>", beside class images of "a person" (equation 2)."""
+
+    name = "dreambooth"
+    title = "DreamBooth"
+    reference = "Ruiz et al., CVPR 2023, arXiv 2208.12242"
+    Settings = Settings
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "puppet-diffusion": {
+            "steps": 200,
+            "batch_size": 3,
+            "learning_rate": 5e-5,
+            "class_sampling_steps": 8,
+            "class_guidance_scale": 4.0,
+        }
+    }
+
+    def fit(
+        self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
+    ) -> Customization:
+        fitted = finetune(
+            backbone,
+            self.settings,
+            self.exemplars(backbone, task),
+            learning_rate=self.settings.learning_rate,
+            generator=torch.Generator().manual_seed(seed),
+            progress=progress,
+        )
+        return Customization(
+            method=self.name,
+            action=task.action.name,
+            model=backbone.fingerprint,
+            tensors=fitted.changes,
+            facts={"rare_word": self.settings.rare_word, "losses": fitted.losses},
+        )
+
+    def exemplars(self, backbone: Backbone, task: ActionTask) -> Draw:
+        """Batches of random exemplars; the text encoder is frozen, so that it runs once."""
+        word = self.settings.rare_word
+        prompts = TrainingPrompts(
+            backbone, task.exemplars, self.settings, lambda text: text.replace(SLOT, word)
+        )
+        with torch.no_grad():
+            states = dict(zip(prompts.tokens, backbone.encode_prompts(prompts.tokens)))
+        latents = backbone.encode_images([e.image for e in task.exemplars])
+        count = self.settings.batch_size
+
+        def draw(generator: torch.Generator) -> FinetuneBatch:
+            rows = torch.randint(len(latents), (count,), generator=generator).tolist()
+            under = prompts.draw(rows, generator)
+            return FinetuneBatch(
+                latents[rows].sample(generator), torch.stack([states[p] for p in under])
+            )
+
+        return draw
+
+    def generate(
+        self, backbone: Backbone, customization: Customization, items: Sequence[Item]
+    ) -> Iterator[Image]:
+        word = customization.facts["rare_word"]
+        yield from generate_with(
+            backbone,
+            customization.tensors,
+            [item.slot_prompt.replace(SLOT, word) for item in items],
+            [item.seed for item in items],
+        )

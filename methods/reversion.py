@@ -1,0 +1,185 @@
+"""ReVersion: one token, drawn towards a basis of words and away from what the captions name.
+
+Huang et al., "ReVersion: Diffusion-Based Relation Inversion from Images", SIGGRAPH Asia 2024,
+arXiv 2303.13495.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from actionbench.benchmark import ActionTask
+from actionbench.errors import UserError
+from actionbench.method import Customization
+from actionbench.progress import Progress
+from actionbench.settings import setting
+from actionbench.token_learning import (
+    Batch,
+    ExemplarBatches,
+    TokenMethod,
+    TokenSettings,
+    learn_tokens,
+)
+
+if TYPE_CHECKING:
+    from actionbench.backbone import Backbone, Tokens
+
+BASES = {
+    # The paper's 56 prepositions.
+    "prepositions": """
+        aboard about above across after against along alongside amid amidst among amongst anti
+        around astride at atop before behind below beneath beside between beyond by down following
+        from in including inside into near of off on onto opposite out outside over past regarding
+        round through throughout to toward towards under underneath up upon versus with within
+    """,
+    # Everyday verbs for actions, none of them an action of the benchmark.
+    "verbs": """
+        brings builds calls carries catches chases claps cleans climbs cooks crawls cuts dances
+        digs dives drags drinks drives eats falls flies gives hides holds hops hugs jumps kneels
+        knocks laughs leans lifts listens looks lunges opens paints plays pulls pushes puts reaches
+        rests rides rolls runs shakes sings skates skips sleeps smiles spreads stands steps
+        stretches swims swings takes talks throws turns walks watches waves works
+    """,
+}
+
+STOP_WORDS = """
+    i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she
+    her hers herself it its itself they them their theirs themselves what which who whom this that
+    these those am is are was were be been being have has had having do does did doing a an the and
+    but if or because as until while of at by for with about against between into through during
+    before after above below to from up down in out on off over under again further then once here
+    there when where why how all any both each few more most other some such no nor not only own
+    same so than too very s t can will just don should now
+"""
+"""Words of a caption that name nothing, as in the reference implementation."""
+
+
+@dataclass(frozen=True)
+class Settings(TokenSettings):
+    """Those of the reference; its batches are of two images, four of them accumulated."""
+
+    batch_size: int = setting(8, "exemplars a step", low=1)
+    learning_rate: float = setting(2e-3, "AdamW's learning rate", low=0)
+    initializer: str = setting("and", "word or phrase whose mean embedding starts the token")
+    prompts: Literal["template", "caption"] = setting(
+        "caption",
+        "train on each exemplar's own caption with the action replaced, or on `templates`",
+    )
+    basis: tuple[str, ...] = setting(
+        ("prepositions",),
+        "words that the token is drawn towards: `prepositions` (paper), `verbs`, or words; those "
+        "that the tokenizer does not know as one token are left out",
+    )
+    positives: int = setting(4, "basis words drawn for each image of a step", low=1)
+    steer_weight: float = setting(0.01, "weight of the steering loss", low=0)
+    temperature: float = setting(0.07, "of the steering loss", low=1e-3)
+    focus: float = setting(
+        0.5, "how much large timesteps are favoured: p(t) ~ 1 - focus cos(pi t / T)", low=0, high=1
+    )
+
+
+class ReVersion(TokenMethod[Settings]):
+    """All cross-attention layers see the same token r [1, 1, D]; prompt "<subject> <r>"."""
+
+    name = "reversion"
+    title = "ReVersion"
+    reference = "Huang et al., SIGGRAPH Asia 2024, arXiv 2303.13495"
+    Settings = Settings
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "puppet-diffusion": {"steps": 400, "batch_size": 3, "learning_rate": 1e-2}
+    }
+
+    def fit(
+        self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
+    ) -> Customization:
+        timesteps = backbone.noise_schedule.config.num_train_timesteps
+        weights = focal_weights(timesteps, self.settings.focus)
+        learned = learn_tokens(
+            backbone,
+            self.settings,
+            self.start(backbone, layers=1),
+            ExemplarBatches(backbone, task, self.settings, weights).draw,
+            extra=Steering(backbone, self.settings).loss,
+            seed=seed,
+            progress=progress,
+        )
+        return self.customization(backbone, task, learned)
+
+
+def focal_weights(timesteps: int, focus: float) -> Tensor:
+    """Relation-focal sampling: how often each timestep t is drawn, 1 - focus cos(pi t / T), [T].
+
+    At large t the layout is decided, and with it who relates to whom.
+    """
+    return 1 - focus * torch.cos(math.pi * torch.arange(timesteps) / timesteps)
+
+
+class Steering:
+    """The steering loss of a step: basis words against what its captions name."""
+
+    def __init__(self, backbone: Backbone, settings: Settings) -> None:
+        self.settings = settings
+        self.tokenizer = backbone.pipeline.tokenizer
+        self.table = backbone.pipeline.text_encoder.get_input_embeddings().weight.detach()
+        words = " ".join(BASES.get(entry, entry) for entry in settings.basis).split()
+        ids = self._single_tokens(words)
+        if not ids:
+            raise UserError(
+                f"none of the {len(words)} basis words ({', '.join(settings.basis)}) is a single "
+                f"token of {backbone.name}'s tokenizer: name words that it knows with --set basis="
+            )
+        self.basis = self._unit(ids)
+        self.ignored = {*ids, *self._single_tokens(STOP_WORDS.split())}
+        self._named: dict[Tokens, Tensor] = {}
+
+    def loss(self, vectors: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Weighted; the positives are drawn anew for each image, without repetition."""
+        s = self.settings
+        order = torch.rand(len(batch.prompts), len(self.basis), generator=generator)
+        drawn = order.topk(min(s.positives, len(self.basis))).indices.flatten()
+        negatives = torch.cat([self.named(prompt) for prompt in batch.prompts])
+        return s.steer_weight * steering_loss(
+            vectors.flatten(0, -2), self.basis[drawn.tolist()], negatives, s.temperature
+        )
+
+    def named(self, prompt: Tokens) -> Tensor:
+        """Unit embeddings [M, D] of the prompt's words that are neither stop nor basis words."""
+        if prompt not in self._named:
+            end = prompt.ids.index(self.tokenizer.eos_token_id)
+            self._named[prompt] = self._unit(
+                [
+                    token
+                    for place, token in enumerate(prompt.ids[:end])
+                    if place > 0 and place not in prompt.slot and token not in self.ignored
+                ]
+            )
+        return self._named[prompt]
+
+    def _single_tokens(self, words: Sequence[str]) -> list[int]:
+        """The ids of those words that the tokenizer knows whole."""
+        split = [self.tokenizer(word, add_special_tokens=False).input_ids for word in words]
+        return list(dict.fromkeys(ids[0] for ids in split if len(ids) == 1))
+
+    def _unit(self, ids: Sequence[int]) -> Tensor:
+        rows = self.table[torch.tensor(ids, dtype=torch.long, device=self.table.device)]
+        return normalize(rows.float(), dim=-1)
+
+
+def steering_loss(
+    vectors: Tensor, positives: Tensor, negatives: Tensor, temperature: float
+) -> Tensor:
+    """Relation-steering contrastive loss, the mean over `vectors` [R, D] of
+
+        -log( sum over P of e^(cos(r, p) / temperature) / sum over P and N of the same )
+
+    with `positives` P [P, D] and `negatives` N [M, D] of unit length. Zero where M is.
+    """
+    similar = normalize(vectors, dim=-1) @ torch.cat([positives, negatives]).T / temperature
+    return (similar.logsumexp(1) - similar[:, : len(positives)].logsumexp(1)).mean()
