@@ -1,6 +1,7 @@
 """Whether a method keeps the interface's promises: run in small, on pipelines made on the spot.
 
-Each check stands alone, on a fresh backbone, so that one broken promise hides no other.
+Each check stands alone, on a backbone that no other has changed, so that one broken promise hides
+no other.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import inspect
 import random
 import re
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,14 +30,7 @@ from actionbench.method import Customization, Method, check_fitted, check_images
 from actionbench.progress import SILENT, Progress
 from actionbench.settings import build_settings
 from actionbench.store import Store
-from actionbench.tiny import (
-    PRESET,
-    backbone_state,
-    load_tiny,
-    tiny_items,
-    tiny_pipeline,
-    tiny_task,
-)
+from actionbench.tiny import backbone_state, load_tiny, tiny_items, tiny_pipeline, tiny_task
 
 PIPELINES: dict[str, dict[str, Any]] = {
     "epsilon": {"levels": 2, "layers_per_block": 1},
@@ -44,6 +38,9 @@ PIPELINES: dict[str, dict[str, Any]] = {
     "16 layers": {"levels": 3, "layers_per_block": 2},
 }
 """What the tiny pipelines are made with. The first two have 7 cross-attention layers."""
+
+PRESET = "tiny"
+"""Where a method needs something else on these pipelines than its defaults, its preset says so."""
 
 LAST_BIT = 1
 """Of 255: how far one image may differ between batch sizes, which sum in another order."""
@@ -82,24 +79,32 @@ def check_method(
     """All `CHECKS` of a method on the named `PIPELINES`; whatever it raises is an outcome."""
     found: list[Outcome] = []
     total = len(pipelines) * len(CHECKS)
-    with TemporaryDirectory() as folder, _random_state_kept():
+    with _random_state_kept():
         for pipeline in pipelines:
-            made = tiny_pipeline(Path(folder) / pipeline, **PIPELINES[pipeline])
-            trial = Trial(method, load_tiny(made))
+            trial = Trial(method, _pristine(pipeline))
             for name, check in CHECKS.items():
                 found.append(_outcome(name, pipeline, check, trial))
                 progress.update(len(found), total, f"{pipeline}: {name}")
     return found
 
 
-def quick_settings(cls: type, **changes: Any) -> Any:
-    """A method's defaults, but for every number of steps, images and the like: two at most."""
+@lru_cache
+def _pristine(pipeline: str) -> Backbone:
+    """One of the `PIPELINES`, made once in a process; every check works on a copy."""
+    with TemporaryDirectory() as folder:
+        backbone = load_tiny(tiny_pipeline(Path(folder), **PIPELINES[pipeline]), PRESET)
+    backbone.sampling = Sampling(steps=2, guidance_scale=4.0)
+    return backbone
+
+
+def quick_settings(cls: type, preset: Mapping[str, Any], **changes: Any) -> Any:
+    """The defaults, but for every number of steps, images and the like: two at most."""
     values = {
         f.name: max(min(f.default, 2), f.metadata["low"] or 0)
         for f in dataclasses.fields(cls)
         if type(f.default) is int and _COSTLY.search(f.name)
     }
-    return cls(**(values | changes))
+    return cls(**(values | dict(preset) | changes))
 
 
 class Trial:
@@ -108,16 +113,18 @@ class Trial:
     def __init__(self, kind: type[Method[Any]], pristine: Backbone) -> None:
         self.kind = kind
         self._pristine = pristine
+        self._state = backbone_state(pristine)
+        self._last: Backbone | None = None
 
-    def backbone(self) -> Backbone:
-        """A backbone that no method has touched. It draws in two steps."""
-        backbone = copy.deepcopy(self._pristine)
-        backbone.sampling = Sampling(steps=2, guidance_scale=4.0)
-        return backbone
+    def backbone(self, *, new: bool = False) -> Backbone:
+        """A backbone as it was made: the last one if it still is, for copying takes longest."""
+        if new or self._last is None or backbone_state(self._last) != self._state:
+            self._last = copy.deepcopy(self._pristine)
+        return self._last
 
     def method(self, **changes: Any) -> Method[Any]:
         preset = self.kind.presets.get(PRESET, {})
-        return self.kind(quick_settings(self.kind.Settings, **{**preset, **changes}))
+        return self.kind(quick_settings(self.kind.Settings, preset, **changes))
 
     def fit(
         self, method: Method[Any], backbone: Backbone, task: ActionTask | None = None
@@ -254,7 +261,7 @@ def saved_and_loaded(trial: Trial) -> str:
             fitted = store.load_fit(
                 "check", method=fitted.method, action=fitted.action, model=fitted.model
             )
-    again = trial.draw(trial.method(), trial.backbone(), fitted, items)
+    again = trial.draw(trial.method(), trial.backbone(new=True), fitted, items)
     if (again != images).any():
         raise Broken("a new object with the stored customization draws other images")
     return ""
@@ -281,7 +288,7 @@ def settings_act(trial: Trial) -> str:
             ) from error
     if not dataclasses.fields(settings):
         return "has none"
-    values = _other_values(settings)
+    values = _other_values(trial.method().settings)
     steps = {name: value for name, value in values.items() if "steps" in name}
     before = _learned_and_drawn(trial, {})
     idle = []
@@ -400,13 +407,12 @@ def _refusal(error: UserError) -> str:
     return f"refused: {error}"
 
 
-def _other_values(settings: type) -> dict[str, Any]:
+def _other_values(settings: Any) -> dict[str, Any]:
     """For each setting with an obvious other value, that value. Text is left: it has a meaning."""
-    hints = get_type_hints(settings)
-    quick = quick_settings(settings)
+    hints = get_type_hints(type(settings))
     found: dict[str, Any] = {}
     for field in dataclasses.fields(settings):
-        value, high = getattr(quick, field.name), field.metadata["high"]
+        value, high = getattr(settings, field.name), field.metadata["high"]
         if isinstance(value, bool):
             found[field.name] = not value
         elif get_origin(hints[field.name]) is Literal:

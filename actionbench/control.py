@@ -91,9 +91,12 @@ def load_controlnet(backbone: Backbone, source: ControlNetSource) -> Any:
     return network.to(backbone.device).eval().requires_grad_(False)
 
 
-def new_controlnet(backbone: Backbone, seed: int = 0) -> Any:
+def new_controlnet(backbone: Backbone, seed: int = 0, *, zero: bool = True) -> Any:
     """An untrained ControlNetModel: a copy of the UNet's first half whose outputs begin at zero,
-    so that it changes nothing yet."""
+    so that it changes nothing yet.
+
+    Without `zero` they begin with large random weights: its pictures act, though at random.
+    """
     import torch
     from diffusers import ControlNetModel
 
@@ -102,6 +105,12 @@ def new_controlnet(backbone: Backbone, seed: int = 0) -> Any:
         network = ControlNetModel.from_unet(
             backbone.pipeline.unet, conditioning_embedding_out_channels=CONDITIONING_CHANNELS
         )
+    if not zero:
+        generator = torch.Generator().manual_seed(seed)
+        picture = network.controlnet_cond_embedding.conv_out
+        for part in (*network.controlnet_down_blocks, network.controlnet_mid_block, picture):
+            part.weight.data = torch.randn(part.weight.shape, generator=generator)
+        picture.weight.data *= 30
     # Not the model's own `to`, which warns of a dtype even where no part of it is against it.
     torch.nn.Module.to(network, backbone.device, backbone.dtype)
     return network.eval().requires_grad_(False)

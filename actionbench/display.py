@@ -190,7 +190,8 @@ class JobProgress(Progress):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bars.stop()
+        if sys.stderr.isatty():
+            self.bars.stop()
 
     def update(self, done: int, total: int, what: str = "") -> None:
         if sys.stderr.isatty():

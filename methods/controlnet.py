@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from actionbench.backbone import Backbone
 
-UNTRAINED = "untrained"
+UNTRAINED, RANDOM = "untrained", "random"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Settings:
     controlnet: str = setting(
         "thibaud/controlnet-sd21-openpose-diffusers",
         "folder or Hub id of a ControlNet for OpenPose skeletons that fits the base model; "
-        f"`{SHIPPED}` is the shipped one, `{UNTRAINED}` one without effect, which fits any model",
+        f"`{SHIPPED}` is the shipped one, `{UNTRAINED}` one without effect, which fits any model, "
+        f"`{RANDOM}` one with an effect at random, for trying out",
     )
     scale: float = setting(1.0, "what the ControlNet's outputs are multiplied by", low=0)
 
@@ -51,14 +52,14 @@ class ControlNet(Method[Settings]):
     Settings = Settings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "puppet-diffusion": {"controlnet": SHIPPED},
-        "tiny": {"controlnet": UNTRAINED},
+        "tiny": {"controlnet": RANDOM},
     }
 
     @cached_property
     def source(self) -> ControlNetSource | None:
-        """None for the untrained one."""
+        """None for one that is made on the spot."""
         wanted = self.settings.controlnet
-        if wanted == UNTRAINED:
+        if wanted in (UNTRAINED, RANDOM):
             return None
         if wanted != SHIPPED:
             return resolve_controlnet(wanted)
@@ -101,7 +102,7 @@ class ControlNet(Method[Settings]):
         points = customization.tensors["keypoints"].numpy()
         skeletons = [draw_skeleton(p, backbone.image_size) for p in points]
         network = (
-            new_controlnet(backbone)
+            new_controlnet(backbone, zero=self.settings.controlnet == UNTRAINED)
             if self.source is None
             else load_controlnet(backbone, self.source)
         )

@@ -19,7 +19,6 @@ ENTRY_POINTS = """\
 drift = tests.small_run:Drift
 faulty = tests.small_run:Faulty
 plain = tests.small_run:Plain
-fragile = tests.small_run:Fragile
 unseeded = tests.small_run:Unseeded
 broken = tests.no_such_module:Method
 no-method = tests.small_run:DriftSettings

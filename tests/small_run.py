@@ -134,20 +134,6 @@ class Plain(Method[Any]):
         return backbone.generate([i.described_prompt for i in items], [i.seed for i in items])
 
 
-class Fragile(Plain):
-    """Fails at the second action."""
-
-    name = "fragile"
-    title = "Fragile"
-
-    def generate(
-        self, backbone: Backbone, customization: Customization, items: Sequence[Item]
-    ) -> Iterator[Image.Image]:
-        if customization.action == ACTIONS[1].name:
-            raise ZeroDivisionError("by zero")
-        return super().generate(backbone, customization, items)
-
-
 class Unseeded(Plain):
     """Draws every item from the same noise."""
 
