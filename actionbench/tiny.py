@@ -146,15 +146,15 @@ def tiny_pipeline(
     return Path(folder)
 
 
-@torch.no_grad()
 def _make_text_matter(text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
     """Random weights hardly react to the prompt; these larger ones do, as a trained model does."""
-    text_encoder.get_input_embeddings().weight.mul_(30.0)
-    for name, module in unet.named_modules():
-        if name.endswith("attn2"):
-            module.to_q.weight.mul_(2.0)
-            module.to_k.weight.mul_(2.0)
-            module.to_out[0].weight.mul_(4.0)
+    with torch.no_grad():
+        text_encoder.get_input_embeddings().weight.mul_(30.0)
+        for name, module in unet.named_modules():
+            if name.endswith("attn2"):
+                module.to_q.weight.mul_(2.0)
+                module.to_k.weight.mul_(2.0)
+                module.to_out[0].weight.mul_(4.0)
 
 
 def load_tiny(folder: Path, preset: str | None = None) -> Backbone:
