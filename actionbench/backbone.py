@@ -25,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 from actionbench.benchmark import SLOT, Sampling
 from actionbench.causal_text import Prefix, encode_from, encode_prefix
 from actionbench.denoising import randn
-from actionbench.errors import UserError
+from actionbench.errors import UserError, one_line
 from actionbench.models import BATCH_SIZE, ModelSource
 
 if TYPE_CHECKING:
@@ -128,9 +128,8 @@ class Backbone:
                 requires_safety_checker=False,
             )
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"{source.path} cannot be loaded as a Stable Diffusion pipeline ({reason})"
+                f"{source.path} cannot be loaded as a Stable Diffusion pipeline ({one_line(error)})"
             ) from error
         pipeline.set_progress_bar_config(disable=True)
         return cls(

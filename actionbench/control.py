@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from actionbench.errors import UserError
+from actionbench.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -86,8 +86,9 @@ def load_controlnet(backbone: Backbone, source: ControlNetSource) -> Any:
             source.path, dtype=backbone.dtype, use_safetensors=True, low_cpu_mem_usage=False
         )
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{source.path} cannot be loaded as a ControlNet ({reason})") from error
+        raise UserError(
+            f"{source.path} cannot be loaded as a ControlNet ({one_line(error)})"
+        ) from error
     return network.to(backbone.device).eval().requires_grad_(False)
 
 

@@ -20,8 +20,8 @@ class MethodError(UserError):
 
 def one_line(error: BaseException) -> str:
     """What an exception says, in one line: a UserError's message, else its type and first line."""
-    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    return (text.strip().splitlines() or [type(error).__name__])[0]
+    words = str(error).strip().splitlines()[:1]
+    return ": ".join(words if isinstance(error, UserError) else [type(error).__name__, *words])
 
 
 def unknown(kind: str, given: str, valid: Iterable[str]) -> UserError:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actionbench.errors import UserError
+from actionbench.errors import UserError, one_line
 
 NETWORKS = ("vae", "unet", "text_encoder")
 COMPONENTS = (*NETWORKS, "tokenizer", "scheduler")
@@ -104,9 +104,9 @@ def _download(hub_id: str, kind: str, wanted: list[str]) -> Path:
             )
         )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{kind} '{hub_id}' is no local folder and cannot be had from the Hub: {reason}"
+            f"{kind} '{hub_id}' is no local folder and cannot be had from the Hub: "
+            f"{one_line(error)}"
         ) from error
 
 

@@ -32,8 +32,6 @@ from actionbench.method import canonical_json
 from actionbench.models import NETWORKS, ModelSource
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
-PRESET = "tiny"
-"""Of methods that need more than a pipeline: what they do with here (`Method.presets`)."""
 END_OF_WORD = "</w>"
 WORDS = "a an the photo picture of person man with red green blue hair shirt on and in"
 

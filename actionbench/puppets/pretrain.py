@@ -35,6 +35,7 @@ from actionbench.errors import UserError, unknown
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.corpus import SIZE, Corpus, corpus
 from actionbench.puppets.files import own_folder, replacing
+from actionbench.puppets.skeleton import LIMBS
 from actionbench.store import make_key
 
 PRESET = "puppet-diffusion"
@@ -43,7 +44,8 @@ MARK = "actionbench.json"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Sizes and lengths of the training; the defaults made the shipped weights."""
+    """Sizes and lengths of the training; where the shipped weights were made otherwise is told in
+    `docs/puppets.md`."""
 
     drawings: int = 90_000
     text_tokens: int = 32
@@ -464,7 +466,7 @@ def noise_schedule() -> dict[str, Any]:
     }
 
 
-_LIMBS = ((2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13))
+_LIMBS = tuple((a - 1, b - 1) for a, b in LIMBS if a > 2 and b <= 14)
 """Upper and lower arms and legs, as pairs of keypoints counted from 0."""
 _BONES = (*_LIMBS, (1, 0))
 
