@@ -175,6 +175,22 @@ def known_poses(
     )
 
 
+def described_people(
+    reader: Reader, backbone: Backbone, n: int, progress: Progress = SILENT
+) -> Answers:
+    """People told by their looks ("a person with red hair, ...") in known poses: what the judge
+    reads as pose. An exemplar's caption is like this: a word must act behind many others too."""
+    from actionbench.puppets.looks import random_person
+    from actionbench.puppets.pose import KNOWN
+
+    rng = np.random.default_rng(SEED)
+    poses = [*KNOWN] * -(-n // len(KNOWN))
+    prompts = [f"{random_person(rng)[0]} {KNOWN[pose][0]}" for pose in poses]
+    images = _draw(backbone, prompts, SEED + 30_000, progress, "described people in known poses")
+    seen = reader.read(images)[0].argmax(1)
+    return Answers(poses, [reader.poses[i] for i in seen])
+
+
 def _known_gates(
     reader: Reader, backbone: Backbone, out: Path, n: int, progress: Progress
 ) -> list[Gate]:
@@ -186,9 +202,11 @@ def _known_gates(
         first = [*dict.fromkeys(answers.truth), *(x for x in labels if x not in answers.truth)]
         confusion_matrix_png(answers.truth, answers.seen, first, out / f"{name}.png", title)
     what = "known subjects in known poses"
+    described = described_people(reader, backbone, n, progress)
     return [
         _gate("base, subject", what, subject.hits, 0.90),
         _gate("base, pose", what, pose.hits, 0.90),
+        _gate("base, pose, people", "described people in known poses", described.hits, 0.80),
     ]
 
 

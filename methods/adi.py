@@ -74,7 +74,8 @@ class ADI(TokenMethod[Settings]):
     Settings = Settings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "puppet-diffusion": {
-            "steps": 450,
+            "steps": 250,
+            "batch_size": 3,
             "learning_rate": 5e-2,
             # Poses that the miniature knows by name.
             "pool_actions": ("stands", "walks", "waves", "jumps"),

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from actionbench.benchmark import SLOT, paper_actions, paper_subjects
 from actionbench.errors import UserError
 from actionbench.progress import Progress
+from actionbench.puppets.captions import HEADS, retell
 from actionbench.puppets.corpus import Corpus, draw_many, pose_labels
 from actionbench.puppets.dataset import (
     DATASET,
@@ -31,6 +33,7 @@ from actionbench.puppets.pretrain import (
     LimbReader,
     Recipe,
     bone_maps,
+    grown,
     new_unet,
     picture_weights,
     pretrain,
@@ -225,6 +228,43 @@ def test_the_tokenizer_knows_every_word_of_its_corpus_and_spells_others() -> Non
     assert tokenizer.decode(strange).strip() == "zebra"
 
 
+def test_a_caption_may_be_said_in_other_ways_that_leave_the_pose_and_the_place_alone() -> None:
+    said = "a person with red hair, an orange shirt and blue trousers salutes on a beach"
+    looks = {"red hair", "an orange shirt", "blue trousers"}
+    partly = set(retell([said] * 200, 0, as_photo=0, in_part=1))
+    assert len(partly) == 6  # one or two of three, in their order
+    for caption in partly:
+        assert caption.startswith("a person with ") and caption.endswith(" salutes on a beach")
+        told = caption.removeprefix("a person with ").removesuffix(" salutes on a beach")
+        assert set(told.split(" and ")) < looks
+    assert retell([said], 0, as_photo=0, in_part=0) == [said]
+    photos = set(retell(["A panda sits", "Batman sits"] * 200, 0, as_photo=1, in_part=1))
+    assert {f"{head} panda sits" for head in HEADS} < photos
+    assert {"a photo of Batman sits", "an image of Batman sits"} < photos
+    assert not any("a batman" in caption.lower() for caption in photos)
+    assert retell([said] * 9, 1, 0.5, 0.5) == retell([said] * 9, 1, 0.5, 0.5)
+
+
+def test_a_grown_vocabulary_keeps_the_words_that_it_had() -> None:
+    small = train_tokenizer(["a panda sits"], 16)
+    large = train_tokenizer(["a photo of a panda that sits"], 16)
+    torch.manual_seed(0)
+    config = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2}
+    config |= {"num_hidden_layers": 1, "max_position_embeddings": 16, "vocab_size": len(small)}
+    text = CLIPTextModel(CLIPTextConfig(**config)).eval()
+    more = grown(text, small, large).eval()
+    assert len(large) > len(small)
+    for words, same in (("a panda sits", True), ("a photo", False)):
+        ids = [tokenizer(words).input_ids for tokenizer in (small, large)]
+        states = [
+            model(torch.tensor([row])).last_hidden_state
+            for model, row in zip((text, more), ids, strict=True)
+        ]
+        assert (states[0].shape == states[1].shape) is same
+        assert not same or torch.allclose(*states, atol=1e-6)
+    assert more.config.eos_token_id == large.eos_token_id
+
+
 def test_scaling_latent_channels_leaves_the_pictures_as_they_are() -> None:
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -329,8 +369,8 @@ def test_pretraining_goes_on_from_where_it_was_killed(tmp_path: Path) -> None:
     longer = replace(TINY, refine_steps=3)
     refined = refine(straight, tmp_path / "c", tmp_path / "work-c", recipe=longer)
     three = StableDiffusionPipeline.from_pretrained(refined, safety_checker=None)
-    assert same_weights(one, three, "vae") and same_weights(one, three, "text_encoder")
-    assert not same_weights(one, three, "unet")
+    assert same_weights(one, three, "vae")
+    assert not same_weights(one, three, "unet") and not same_weights(one, three, "text_encoder")
 
 
 def same_weights(one: StableDiffusionPipeline, two: StableDiffusionPipeline, part: str) -> bool:

@@ -1,12 +1,14 @@
 """Trains puppet-diffusion from nothing, in the stages that Stable Diffusion was trained in.
 
 corpus -> tokenizer -> text encoder (contrastive, with a vision half) -> autoencoder -> diffusion
-model with the text encoder frozen. Every stage checkpoints to the work folder and continues from
-there; a finished stage is not redone. The result is an ordinary diffusers pipeline folder.
+model, which trains the text encoder further -> decoder. Every stage checkpoints to the work folder
+and continues from there; a finished stage is not redone. The result is an ordinary diffusers
+pipeline folder.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -33,6 +35,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from actionbench.errors import UserError, unknown
 from actionbench.progress import SILENT, Progress
+from actionbench.puppets.captions import retell
 from actionbench.puppets.corpus import SIZE, Corpus, corpus
 from actionbench.puppets.files import own_folder, replacing
 from actionbench.puppets.skeleton import LIMBS
@@ -48,6 +51,11 @@ class Recipe:
     `docs/puppets.md`."""
 
     drawings: int = 90_000
+    told_as_photo: float = 0.35
+    """How often a caption begins as the methods' templates do ("a photo of a ...")."""
+    told_in_part: float = 0.6
+    """How often a person's looks are told in part alone, so that an action's words are met behind
+    few words as behind many."""
     text_tokens: int = 32
     width: int = 128
     text_layers: int = 3
@@ -81,7 +89,7 @@ class Recipe:
     drop_caption: float = 0.1
     action_share: float = 0.36
     """Share of training's pictures that stand under an action's description."""
-    exact_share: float = 0.6
+    exact_share: float = 0.3
     """How tightly an action's description is bound: the share of its pictures in which the body
     does just that. Calibrated once on the development actions (see `docs/puppets.md`)."""
     refine_steps: int = 0
@@ -102,7 +110,7 @@ class Recipe:
 STAGES = ("corpus", "clip", "autoencoder", "diffusion", "decoder")
 
 _GOES_INTO: dict[str, tuple[str, ...]] = {
-    "clip": ("clip", "text", "vision", "width"),
+    "clip": ("clip", "text", "told", "vision", "width"),
     "autoencoder": ("autoencoder", "latent"),
 }
 """Beginnings of the recipe's fields that a stage's result depends on."""
@@ -182,6 +190,12 @@ def to_pixels(images: np.ndarray, device: str) -> Tensor:
 # --- words ------------------------------------------------------------------------------------
 
 
+def told(recipe: Recipe, data: Corpus) -> list[str]:
+    """The captions that a recipe trains on."""
+    captions = [row["caption"] for row in data.rows]
+    return retell(captions, recipe.seed, recipe.told_as_photo, recipe.told_in_part)
+
+
 def train_tokenizer(captions: Sequence[str], length: int) -> CLIPTokenizer:
     """A byte-pair tokenizer in CLIP's format; every word of the corpus becomes one token."""
     reference = CLIPTokenizer()
@@ -251,7 +265,7 @@ def train_clip(
     if folder.exists():
         return CLIPModel.from_pretrained(folder).to(device), CLIPTokenizer.from_pretrained(folder)
     torch.manual_seed(recipe.seed)
-    captions = [row["caption"] for row in data.rows]
+    captions = told(recipe, data)
     tokenizer = train_tokenizer(captions, recipe.text_tokens)
     ids = tokenize(tokenizer, captions)
     model = CLIPModel(_clip_config(recipe, tokenizer)).to(device)
@@ -564,42 +578,53 @@ def train_diffusion(
     device: str,
     progress: Progress,
     start: UNet2DConditionModel | None = None,
-) -> UNet2DConditionModel:
-    """Denoising with v-prediction, the text encoder frozen, an average of the weights kept.
+) -> tuple[UNet2DConditionModel, CLIPTextModel]:
+    """Denoising with v-prediction; averages of the weights are kept.
 
-    From nothing, or from the weights of `start`.
+    The text encoder is trained along, unlike Stable Diffusion's, whose contrastive training was
+    long enough: here it would leave an action's word almost unheard behind a longer description
+    of its person (see `docs/puppets.md`). The UNet begins from nothing, or from `start`.
     """
     torch.manual_seed(recipe.seed)
-    key = recipe.key("diffusion", data)
+    key = make_key(recipe.key("diffusion", data), _weights_key(text))[:8]
     if start is not None:
         key = make_key(key, _weights_key(start))[:8]
     kept = work / f"latents-{make_key(data.key, _weights_key(vae))[:8]}.safetensors"
     latents = encode_corpus(vae, data, kept, device)
-    ids = tokenize(tokenizer, [row["caption"] for row in data.rows])
+    ids = tokenize(tokenizer, told(recipe, data))
     empty = tokenize(tokenizer, [""])[0]
     scheduler = DDPMScheduler(**noise_schedule())
     unet, average = new_unet(recipe).to(device), new_unet(recipe).to(device).eval()
     if start is not None:
         unet.load_state_dict(start.state_dict())
     average.load_state_dict(unet.state_dict())
-    average.requires_grad_(False)
+    average_text = copy.deepcopy(text)
+    text = copy.deepcopy(text).requires_grad_(True)
+    for module in (average, average_text):
+        module.requires_grad_(False)
     points = torch.from_numpy(data.keypoints)
     reader = LimbReader(unet, points[:4000]).to(device)
-    trained = [*unet.parameters(), *reader.parameters()]
+    trained = [*unet.parameters(), *text.parameters(), *reader.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=recipe.diffusion_rate, weight_decay=0.01, fused=True)
     checkpoint = Checkpoint(
         work / f"diffusion-{key}.safetensors",
-        {"unet": unet, "average": average, "reader": reader},
+        {
+            "unet": unet,
+            "average": average,
+            "text": text,
+            "average_text": average_text,
+            "reader": reader,
+        },
         optimizer,
     )
     first = checkpoint.load()
     steps = recipe.diffusion_steps + recipe.refine_steps
     weights = picture_weights(data, recipe.action_share, recipe.exact_share)
     cumulative = np.cumsum(weights)
-    text.eval()
     log = Log(work / f"diffusion-{key}.log")
     losses: list[Tensor] = []
-    pairs = list(zip(average.parameters(), unet.parameters(), strict=True))
+    averaged = [*average.parameters(), *average_text.parameters()]
+    followed = [*unet.parameters(), *text.parameters()]
     for step in range(first, steps):
         rng = np.random.default_rng((recipe.seed + 2, step))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -618,8 +643,7 @@ def train_diffusion(
         clean = latents[pick].float().to(device)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         times = torch.randint(0, 1000, (len(pick),), generator=generator).to(device)
-        with torch.no_grad():
-            states = text(tokens.to(device)).last_hidden_state
+        states = text(tokens.to(device)).last_hidden_state
         predicted = unet(scheduler.add_noise(clean, noise, times), times, states).sample
         misread, limbs = reader(points[pick].to(device))
         weight = 1 + recipe.diffusion_limb_weight * limbs
@@ -631,7 +655,7 @@ def train_diffusion(
         optimizer.step()
         keep = min(recipe.ema, (step + 1) / (step + 10))
         with torch.no_grad():
-            torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - keep)
+            torch._foreach_lerp_(averaged, followed, 1 - keep)
         losses.append(torch.stack((loss.detach(), misread.detach())))
         progress.update(step + 1, steps, "diffusion model")
         if (step + 1) % 50 == 0:
@@ -640,7 +664,25 @@ def train_diffusion(
             losses.clear()
         if (step + 1) % recipe.checkpoint_steps == 0 or step + 1 == steps:
             checkpoint.save(step + 1)
-    return average
+    return average, average_text
+
+
+def grown(text: CLIPTextModel, own: CLIPTokenizer, larger: CLIPTokenizer) -> CLIPTextModel:
+    """The text encoder for another vocabulary: the words of its own keep their embeddings, the
+    others get small random ones."""
+    config = copy.deepcopy(text.config)
+    config.vocab_size = len(larger)
+    for name in ("bos", "eos", "pad"):
+        setattr(config, f"{name}_token_id", getattr(larger, f"{name}_token_id"))
+    made = CLIPTextModel(config)
+    state, table = text.state_dict(), "embeddings.token_embedding.weight"
+    rows = made.state_dict()[table].clone()
+    old = own.get_vocab()
+    for word, row in larger.get_vocab().items():
+        if word in old:
+            rows[row] = state[table][old[word]]
+    made.load_state_dict({**state, table: rows})
+    return made
 
 
 def text_half(clip: CLIPModel) -> CLIPTextModel:
@@ -712,8 +754,8 @@ def pretrain(
     vae = train_autoencoder(recipe, data, work, device, progress)
     if last_stage == "autoencoder":
         return None
-    text = text_half(clip).to(device).requires_grad_(False)
-    unet = train_diffusion(recipe, data, text, tokenizer, vae, work, device, progress)
+    text = text_half(clip).to(device)
+    unet, text = train_diffusion(recipe, data, text, tokenizer, vae, work, device, progress)
     if last_stage == "diffusion":
         return None
     vae = train_decoder(recipe, data, vae, work, device, progress)
@@ -730,8 +772,9 @@ def refine(
 ) -> Path:
     """Trains the diffusion model of a finished pipeline further, for `recipe.refine_steps`.
 
-    Everything else of the pipeline stays; its work folder need not be at hand. Raises UserError
-    where `recipe` has no such steps.
+    With it its text encoder, which learns the words of the captions that it does not know yet. The
+    autoencoder stays. The pipeline's work folder need not be at hand. Raises UserError where
+    `recipe` has no such steps.
     """
     recipe = replace(recipe or Recipe(), diffusion_steps=0)
     if recipe.refine_steps < 1:
@@ -742,8 +785,12 @@ def refine(
     pipeline = StableDiffusionPipeline.from_pretrained(
         model, dtype=torch.float32, safety_checker=None, low_cpu_mem_usage=False
     )
-    text = pipeline.text_encoder.to(device).requires_grad_(False)
     vae = pipeline.vae.to(device).eval()
-    tokenizer, start = pipeline.tokenizer, pipeline.unet
-    unet = train_diffusion(recipe, data, text, tokenizer, vae, work, device, progress, start=start)
+    torch.manual_seed(recipe.seed)
+    tokenizer = train_tokenizer(told(recipe, data), recipe.text_tokens)
+    text = grown(pipeline.text_encoder, pipeline.tokenizer, tokenizer).to(device)
+    start = pipeline.unet
+    unet, text = train_diffusion(
+        recipe, data, text, tokenizer, vae, work, device, progress, start=start
+    )
     return assemble(recipe, text, tokenizer, vae, unet, out)
