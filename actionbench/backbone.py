@@ -7,6 +7,7 @@ share one (Textual Inversion).
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -65,6 +66,12 @@ class LatentDistribution:
 
     def __getitem__(self, rows: Tensor | list[int]) -> LatentDistribution:
         return LatentDistribution(self.mean[rows], self.std[rows])
+
+    @property
+    def digest(self) -> str:
+        """Tells one set of images from another."""
+        parts = [part.float().cpu().numpy().tobytes() for part in (self.mean, self.std)]
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Draw latents [B, C, h, w]; `generator` lives on the CPU."""

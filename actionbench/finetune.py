@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -412,16 +412,35 @@ def action_different_pool(
     anchors: LatentDistribution,
     settings: PoolSettings,
     *,
-    generator: torch.Generator,
+    seed: int,
     progress: Progress,
 ) -> Tensor:
     """Latents of each exemplar's person and scene in other actions, [exemplars, P, C, h, w].
 
     P is the number of other actions times `pool_images`; `anchors` are the exemplars' latents.
     The pool stays latents, for the fit wants no more. The UNet is bit for bit what it was
-    afterwards.
+    afterwards. Fits that differ in other settings alone share a pool, as an ablation's do.
     """
-    instances, wanted = pool_prompts(task, settings)
+    prompts = pool_prompts(task, settings)
+    own = [getattr(settings, field.name) for field in fields(PoolSettings)]
+    made_by = repr((anchors.digest, prompts, own, seed))
+    if made_by not in backbone.drawn:
+        generator = torch.Generator().manual_seed(seed)
+        backbone.drawn[made_by] = _draw_pool(
+            backbone, prompts, anchors, settings, generator, progress
+        )
+    return backbone.drawn[made_by]
+
+
+def _draw_pool(
+    backbone: Backbone,
+    prompts: tuple[list[str], list[list[str]]],
+    anchors: LatentDistribution,
+    settings: PoolSettings,
+    generator: torch.Generator,
+    progress: Progress,
+) -> Tensor:
+    instances, wanted = prompts
     every = list(range(len(anchors)))
     groups = [every] if settings.pool == "joint" else [[row] for row in every]
     sampling = Sampling(settings.pool_sampling_steps, settings.pool_guidance_scale)
@@ -446,9 +465,9 @@ def action_different_pool(
                 generator=generator,
                 report=report,
             )
-            prompts = [prompt for row in rows for prompt in wanted[row]]
-            seeds = torch.randint(2**62, (len(prompts),), generator=generator).tolist()
+            said = [prompt for row in rows for prompt in wanted[row]]
+            seeds = torch.randint(2**62, (len(said),), generator=generator).tolist()
             with torch.no_grad():
-                states = backbone.encode_prompts([backbone.tokenize(p) for p in prompts])
+                states = backbone.encode_prompts([backbone.tokenize(p) for p in said])
             made.append(backbone.sample_latents(states, seeds, sampling))
     return torch.cat(made).unflatten(0, (len(anchors), -1))

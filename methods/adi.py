@@ -153,7 +153,7 @@ class Triples:
             task,
             self.latents,
             settings,
-            generator=torch.Generator().manual_seed(seed ^ _POOL_STREAM),
+            seed=seed ^ _POOL_STREAM,
             progress=progress,
         )
 

@@ -164,9 +164,9 @@ def test_the_pool_and_the_learning_loop_do_not_draw_the_same_numbers(
 ) -> None:
     seeds: list[int] = []
 
-    def keep(*words: object, generator: torch.Generator, **more: object) -> Tensor:
-        seeds.append(generator.initial_seed())
-        return action_different_pool(*words, generator=generator, **more)  # type: ignore[arg-type]
+    def keep(*words: object, seed: int, **more: object) -> Tensor:
+        seeds.append(seed)
+        return action_different_pool(*words, seed=seed, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr("methods.adi.action_different_pool", keep)
     Triples(tiny, tiny_task(), QUICK, 7, SILENT)
@@ -227,16 +227,25 @@ def test_the_pool_has_each_anchor_in_each_other_action(tiny: Backbone, pool: str
     before = state_hash(tiny)
 
     def make(seed: int) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        return action_different_pool(
-            tiny, task, anchors, settings, generator=generator, progress=SILENT
-        )
+        tiny.drawn.clear()
+        return action_different_pool(tiny, task, anchors, settings, seed=seed, progress=SILENT)
 
     latents = make(0)
     assert latents.shape == (3, 6, 4, 4, 4)  # stands, waves, smiles, two of each
     assert len(latents.flatten(0, 1).unique(dim=0)) == 18
     assert torch.equal(latents, make(0))
     assert state_hash(tiny) == before
+
+
+def test_fits_that_differ_in_other_settings_share_a_pool(tiny: Backbone) -> None:
+    tiny.drawn.clear()
+    own = Triples(tiny, tiny_task(), QUICK, 0, SILENT).pool
+    shared = Triples(tiny, tiny_task(), replace(QUICK, beta=0.2, merge="none"), 0, SILENT).pool
+    assert shared is own
+    for settings, seed in ((replace(QUICK, pool_steps=1), 0), (QUICK, 1)):
+        assert not torch.equal(Triples(tiny, tiny_task(), settings, seed, SILENT).pool, own)
+    other = Triples(tiny, tiny_task(exemplars=2), QUICK, 0, SILENT).pool
+    assert other.shape != own.shape
 
 
 def test_dreambooth_learns_and_is_undone_bit_for_bit_even_after_an_error(tiny: Backbone) -> None:
