@@ -1,0 +1,104 @@
+"""What each method costs: a step, what comes before the first one, drawing, and memory.
+
+    python benchmarks/methods.py [--method NAME ...] [--steps 20] [--images 64] [--device cpu]
+
+Every method runs in a process of its own, for its peak memory. A step is the difference of a fit
+of 2 N steps and one of N over N, after a first fit has made what all fits of a run share (class
+images, pool); the first fit less its steps is what comes before. The preset of the model applies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from typing import Any
+
+from actionbench.registry import method_names
+from actionbench.suites import get_suite
+
+
+def measure(name: str, model: str, device: str, steps: int, count: int) -> dict[str, float]:
+    """Of one method, in this process: seconds, images a second, MiB."""
+    from actionbench.backbone import Backbone
+    from actionbench.benchmark import make_items
+    from actionbench.models import resolve_model
+    from actionbench.progress import SILENT
+    from actionbench.provenance import peak_memory_mib
+    from actionbench.registry import get_method
+    from actionbench.settings import build_settings
+
+    suite = get_suite("puppets")
+    backbone = Backbone.load(resolve_model(model), device=device)
+    backbone.sampling = suite.sampling
+    task = next(iter(suite.tasks.values()))
+    kind = get_method(name)
+    preset = kind.presets.get(backbone.preset or "", {})
+
+    learns = "steps" in {field.name for field in dataclasses.fields(kind.Settings)}
+
+    def fit(length: int) -> tuple[Any, float]:
+        words = [f"steps={length}"] if learns else []
+        method = kind(build_settings(kind.Settings, preset, words))
+        began = time.perf_counter()
+        made = method.fit(backbone, task, seed=0, progress=SILENT)
+        return (method, made), time.perf_counter() - began
+
+    facts: dict[str, float] = {}
+    if learns:
+        _, first = fit(steps)
+        _, once = fit(steps)
+        (method, made), twice = fit(2 * steps)
+        facts["step_ms"] = 1000 * (twice - once) / steps
+        facts["before_s"] = max(0.0, first - (twice - once))
+    else:
+        (method, made), _ = fit(1)
+    items = make_items([task.action], suite.subjects, -(-count // len(suite.subjects)), 0)[:count]
+    list(method.generate(backbone, made, items[:8]))
+    began = time.perf_counter()
+    list(method.generate(backbone, made, items))
+    facts["images_a_second"] = count / (time.perf_counter() - began)
+    facts["peak_mib"] = peak_memory_mib()
+    return facts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--method", action="append", choices=method_names())
+    parser.add_argument("--model", default=get_suite("puppets").model)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    names = given.method or method_names()
+    if given.one:
+        facts = measure(names[0], given.model, given.device, given.steps, given.images)
+        print(json.dumps(facts))
+        return
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {given.device}, {given.model}\n")
+    print("| method | step, ms | before the first, s | images a second | peak, MiB |")
+    print("|---|---:|---:|---:|---:|")
+    for name in names:
+        command = [sys.executable, __file__, "--one", "--method", name, "--model", given.model]
+        command += ["--steps", str(given.steps), "--images", str(given.images)]
+        command += ["--device", given.device]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            print(f"| {name} | failed, see above | | | |", flush=True)
+            continue
+        facts = json.loads(done.stdout.splitlines()[-1])
+        step, before = (
+            f"{facts[key]:.1f}" if key in facts else "" for key in ("step_ms", "before_s")
+        )
+        speed, peak = facts["images_a_second"], facts["peak_mib"]
+        print(f"| {name} | {step} | {before} | {speed:.1f} | {peak:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
