@@ -74,9 +74,9 @@ class ADI(TokenMethod[Settings]):
     Settings = Settings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "puppet-diffusion": {
-            "steps": 250,
+            "steps": 300,
             "batch_size": 3,
-            "learning_rate": 5e-2,
+            "learning_rate": 7.5e-2,
             # Poses that the miniature knows by name.
             "pool_actions": ("stands", "walks", "waves", "jumps"),
             "pool_steps": 15,

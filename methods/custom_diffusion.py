@@ -67,9 +67,9 @@ class CustomDiffusion(Method[Settings]):
     Settings = Settings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "puppet-diffusion": {
-            "steps": 250,
+            "steps": 190,
             "batch_size": 3,
-            "learning_rate": 2e-4,
+            "learning_rate": 6e-4,
             "scale_learning_rate": False,
             "class_sampling_steps": 8,
             "class_guidance_scale": 4.0,

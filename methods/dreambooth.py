@@ -41,9 +41,9 @@ class DreamBooth(Method[Settings]):
     Settings = Settings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "puppet-diffusion": {
-            "steps": 200,
+            "steps": 320,
             "batch_size": 3,
-            "learning_rate": 5e-5,
+            "learning_rate": 1.1e-4,
             "class_sampling_steps": 8,
             "class_guidance_scale": 4.0,
         }

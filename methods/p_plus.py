@@ -31,7 +31,7 @@ class PPlus(TokenMethod[Settings]):
     reference = "Voynov et al., arXiv 2303.09522"
     Settings = Settings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "puppet-diffusion": {"steps": 300, "batch_size": 8, "learning_rate": 1e-2}
+        "puppet-diffusion": {"steps": 490, "batch_size": 8, "learning_rate": 2.1e-2}
     }
 
     def fit(

@@ -93,7 +93,7 @@ class ReVersion(TokenMethod[Settings]):
     reference = "Huang et al., SIGGRAPH Asia 2024, arXiv 2303.13495"
     Settings = Settings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "puppet-diffusion": {"steps": 300, "batch_size": 8, "learning_rate": 1e-2}
+        "puppet-diffusion": {"steps": 220, "batch_size": 8, "learning_rate": 3e-2}
     }
 
     def fit(

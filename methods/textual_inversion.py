@@ -28,7 +28,7 @@ class TextualInversion(TokenMethod[Settings]):
     reference = "Gal et al., ICLR 2023, arXiv 2208.01618"
     Settings = Settings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "puppet-diffusion": {"steps": 300, "batch_size": 8, "learning_rate": 1e-2}
+        "puppet-diffusion": {"steps": 490, "batch_size": 8, "learning_rate": 2.1e-2}
     }
 
     def fit(
