@@ -273,6 +273,8 @@ def test_ctrl_c_keeps_what_is_finished(
         env=ENVIRONMENT,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell starts background jobs with SIGINT ignored, which children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not list((tmp_path / "runs").glob("runs/*/run.json")):
         time.sleep(0.05)
