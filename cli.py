@@ -659,7 +659,7 @@ def picture(out: Path) -> None:
 @click.option("--more-steps", type=click.IntRange(0), default=0, show_default=True,
               help="Diffusion steps after the recipe's, at a falling rate.")  # fmt: skip
 @click.option("--from", "start", type=FOLDER, metavar="DIR",
-              help="A finished pipeline: only its diffusion model gets these steps.")  # fmt: skip
+              help="A finished pipeline: its text encoder and UNet get these steps.")  # fmt: skip
 def pretrain(
     out: Path | None,
     work: Path,

@@ -241,6 +241,7 @@ def test_a_caption_may_be_said_in_other_ways_that_leave_the_pose_and_the_place_a
     photos = set(retell(["A panda sits", "Batman sits"] * 200, 0, as_photo=1, in_part=1))
     assert {f"{head} panda sits" for head in HEADS} < photos
     assert {"a photo of Batman sits", "an image of Batman sits"} < photos
+    assert "a photo of an old man sits" in retell(["An old man sits"] * 50, 0, 1, 1)
     assert not any("a batman" in caption.lower() for caption in photos)
     assert retell([said] * 9, 1, 0.5, 0.5) == retell([said] * 9, 1, 0.5, 0.5)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +15,8 @@ import pytest
 from actionbench.benchmark import ActionTask, development_actions
 from actionbench.errors import UserError
 from actionbench.method import Customization
-from actionbench.settings import setting
+from actionbench.registry import get_method
+from actionbench.settings import build_settings, setting
 from actionbench.suites import Suite, get_suite
 from evaluation.measured import measure_each
 from evaluation.statistics import compare
@@ -172,3 +173,15 @@ def test_of_equal_ones_the_first_and_the_preset_before_all(
         make_verdicts(first_actions(range(7))), make_verdicts(first_actions([0]))
     )
     assert choose([failed, made(1)]).gain is None
+
+
+KEPT = sorted((Path(__file__).parent.parent / "leaderboards" / "tuning").glob("*.json"))
+
+
+@pytest.mark.parametrize("file", KEPT, ids=lambda file: file.stem)
+def test_a_preset_is_what_its_kept_search_chose(file: Path) -> None:
+    kept = json.loads(file.read_text("utf-8"))
+    kind = get_method(kept["method"])
+    own = build_settings(kind.Settings, kind.presets[kept["preset"]], ())
+    assert json.loads(json.dumps(asdict(own))) == kept["tried"][kept["chosen"]]["settings"]
+    assert kept["suite"] == "puppets-dev" and len(KEPT) == 6

@@ -37,7 +37,7 @@ def retold(caption: str, rng: np.random.Generator, as_photo: float, in_part: flo
         caption = f"a person with {looks}{caption[person.end() :]}"
     if rng.random() < as_photo:
         article, _, noun = caption.partition(" ")
-        if article.lower() not in ("a", "an", "the"):  # a name
+        if article.lower() not in ("a", "an"):  # a name
             head = HEADS[rng.integers(len(HEADS))].rsplit(" ", 1)[0]
             return f"{head} {caption}"
         head = HEADS[rng.integers(len(HEADS))]

@@ -1,10 +1,11 @@
 """What each method costs: a step, what comes before the first one, drawing, and memory.
 
-    python benchmarks/methods.py [--method NAME ...] [--steps 20] [--images 64] [--device cpu]
+    python benchmarks/costs.py [--method NAME ...] [--steps 20] [--images 64] [--device cpu]
 
 Every method runs in a process of its own, for its peak memory. A step is the difference of a fit
 of 2 N steps and one of N over N, after a first fit has made what all fits of a run share (class
 images, pool); the first fit less its steps is what comes before. The preset of the model applies.
+Memory is the process's (resident set), or on a GPU what torch took there.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from actionbench.suites import get_suite
 
 def measure(name: str, model: str, device: str, steps: int, count: int) -> dict[str, float]:
     """Of one method, in this process: seconds, images a second, MiB."""
+    import torch
+
     from actionbench.backbone import Backbone
     from actionbench.benchmark import make_items
     from actionbench.models import resolve_model
@@ -63,7 +66,8 @@ def measure(name: str, model: str, device: str, steps: int, count: int) -> dict[
     began = time.perf_counter()
     list(method.generate(backbone, made, items))
     facts["images_a_second"] = count / (time.perf_counter() - began)
-    facts["peak_mib"] = peak_memory_mib()
+    on_gpu = device == "cuda"
+    facts["peak_mib"] = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_memory_mib()
     return facts
 
 
@@ -84,6 +88,7 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, {given.device}, {given.model}\n")
     print("| method | step, ms | before the first, s | images a second | peak, MiB |")
     print("|---|---:|---:|---:|---:|")
+    failed = 0
     for name in names:
         command = [sys.executable, __file__, "--one", "--method", name, "--model", given.model]
         command += ["--steps", str(given.steps), "--images", str(given.images)]
@@ -91,6 +96,7 @@ def main() -> None:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             print(f"| {name} | failed, see above | | | |", flush=True)
+            failed = 1
             continue
         facts = json.loads(done.stdout.splitlines()[-1])
         step, before = (
@@ -98,6 +104,7 @@ def main() -> None:
         )
         speed, peak = facts["images_a_second"], facts["peak_mib"]
         print(f"| {name} | {step} | {before} | {speed:.1f} | {peak:.0f} |", flush=True)
+    sys.exit(failed)
 
 
 if __name__ == "__main__":
