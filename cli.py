@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,12 +101,22 @@ images_option = click.option(
 
 
 _SETUP_OPTIONS = (
-    click.option("--model", metavar="PATH_OR_ID", help="Base model, instead of the suite's own."),
+    click.option("--model", metavar="NAME",
+                 help="Base model, instead of the suite's own: sd-2.1, sd-2.1-base, sd-1.5, a "
+                 "folder or a Hub id."),
     device_option,
     click.option("--dtype", default="float32", show_default=True,
                  type=click.Choice(["float32", "float16", "bfloat16"])),
     click.option("--batch-size", default=BATCH_SIZE, show_default=True, type=click.IntRange(1),
                  help="Images drawn at once: speed and memory, no more."),
+    click.option("--gradient-checkpointing", is_flag=True,
+                 help="Fits take less memory and a third more time."),
+    click.option("--vae-slicing", is_flag=True,
+                 help="Encode and decode images one by one: less memory."),
+    click.option("--offload", is_flag=True,
+                 help="The text encoder waits in main memory while it has nothing to do."),
+    click.option("--compile", is_flag=True,
+                 help="Compile the UNet's blocks: minutes at first, then quicker."),
     runs_option,
     click.option("--judge", "judge_name", metavar="NAME",
                  help="Judge, instead of the suite's own."),
@@ -183,16 +193,22 @@ def run(
 
 def _setup(suite_name: str, model: str | None, judge_name: str | None, **choices: Any) -> Setup:
     from actionbench.campaign import Setup
+    from actionbench.display import JobProgress
     from actionbench.models import resolve_model
     from actionbench.registry import get_judge
+    from actionbench.resources import Resources
     from actionbench.suites import get_suite
 
     suite = get_suite(suite_name)
     judge = get_judge(judge_name or suite.judge)
+    resources = Resources(**{field.name: choices.pop(field.name) for field in fields(Resources)})
+    with JobProgress() as progress:
+        source = resolve_model(model or suite.model, progress)
     return Setup(
         suite=suite,
-        source=resolve_model(model or suite.model),
+        source=source,
         judge=judge(suite),
+        resources=resources,
         command=["actionbench", *sys.argv[1:]],
         **choices,
     )

@@ -28,6 +28,7 @@ from actionbench.causal_text import Prefix, encode_from, encode_prefix
 from actionbench.denoising import randn
 from actionbench.errors import UserError, one_line
 from actionbench.models import BATCH_SIZE, ModelSource
+from actionbench.resources import PLAIN, Resources
 
 if TYPE_CHECKING:
     from actionbench.control import Control
@@ -90,6 +91,7 @@ class Backbone:
         preset: str | None,
         device: str = "cpu",
         dtype: str = "float32",
+        resources: Resources = PLAIN,
     ) -> None:
         self.pipeline = pipeline
         self.name = name
@@ -98,6 +100,7 @@ class Backbone:
         """Names the method presets that were tuned for this model, if any."""
         self.device = torch.device(device)
         self.dtype = DTYPES[dtype]
+        self.resources = resources
         self.sampling = Sampling(steps=50, guidance_scale=7.5)
         """How images are drawn; a run sets its suite's."""
         self.batch_size = BATCH_SIZE
@@ -113,13 +116,31 @@ class Backbone:
         self._prefixes: dict[tuple[int, ...], Prefix] = {}
         for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
             part.eval().requires_grad_(False)
+        if resources.gradient_checkpointing:
+            pipeline.unet.enable_gradient_checkpointing()
+        if resources.vae_slicing:
+            pipeline.vae.enable_slicing()
+        if resources.compile:
+            compile_blocks(pipeline.unet)
 
     @classmethod
-    def load(cls, source: ModelSource, device: str = "cpu", dtype: str = "float32") -> Backbone:
+    def load(
+        cls,
+        source: ModelSource,
+        device: str = "cpu",
+        dtype: str = "float32",
+        resources: Resources = PLAIN,
+    ) -> Backbone:
         """Load a pipeline folder, whatever dtype it has on disk, as `dtype` on `device`.
 
-        Raises UserError where the folder holds no Stable Diffusion pipeline.
+        Without its safety checker, if it has one: what it takes for unsafe it would hand out as a
+        black image, and the judges would count that against the method.
+
+        Raises UserError where the folder holds no Stable Diffusion pipeline, and where what
+        `resources` ask for cannot be had here.
         """
+        if resources.compile:
+            check_compiler(device)
         quiet_libraries()
         # Imported after the line above, for transformers warns of a missing torchvision on import.
         from diffusers import StableDiffusionPipeline
@@ -128,6 +149,7 @@ class Backbone:
             pipeline = StableDiffusionPipeline.from_pretrained(
                 source.path,
                 dtype=DTYPES[dtype],
+                variant=source.variant,
                 use_safetensors=True,
                 low_cpu_mem_usage=False,  # else it asks for accelerate, which nothing here needs
                 safety_checker=None,
@@ -146,6 +168,7 @@ class Backbone:
             preset=source.preset,
             device=device,
             dtype=dtype,
+            resources=resources,
         )
 
     @property
@@ -267,7 +290,12 @@ class Backbone:
             vectors,
         )
         prefixes = [self._prefix(p.ids[:start]) for p in prompts]
-        rows = encode_from(self.pipeline.text_encoder, embeddings, prefixes)
+        rows = encode_from(
+            self.pipeline.text_encoder,
+            embeddings,
+            prefixes,
+            checkpointing=self.resources.gradient_checkpointing,
+        )
         if layers == 1:
             return rows
         return rows.unflatten(0, (len(prompts), layers)).transpose(1, 2).flatten(2)
@@ -313,6 +341,18 @@ class Backbone:
         finally:
             for handle in handles:
                 handle.remove()
+
+    @contextmanager
+    def text_encoder_resting(self) -> Iterator[None]:
+        """While inside, the text encoder may wait in main memory: nothing may run it."""
+        if not self.resources.offload:
+            yield
+            return
+        try:
+            self.pipeline.text_encoder.to("cpu")
+            yield
+        finally:
+            self.pipeline.text_encoder.to(self.device)
 
     def predict(self, noisy: Tensor, timesteps: Tensor, states: Tensor) -> Tensor:
         """The UNet's prediction [B, C, h, w] under conditioning from `encode_prompts`."""
@@ -399,7 +439,7 @@ class Backbone:
         shape = (1, unet.in_channels, unet.sample_size, unet.sample_size)
         noise = torch.cat([randn(shape, generator, states) for generator in generators])
         # Hooks are gone again before an image is handed out: a caller may stop half way.
-        with torch.no_grad(), self.layer_conditioning():
+        with torch.no_grad(), self.layer_conditioning(), self.text_encoder_resting():
             return pipeline(
                 prompt_embeds=states,
                 negative_prompt_embeds=negative.expand(len(states), -1, -1),
@@ -417,6 +457,38 @@ def quiet_libraries() -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     diffusers_logging.disable_progress_bar()
+
+
+def compile_blocks(unet: Any, backend: str = "inductor") -> None:
+    """Have the UNet's transformer blocks compiled when they first run.
+
+    Blocks rather than the whole: they are most of the time and alike, so that few are compiled,
+    and `layer_conditioning` hooks the layers around them.
+    """
+    # Custom Diffusion hooks projections within a block for a while: they are looked for each time.
+    torch._dynamo.config.skip_nnmodule_hook_guards = False
+    # Widths, batch sizes, trained or frozen weights: each is compiled for, none falls back unsaid.
+    torch._dynamo.config.recompile_limit = 64
+    unet.compile_repeated_blocks(backend=backend)
+
+
+def check_compiler(device: str) -> None:
+    """Raises UserError where `torch.compile` has no compiler to call."""
+    if device == "cuda":
+        from torch.utils._triton import has_triton
+
+        if not has_triton():
+            raise UserError("--compile needs Triton, which is not installed: leave --compile out")
+        return
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise UserError(
+            "--compile needs a C++ compiler, and none is found: install g++ or leave --compile out"
+        ) from error
 
 
 def place_vectors(embeddings: Tensor, slots: Tensor, vectors: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from actionbench.errors import UserError, one_line
 from actionbench.judge import Judge
 from actionbench.method import Method
 from actionbench.models import BATCH_SIZE, ModelSource
+from actionbench.resources import PLAIN, Resources
 from actionbench.runner import Observer, Plan, RunResult, execute, load_backbone, plan_run
 from actionbench.settings import build_settings
 from actionbench.suites import Suite
@@ -40,6 +41,7 @@ class Setup:
     device: str = "auto"
     dtype: str = "float32"
     batch_size: int = BATCH_SIZE
+    resources: Resources = PLAIN
     command: Sequence[str] = ()
 
     def plan(self, kind: type[Method[Any]], words: Sequence[str] = (), seed: int = 0) -> Plan:
@@ -96,11 +98,11 @@ class _SharedBackbone:
         self.forget()
 
     def forget(self) -> None:
-        self._key: tuple[ModelSource, str, str] | None = None
+        self._key: tuple[ModelSource, str, str, Resources] | None = None
         self._backbone: Backbone | None = None
 
-    def load(self, source: ModelSource, device: str, dtype: str) -> Backbone:
-        key = (source, device, dtype)
+    def load(self, source: ModelSource, device: str, dtype: str, resources: Resources) -> Backbone:
+        key = (source, device, dtype, resources)
         if self._backbone is None or self._key != key:
             self.forget()  # before loading, so that memory never holds two
             self._backbone, self._key = load_backbone(*key), key

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,20 @@ def encode_prefix(text_encoder: Any, ids: Sequence[int]) -> Prefix:
     return Prefix(states[0], tuple(k[0] for k in keys), tuple(v[0] for v in values))
 
 
-def encode_from(text_encoder: Any, embeddings: Tensor, prefixes: Sequence[Prefix]) -> Tensor:
+def encode_from(
+    text_encoder: Any,
+    embeddings: Tensor,
+    prefixes: Sequence[Prefix],
+    *,
+    checkpointing: bool = False,
+) -> Tensor:
     """The encoder's output for R prompts whose first P positions are known.
 
     Args:
         embeddings: token embeddings [R, S, D] of the positions from P on.
         prefixes: U prefixes of the same length P; R is a multiple of U, and each prefix stands
             for R / U neighbouring rows.
+        checkpointing: keep the layers' inputs alone for the backward pass.
 
     Returns:
         [R, P + S, D], differentiable in `embeddings`.
@@ -57,33 +65,56 @@ def encode_from(text_encoder: Any, embeddings: Tensor, prefixes: Sequence[Prefix
         (rows([p.keys[layer] for p in prefixes]), rows([p.values[layer] for p in prefixes]))
         for layer in range(len(prefixes[0].keys))
     ]
-    states, _, _ = _encode(text_encoder, embeddings, past)
+    states, _, _ = _encode(text_encoder, embeddings, past, checkpointing)
     return torch.cat([rows([p.states for p in prefixes]), states], 1)
 
 
 def _encode(
-    text_encoder: Any, embeddings: Tensor, past: list[tuple[Tensor, Tensor]] | None
+    text_encoder: Any,
+    embeddings: Tensor,
+    past: list[tuple[Tensor, Tensor]] | None,
+    checkpointing: bool = False,
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """The encoder's layers on [R, S, D] after `past` keys and values; what each layer adds."""
+    """The encoder's layers on [R, S, D] after `past` keys and values; without these, also what
+    each layer adds to them."""
     before = 0 if past is None else past[0][0].shape[2]
     length = embeddings.shape[1]
     positions = text_encoder.embeddings.position_embedding.weight[before : before + length]
     hidden = embeddings + positions
     seen = torch.ones(length, before + length, dtype=torch.bool, device=hidden.device).tril(before)
-    all_keys, all_values = [], []
+    all_keys: list[Tensor] = []
+    all_values: list[Tensor] = []
     for number, layer in enumerate(text_encoder.encoder.layers):
-        attention = layer.self_attn
-        inner = layer.layer_norm1(hidden)
-        query, keys, values = (
-            project(inner).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
-            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
-        all_keys.append(keys)
-        all_values.append(values)
-        if past is not None:
-            keys = torch.cat([past[number][0], keys], 2)
-            values = torch.cat([past[number][1], values], 2)
-        attended = scaled_dot_product_attention(query, keys, values, attn_mask=seen)
-        hidden = hidden + attention.out_proj(attended.transpose(1, 2).flatten(2))
-        hidden = hidden + layer.mlp(layer.layer_norm2(hidden))
+        if past is None:
+            hidden, keys, values = _layer(layer, hidden, seen)
+            all_keys.append(keys)
+            all_values.append(values)
+        elif checkpointing:
+            hidden = checkpoint(_layer, layer, hidden, seen, *past[number], use_reentrant=False)[0]
+        else:
+            hidden = _layer(layer, hidden, seen, *past[number])[0]
     return text_encoder.final_layer_norm(hidden), all_keys, all_values
+
+
+def _layer(
+    layer: Any,
+    hidden: Tensor,
+    seen: Tensor,
+    past_keys: Tensor | None = None,
+    past_values: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One layer of the encoder on [R, S, D]; its output, and the keys and values of S."""
+    attention = layer.self_attn
+    inner = layer.layer_norm1(hidden)
+    query, keys, values = (
+        project(inner).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    attended = scaled_dot_product_attention(
+        query,
+        keys if past_keys is None else torch.cat([past_keys, keys], 2),
+        values if past_values is None else torch.cat([past_values, values], 2),
+        attn_mask=seen,
+    )
+    hidden = hidden + attention.out_proj(attended.transpose(1, 2).flatten(2))
+    return hidden + layer.mlp(layer.layer_norm2(hidden)), keys, values

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
@@ -77,9 +77,12 @@ Draw = Callable[[torch.Generator], FinetuneBatch]
 def restored(module: torch.nn.Module) -> Iterator[dict[str, Tensor]]:
     """Whatever happens to the module's weights inside, they are the same bits again after it.
 
-    Yields the weights as they were.
+    Yields the weights as they were. They wait in main memory: a GPU has none to spare while it
+    trains them.
     """
-    kept = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+    kept = {
+        name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()
+    }
     try:
         yield kept
     finally:
@@ -228,10 +231,15 @@ def finetune(
     generator: torch.Generator,
     progress: Progress,
 ) -> Finetuned:
-    """Train the UNet (or `parameters`) with prior preservation, note what changed, and undo it."""
+    """Train the UNet (or `parameters`) with prior preservation, note what changed, and undo it.
+
+    Without `parameters`, `draw` may not run the text encoder.
+    """
     draw = with_prior(backbone, draw, settings, progress)
     unet = backbone.pipeline.unet
-    with restored(unet) as before:
+    # Where the whole UNet is trained the batches' states are encoded already.
+    resting = backbone.text_encoder_resting() if parameters is None else nullcontext()
+    with resting, restored(unet) as before:
         history = train_unet(
             backbone,
             draw,
@@ -254,7 +262,8 @@ def weight_changes(module: torch.nn.Module, before: Mapping[str, Tensor]) -> dic
     """
     changes = {}
     for name, weight in module.named_parameters():
-        change = (weight.detach().float() - before[name].float()).half()
+        old = before[name].to(weight.device).float()
+        change = (weight.detach().float() - old).half()
         if bool(change.any()):
             changes[name] = change.cpu()
     return changes
@@ -451,20 +460,18 @@ def _draw_pool(
         def report(step: int, before: int = number * settings.pool_steps) -> None:
             progress.update(before + step, total, "pool")
 
+        said = [instances[row] for row in rows]
+        draw = exemplar_draw(backbone, anchors[rows], said, settings.pool_batch_size)
         with restored(backbone.pipeline.unet):
-            train_unet(
-                backbone,
-                exemplar_draw(
+            with backbone.text_encoder_resting():
+                train_unet(
                     backbone,
-                    anchors[rows],
-                    [instances[row] for row in rows],
-                    settings.pool_batch_size,
-                ),
-                steps=settings.pool_steps,
-                learning_rate=settings.pool_learning_rate,
-                generator=generator,
-                report=report,
-            )
+                    draw,
+                    steps=settings.pool_steps,
+                    learning_rate=settings.pool_learning_rate,
+                    generator=generator,
+                    report=report,
+                )
             said = [prompt for row in rows for prompt in wanted[row]]
             seeds = torch.randint(2**62, (len(said),), generator=generator).tolist()
             with torch.no_grad():

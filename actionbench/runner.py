@@ -33,6 +33,7 @@ from actionbench.provenance import (
     reset_peak_memory,
     versions,
 )
+from actionbench.resources import PLAIN, Resources
 from actionbench.store import FORMAT, Store, make_key
 from actionbench.suites import Suite
 
@@ -87,6 +88,7 @@ class Plan:
     device: str
     dtype: str
     batch_size: int
+    resources: Resources
     command: tuple[str, ...]
     actions: tuple[ActionPlan, ...]
 
@@ -184,6 +186,7 @@ def plan_run(
     device: str = "auto",
     dtype: str = "float32",
     batch_size: int = BATCH_SIZE,
+    resources: Resources = PLAIN,
     command: Sequence[str] = (),
 ) -> Plan:
     """What a run comes to. Reads the store and writes nothing; needs no torch.
@@ -192,6 +195,7 @@ def plan_run(
         actions, subjects: names out of the suite; None is all of them.
         device: `auto`, `cpu` or `cuda`. Not part of any key: a run may go on elsewhere.
         batch_size: images drawn at once. It changes speed and memory, and no key.
+        resources: what saves memory or time. Not part of any key either.
         command: the words that were typed, for the record.
 
     Raises UserError for unknown names and for what is damaged in the store.
@@ -203,7 +207,7 @@ def plan_run(
         raise UserError("nothing to draw: name at least one action and one subject")
     plan = Plan(
         store, suite, method, source, judge, chosen, images_per_pair, seed, device, dtype,
-        batch_size, tuple(command), (),
+        batch_size, resources, tuple(command), (),
     )  # fmt: skip
     return dataclasses.replace(
         plan,
@@ -244,25 +248,29 @@ def _plan_action(plan: Plan, action: Action) -> ActionPlan:
     )  # fmt: skip
 
 
-def load_backbone(source: ModelSource, device: str, dtype: str) -> Backbone:
+def load_backbone(source: ModelSource, device: str, dtype: str, resources: Resources) -> Backbone:
     from actionbench.backbone import Backbone
 
-    return Backbone.load(source, device, dtype)
+    return Backbone.load(source, device, dtype, resources)
+
+
+Load = Callable[[ModelSource, str, str, Resources], "Backbone"]
+"""Gives the backbone of a model on a device in a number format."""
 
 
 def execute(
     plan: Plan,
     observer: Observer | None = None,
-    load: Callable[[ModelSource, str, str], Backbone] = load_backbone,
+    load: Load = load_backbone,
 ) -> RunResult:
     """Do what a plan leaves to do, storing each step, and return the run's table.
 
-    A finished run is only read, and loads nothing. `load` gives the backbone of a model on a
-    device in a number format; several runs may be given the same.
+    A finished run is only read, and loads nothing. Several runs may be given the same backbone by
+    `load`.
 
     Raises MethodError where the method fails, whatever it raises: its finished actions are kept,
     and the record says why. Raises UserError for a store that cannot be written, and for too little
-    memory on the GPU.
+    memory.
     """
     return _Execution(plan, observer or Observer(), load).run()
 
@@ -272,7 +280,7 @@ class _Execution:
         self,
         plan: Plan,
         observer: Observer,
-        load: Callable[[ModelSource, str, str], Backbone],
+        load: Load,
     ) -> None:
         self.plan = plan
         self.store = plan.store
@@ -416,21 +424,45 @@ class _Execution:
     def _images(
         self, action: ActionPlan, backbone: Backbone, customization: Customization
     ) -> Iterator[Image.Image]:
+        """Where memory does not suffice, the rest is drawn in batches of half the size, down to
+        one: an image does not depend on its batch."""
+        done = 0
         with self._failure_told(action, "drawing"):
-            drawn = self.plan.method.generate(backbone, customization, action.to_draw)
-            yield from check_images(drawn, len(action.to_draw))
+            while done < len(action.to_draw):
+                items = action.to_draw[done:]
+                try:
+                    drawn = self.plan.method.generate(backbone, customization, items)
+                    for image in check_images(drawn, len(items)):
+                        yield image
+                        done += 1
+                except Exception as error:
+                    if backbone.batch_size == 1 or not out_of_memory(error):
+                        raise
+                # Outside the handler: the error no longer holds on to what filled the memory.
+                if done < len(action.to_draw):
+                    self._halve_batches(action, backbone, done)
+
+    def _halve_batches(self, action: ActionPlan, backbone: Backbone, done: int) -> None:
+        import torch
+
+        torch.cuda.empty_cache()
+        backbone.batch_size //= 2
+        self.record["resources"]["batch_size"] = backbone.batch_size
+        total = len(action.items)
+        self.observer.step(
+            *(action.action.name, "generate", total - len(action.to_draw) + done, total),
+            f"out of memory: now {backbone.batch_size} at once",
+        )
 
     @contextmanager
     def _failure_told(self, action: ActionPlan, doing: str) -> Iterator[None]:
         """Whatever the method raises becomes one line under its name, also in the record."""
-        import torch
-
         try:
             yield
         except Exception as error:
             run_id, name = self.plan.run_id, action.action.name
-            if isinstance(error, torch.OutOfMemoryError):
-                reason = _memory_advice(self.plan)
+            if out_of_memory(error):
+                reason = _memory_advice(self.plan, self.record["resources"]["batch_size"])
             else:
                 reason = one_line(error)
                 if not isinstance(error, UserError):
@@ -473,7 +505,8 @@ class _Execution:
 
     @cached_property
     def backbone(self) -> Backbone:
-        backbone = self.load(self.plan.source, self.device, self.plan.dtype)
+        plan = self.plan
+        backbone = self.load(plan.source, self.device, plan.dtype, plan.resources)
         backbone.sampling = self.plan.suite.sampling
         backbone.batch_size = self.plan.batch_size
         return backbone
@@ -541,23 +574,40 @@ def resolve_device(device: str) -> str:
     return device
 
 
-@contextmanager
-def _memory_told(plan: Plan) -> Iterator[None]:
-    """Turn a GPU without enough memory into one line."""
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it tells of too little memory: of a GPU, or, by the allocator's words, of a CPU."""
     import torch
 
+    if isinstance(error, RuntimeError):
+        on_cpu = "DefaultCPUAllocator" in str(error) or "not enough memory" in str(error)
+        return on_cpu or isinstance(error, torch.OutOfMemoryError)
+    return isinstance(error, MemoryError)
+
+
+@contextmanager
+def _memory_told(plan: Plan) -> Iterator[None]:
+    """Turn a lack of memory outside the method, in loading or judging, into one line."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise UserError(_memory_advice(plan)) from error
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(_memory_advice(plan, plan.batch_size)) from error
 
 
-def _memory_advice(plan: Plan) -> str:
-    smaller = " or take --dtype bfloat16" if plan.dtype == "float32" else ""
-    return (
-        f"the GPU's memory is not enough: lower --batch-size (now {plan.batch_size}){smaller}; "
-        "finished work is kept"
-    )
+def _memory_advice(plan: Plan, batch_size: int) -> str:
+    """What to change, of what is not changed yet."""
+    saving = plan.resources
+    ways = {
+        f"lower --batch-size (now {batch_size})": batch_size > 1,
+        "take --dtype bfloat16": plan.dtype == "float32",
+        "take --gradient-checkpointing": not saving.gradient_checkpointing,
+        "take --vae-slicing": not saving.vae_slicing,
+        "take --offload": not saving.offload,
+        "take a --model of smaller images": True,
+    }
+    told = " or ".join(way for way, open_still in ways.items() if open_still)
+    return f"there is not enough memory: {told}; finished work is kept"
 
 
 def _name(item: Item) -> tuple[str, int]:
@@ -605,6 +655,8 @@ def _record(plan: Plan, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
         "n_items": sum(len(action.items) for action in plan.actions),
         "seed": plan.seed,
         "dtype": plan.dtype,
+        "resources": {"batch_size": plan.batch_size, **dataclasses.asdict(plan.resources)},
+        "safety_checker": False,
         "device": earlier.get("device") if earlier else None,
         "command": list(plan.command),
         "versions": versions(),

@@ -65,15 +65,19 @@ def tiny_pipeline(
     levels: int = 3,
     layers_per_block: int = 2,
     pad_token: str = "!",
+    sd2: bool = False,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
 ) -> Path:
-    """Save a Stable Diffusion pipeline of 32-px images under `folder`; return the folder.
+    """Save a Stable Diffusion pipeline of 32-px images (64-px ones for `sd2`) under `folder`;
+    return the folder.
 
     Args:
         folder: where the pipeline goes; made if missing.
         prediction_type: `epsilon` or `v_prediction`.
         pad_token: "!" as in SD 2, or CLIP's own "<|endoftext|>" as in SD 1.
+        sd2: SD 2's structure: four levels, the innermost without cross-attention (16 layers in
+            all), heads of one width, linear projections, GELU. `levels` is then not looked at.
         dtype: of the weights on disk.
         levels, layers_per_block: the UNet gets
             `levels * (2 * layers_per_block + 1) + 1` cross-attention layers: 16 by default.
@@ -93,6 +97,7 @@ def tiny_pipeline(
                 intermediate_size=32,
                 num_hidden_layers=2,
                 num_attention_heads=2,
+                hidden_act="gelu" if sd2 else "quick_gelu",
                 max_position_embeddings=tokenizer.model_max_length,
                 bos_token_id=tokenizer.bos_token_id,
                 eos_token_id=tokenizer.eos_token_id,
@@ -108,15 +113,27 @@ def tiny_pipeline(
             norm_num_groups=4,
             sample_size=32,
         )
+        structure = (
+            {
+                "sample_size": 8,
+                "block_out_channels": (8, 8, 16, 16),
+                "attention_head_dim": (2, 2, 4, 4),  # the number of heads, for all its name
+                "use_linear_projection": True,
+            }
+            if sd2
+            else {
+                "sample_size": 4,
+                "block_out_channels": (8, 8, 16)[:levels],
+                "down_block_types": ("CrossAttnDownBlock2D",) * levels,
+                "up_block_types": ("CrossAttnUpBlock2D",) * levels,
+                "attention_head_dim": 2,
+            }
+        )
         unet = UNet2DConditionModel(
-            sample_size=4,
-            block_out_channels=(8, 8, 16)[:levels],
             layers_per_block=layers_per_block,
-            down_block_types=("CrossAttnDownBlock2D",) * levels,
-            up_block_types=("CrossAttnUpBlock2D",) * levels,
             cross_attention_dim=16,
-            attention_head_dim=2,
             norm_num_groups=4,
+            **structure,
         )
         _make_text_matter(text_encoder, unet)
     scheduler = DDIMScheduler(

@@ -24,6 +24,7 @@ from actionbench.errors import MethodError, UserError
 from actionbench.judge import VERDICT_COLUMNS
 from actionbench.method import Customization
 from actionbench.provenance import reset_peak_memory
+from actionbench.resources import Resources
 from actionbench.runner import (
     ActionRow,
     Observer,
@@ -176,13 +177,48 @@ def test_the_batch_size_changes_speed_and_no_key(
     assert seen == [5]
 
 
-def test_a_gpu_without_enough_memory_is_told(tiny_model: Path, tmp_path: Path) -> None:
-    class Full(Plain):
-        def generate(self, backbone: Any, customization: Any, items: Any) -> Any:
+def test_too_little_memory_is_told(tiny_model: Path, tmp_path: Path) -> None:
+    class Full(Drift):
+        def fit(self, *words: Any, **rest: Any) -> Any:
             raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    class TooLarge(Plain):
+        def generate(self, backbone: Any, customization: Any, items: Any) -> Any:
+            torch.empty(2**50)  # the CPU's allocator refuses
+            return []
 
     with pytest.raises(UserError, match=r"lower --batch-size \(now 5\) or take --dtype bfloat16"):
         execute(small_plan(tiny_model, tmp_path, Full(), batch_size=5))
+    saving = Resources(gradient_checkpointing=True, vae_slicing=True)
+    with pytest.raises(UserError, match=r"not enough memory: take --dtype bfloat16 or take --off"):
+        execute(small_plan(tiny_model, tmp_path, TooLarge(), batch_size=5, resources=saving))
+
+
+def test_out_of_memory_while_drawing_halves_the_batches(tiny_model: Path, tmp_path: Path) -> None:
+    class Greedy(Plain):
+        def generate(self, backbone: Any, customization: Any, items: Any) -> Any:
+            for number, image in enumerate(super().generate(backbone, customization, items)):
+                if backbone.batch_size > 2 and number == 1:
+                    raise torch.OutOfMemoryError("CUDA out of memory.")
+                yield image
+
+    plan = small_plan(tiny_model, tmp_path / "a", Greedy(), batch_size=8, actions=["salute"])
+    result = execute(plan)
+    assert result.record["resources"] == {
+        **{"batch_size": 2, "gradient_checkpointing": False, "vae_slicing": False},
+        **{"offload": False, "compile": False},
+    }
+    assert result.record["costs"]["salute"]["generate"]["images"] == 6
+    other = small_plan(tiny_model, tmp_path / "b", Plain(), actions=["salute"])
+    execute(other)
+    for item in plan.actions[0].items:
+        drawn, expected = (p.store.load_image(p.actions[0].image_key, item) for p in (plan, other))
+        assert np.array_equal(np.asarray(drawn), np.asarray(expected))
+
+
+def test_resources_are_recorded_and_part_of_no_key(finished: Path, tiny_model: Path) -> None:
+    plan = small_plan(tiny_model, finished, resources=Resources(True, True, True, True))
+    assert plan.finished and plan.run_id == small_plan(tiny_model, finished).run_id
 
 
 def test_moved_keypoints_are_other_exemplars(tmp_path: Path) -> None:
