@@ -18,6 +18,7 @@ from torch import Tensor
 from actionbench.benchmark import SLOT, Action, ActionTask, Sampling
 from actionbench.denoising import add_noise, loss_scale, losses
 from actionbench.errors import UserError
+from actionbench.method import Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
 from actionbench.token_learning import CHECK_EVERY
@@ -208,6 +209,17 @@ def with_prior(
         )
 
     return both
+
+
+def finetuning_work(settings: FinetuneSettings, *, whole: bool) -> Work:
+    """What `finetune` costs: of the whole UNet, or of what little sees the text."""
+    prior = settings.prior_weight > 0
+    samples = settings.batch_size * (2 if prior else 1)
+    drawn = 2 * settings.class_sampling_steps * settings.class_images if prior else 0
+    total = settings.steps * samples
+    if whole:
+        return Work(trained=total, trained_batch=samples, drawn_once=drawn)
+    return Work(conditioned=total, texts=settings.steps, batch=samples, rows=1, drawn_once=drawn)
 
 
 # -- what a fit changed --------------------------------------------------------------------
@@ -478,3 +490,14 @@ def _draw_pool(
                 states = backbone.encode_prompts([backbone.tokenize(p) for p in said])
             made.append(backbone.sample_latents(states, seeds, sampling))
     return torch.cat(made).unflatten(0, (len(anchors), -1))
+
+
+def pool_work(settings: PoolSettings, exemplars: int) -> Work:
+    """What `action_different_pool` costs, none of the pool's actions being left out."""
+    trainings = exemplars if settings.pool == "per-anchor" else 1
+    images = exemplars * len(settings.pool_actions) * settings.pool_images
+    return Work(
+        trained=trainings * settings.pool_steps * settings.pool_batch_size,
+        trained_batch=settings.pool_batch_size,
+        drawn=2 * settings.pool_sampling_steps * images,
+    )

@@ -65,6 +65,12 @@ class Judge(ABC):
     def fingerprint(self) -> str:
         """Hash of weights and rules, stored with every verdict; computed without torch."""
 
+    @property
+    def downloads(self) -> tuple[str, ...]:
+        """Hub ids (`owner/name`, `owner/name@revision`) of the models that it judges with:
+        `actionbench prefetch` fetches them. Computed without torch."""
+        return ()
+
     @abstractmethod
     def judge(self, images: Sequence[Image], items: Sequence[Item]) -> list[Verdict]:
         """One verdict an image, independent of the batch it came in."""

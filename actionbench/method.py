@@ -36,6 +36,28 @@ class Customization:
     """JSON values that `generate` needs besides the tensors."""
 
 
+@dataclass(frozen=True)
+class Work:
+    """What one fit has the networks do, for estimates of its time and memory."""
+
+    conditioned: int = 0
+    """Samples that the frozen UNet takes forward, and backward to the text's states."""
+    trained: int = 0
+    """Samples that the UNet takes forward, and backward to its own weights."""
+    drawn: int = 0
+    """Samples that the UNet takes forward: with guidance two a sampling step and image."""
+    drawn_once: int = 0
+    """As `drawn`, for what all fits of a run share."""
+    texts: int = 0
+    """Rows that the text encoder takes forward and backward."""
+    batch: int = 0
+    """Samples of one step among `conditioned`."""
+    trained_batch: int = 0
+    """Samples of one step among `trained`."""
+    rows: int = 0
+    """Rows of one step among `texts`."""
+
+
 class Method(ABC, Generic[S]):
     """One customization system.
 
@@ -69,6 +91,17 @@ class Method(ABC, Generic[S]):
         """Hash of the files that the settings name, if any: with the settings, it is part of the
         key of what is stored. Computed without torch; UserError where they are missing."""
         return ""
+
+    @property
+    def downloads(self) -> tuple[str, ...]:
+        """Hub ids (`owner/name`, `owner/name@revision`) of what the settings name besides the base
+        model: `actionbench prefetch` fetches them. Computed without torch."""
+        return ()
+
+    def fit_work(self, exemplars: int, layers: int) -> Work | None:
+        """What a fit on so many exemplars costs on a model of so many cross-attention layers, for
+        `actionbench doctor`; None where it is not told."""
+        return None
 
     @abstractmethod
     def fit(

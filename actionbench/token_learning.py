@@ -16,7 +16,7 @@ from torch import Tensor
 from actionbench.benchmark import SLOT, ActionTask, Exemplar, Item
 from actionbench.denoising import Noised, add_noise, loss_scale, losses
 from actionbench.errors import UserError
-from actionbench.method import Customization, Method
+from actionbench.method import Customization, Method, Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
 
@@ -237,6 +237,23 @@ def learn_tokens(
             since = 0
             progress.update(step, settings.steps, "learning")
     return Learned(vectors.cpu(), history)
+
+
+def learning_work(settings: TokenSettings, layers: int, *, leaves: int | None = None) -> Work:
+    """What `learn_tokens` costs for an identifier of `layers` layers.
+
+    `leaves`: the samples of a step under a rule, each with a copy of its own; without them samples
+    share the identifier, and those of one template also its encoding.
+    """
+    samples = leaves or settings.batch_size
+    by_template = leaves is None and settings.prompts == "template"
+    rows = layers * (1 if by_template else samples)
+    return Work(
+        conditioned=settings.steps * samples,
+        texts=settings.steps * rows,
+        batch=samples,
+        rows=rows,
+    )
 
 
 T = TypeVar("T", bound=TokenSettings)

@@ -7,7 +7,7 @@ CVPR 2024, arXiv 2311.15841. No code of it is public; what the paper leaves open
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -16,8 +16,8 @@ from torch import Tensor
 from actionbench.benchmark import ActionTask
 from actionbench.denoising import add_noise
 from actionbench.errors import UserError
-from actionbench.finetune import PoolSettings, action_different_pool
-from actionbench.method import Customization
+from actionbench.finetune import PoolSettings, action_different_pool, pool_work
+from actionbench.method import Customization, Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
 from actionbench.token_learning import (
@@ -26,6 +26,7 @@ from actionbench.token_learning import (
     TokenSettings,
     TrainingPrompts,
     learn_tokens,
+    learning_work,
 )
 
 if TYPE_CHECKING:
@@ -101,6 +102,19 @@ class ADI(TokenMethod[Settings]):
             progress=progress,
         )
         return self.customization(backbone, task, learned)
+
+    def fit_work(self, exemplars: int, layers: int) -> Work:
+        settings = self.settings
+        triples = TRIPLE * settings.batch_size
+        learning = learning_work(settings, layers if settings.layerwise else 1, leaves=triples)
+        pool = pool_work(settings, exemplars)
+        return replace(
+            pool,
+            conditioned=learning.conditioned,
+            texts=learning.texts,
+            batch=learning.batch,
+            rows=learning.rows,
+        )
 
     def masked_update(self, gradients: Tensor) -> tuple[Tensor, Tensor | None]:
         """From the gradients of B triples [3 * B, L, N, D] to the update, and who may move.

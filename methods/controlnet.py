@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from actionbench.benchmark import ActionTask, Item
 from actionbench.control import SHIPPED, Control, check_fit, load_controlnet, new_controlnet
 from actionbench.errors import UserError
-from actionbench.method import Customization, Method
+from actionbench.method import Customization, Method, Work
 from actionbench.models import ControlNetSource, resolve_controlnet
 from actionbench.progress import Progress
 from actionbench.puppets.skeleton import draw_skeleton
@@ -52,6 +53,8 @@ class ControlNet(Method[Settings]):
     Settings = Settings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "puppet-diffusion": {"controlnet": SHIPPED},
+        # SD 2.1's is the default. This one is recalled: not tried with this project.
+        "sd-1.5": {"controlnet": "lllyasviel/control_v11p_sd15_openpose"},
         "tiny": {"controlnet": RANDOM},
     }
 
@@ -73,6 +76,15 @@ class ControlNet(Method[Settings]):
     @property
     def fingerprint(self) -> str:
         return "" if self.source is None else self.source.fingerprint
+
+    @property
+    def downloads(self) -> tuple[str, ...]:
+        wanted = self.settings.controlnet
+        here = wanted in (UNTRAINED, RANDOM, SHIPPED) or Path(wanted).expanduser().exists()
+        return () if here else (wanted,)
+
+    def fit_work(self, exemplars: int, layers: int) -> Work:
+        return Work()
 
     def fit(
         self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress

@@ -16,8 +16,15 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from actionbench.benchmark import SLOT, ActionTask, Item
-from actionbench.finetune import Draw, FinetuneBatch, FinetuneSettings, finetune, generate_with
-from actionbench.method import Customization, Method
+from actionbench.finetune import (
+    Draw,
+    FinetuneBatch,
+    FinetuneSettings,
+    finetune,
+    finetuning_work,
+    generate_with,
+)
+from actionbench.method import Customization, Method, Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
 from actionbench.token_learning import TrainingPrompts
@@ -99,6 +106,9 @@ class CustomDiffusion(Method[Settings]):
             tensors={"vectors": vectors.detach().cpu(), **fitted.changes},
             facts={"losses": fitted.losses},
         )
+
+    def fit_work(self, exemplars: int, layers: int) -> Work:
+        return finetuning_work(self.settings, whole=False)
 
     def exemplars(
         self, backbone: Backbone, task: ActionTask, generator: torch.Generator

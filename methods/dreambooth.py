@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from actionbench.benchmark import SLOT, ActionTask, Item
-from actionbench.finetune import Draw, FinetuneBatch, FinetuneSettings, finetune, generate_with
-from actionbench.method import Customization, Method
+from actionbench.finetune import (
+    Draw,
+    FinetuneBatch,
+    FinetuneSettings,
+    finetune,
+    finetuning_work,
+    generate_with,
+)
+from actionbench.method import Customization, Method, Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
 from actionbench.token_learning import TrainingPrompts
@@ -67,6 +74,9 @@ class DreamBooth(Method[Settings]):
             tensors=fitted.changes,
             facts={"rare_word": self.settings.rare_word, "losses": fitted.losses},
         )
+
+    def fit_work(self, exemplars: int, layers: int) -> Work:
+        return finetuning_work(self.settings, whole=True)
 
     def exemplars(self, backbone: Backbone, task: ActionTask) -> Draw:
         """Batches of random exemplars; the text encoder is frozen, so that it runs once."""

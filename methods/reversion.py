@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from actionbench.benchmark import ActionTask
 from actionbench.errors import UserError
-from actionbench.method import Customization
+from actionbench.method import Customization, Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
 from actionbench.token_learning import (
@@ -26,6 +26,7 @@ from actionbench.token_learning import (
     TokenMethod,
     TokenSettings,
     learn_tokens,
+    learning_work,
 )
 
 if TYPE_CHECKING:
@@ -111,6 +112,9 @@ class ReVersion(TokenMethod[Settings]):
             progress=progress,
         )
         return self.customization(backbone, task, learned)
+
+    def fit_work(self, exemplars: int, layers: int) -> Work:
+        return learning_work(self.settings, 1)
 
 
 def focal_weights(timesteps: int, focus: float) -> Tensor:

@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actionbench.benchmark import ActionTask
-from actionbench.method import Customization
+from actionbench.method import Customization, Work
 from actionbench.progress import Progress
-from actionbench.token_learning import ExemplarBatches, TokenMethod, TokenSettings, learn_tokens
+from actionbench.token_learning import (
+    ExemplarBatches,
+    TokenMethod,
+    TokenSettings,
+    learn_tokens,
+    learning_work,
+)
 
 if TYPE_CHECKING:
     from actionbench.backbone import Backbone
@@ -43,3 +49,6 @@ class TextualInversion(TokenMethod[Settings]):
             progress=progress,
         )
         return self.customization(backbone, task, learned)
+
+    def fit_work(self, exemplars: int, layers: int) -> Work:
+        return learning_work(self.settings, 1)
