@@ -18,6 +18,7 @@ from actionbench.models import BATCH_SIZE
 if TYPE_CHECKING:
     from actionbench.campaign import Outcome, Setup
     from actionbench.method import Method
+    from actionbench.resources import Resources
     from actionbench.runner import Plan, RunResult
     from evaluation.ablation import Ablation
     from evaluation.tuning import Tuning
@@ -196,12 +197,11 @@ def _setup(suite_name: str, model: str | None, judge_name: str | None, **choices
     from actionbench.display import JobProgress
     from actionbench.models import resolve_model
     from actionbench.registry import get_judge
-    from actionbench.resources import Resources
     from actionbench.suites import get_suite
 
     suite = get_suite(suite_name)
     judge = get_judge(judge_name or suite.judge)
-    resources = Resources(**{field.name: choices.pop(field.name) for field in fields(Resources)})
+    resources = _resources(choices)
     with JobProgress() as progress:
         source = resolve_model(model or suite.model, progress)
     return Setup(
@@ -212,6 +212,13 @@ def _setup(suite_name: str, model: str | None, judge_name: str | None, **choices
         command=["actionbench", *sys.argv[1:]],
         **choices,
     )
+
+
+def _resources(choices: dict[str, Any]) -> Resources:
+    """Out of the options, where they are then no longer."""
+    from actionbench.resources import Resources
+
+    return Resources(**{field.name: choices.pop(field.name) for field in fields(Resources)})
 
 
 def _told(outcome: Outcome) -> str:
@@ -245,6 +252,79 @@ def _print_result(plan: Plan, result: RunResult) -> None:
     where = "" if str(plan.store.root) == RUNS else f" --runs {plan.store.root}"
     click.echo(f"run {result.run_id}, stored in {result.folder}")
     click.echo(f"next: actionbench report{where} / actionbench show {result.run_id}{where}")
+
+
+@cli.command(short_help="Whether a run can work here, and what it will take.")
+@click.option("--method", "methods", default="all", show_default=True, callback=_words,
+              metavar="NAME[,NAME...]")  # fmt: skip
+@click.option("--suite", "suite_name", default="puppets", show_default=True, metavar="NAME")
+@click.option("--actions", callback=_words, metavar="A,B", help="Only these of the suite.")
+@subjects_option()
+@images_option
+@setup_options
+def doctor(methods: list[str], suite_name: str, batch_size: int, **choices: Any) -> None:
+    """Check device, memory, disk, packages, plug-ins, model and suite; estimate time and memory.
+
+    Takes the options of `run`, loads nothing and needs no network. Status 1 where the run cannot
+    work; each failure comes with how to mend it.
+    """
+    from actionbench.display import JobProgress, findings_table, output
+    from actionbench.doctor import Question, examine
+    from actionbench.registry import method_names
+
+    question = Question(
+        suite=suite_name,
+        methods=method_names() if methods == ["all"] else methods,
+        judge=choices.pop("judge_name"),
+        resources=_resources(choices),
+        **choices,
+    )
+    with JobProgress() as progress:
+        findings = []
+        for finding in examine(question):
+            findings.append(finding)
+            progress.update(len(findings), len(findings) + 1, f"checked {finding.what}")
+    output().print(findings_table(findings))
+    if any(finding.state == "fail" for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+@cli.command(short_help="Fetch and verify all that a run needs.")
+@click.option("--method", "methods", default="all", show_default=True, callback=_words,
+              metavar="NAME[,NAME...]")  # fmt: skip
+@click.option("--suite", "suite_name", default="puppets", show_default=True, metavar="NAME")
+@click.option("--model", metavar="NAME", help="Base model, instead of the suite's own.")
+@click.option("--judge", "judge_name", metavar="NAME", help="Judge, instead of the suite's own.")
+def prefetch(
+    methods: list[str], suite_name: str, model: str | None, judge_name: str | None
+) -> None:
+    """Fetch base model, ControlNet and judge models into the Hub's cache, and verify them.
+
+    Prints fingerprints, and of the base model revision and hashes. Status 1 where something cannot
+    be had.
+    """
+    from actionbench.display import JobProgress
+    from actionbench.models import local_model, preset_name
+    from actionbench.prefetch import prefetch as fetch_each
+    from actionbench.registry import get_judge, get_method, method_names
+    from actionbench.suites import get_suite
+
+    suite = get_suite(suite_name)
+    name = model or suite.model
+    preset = preset_name(name, local_model(name))
+    kinds = map(get_method, method_names() if methods == ["all"] else methods)
+    systems = [kind.for_model(preset) for kind in kinds]
+    judge = get_judge(judge_name or suite.judge)(suite)
+    missing = []
+    with JobProgress() as progress:
+        for found in fetch_each(name, systems, judge, click.echo, progress):
+            click.echo(f"{found.what}: {found.told}")
+            for line in (str(found.folder or ""), *found.pins):
+                if line:
+                    click.echo(f"  {line}")
+            if found.folder is None:
+                missing.append(found.what)
+    _end_with(missing)
 
 
 @cli.command(short_help="Search a method's settings on other actions than the eight.")

@@ -19,7 +19,6 @@ from actionbench.method import Method
 from actionbench.models import BATCH_SIZE, ModelSource
 from actionbench.resources import PLAIN, Resources
 from actionbench.runner import Observer, Plan, RunResult, execute, load_backbone, plan_run
-from actionbench.settings import build_settings
 from actionbench.suites import Suite
 
 if TYPE_CHECKING:
@@ -46,8 +45,7 @@ class Setup:
 
     def plan(self, kind: type[Method[Any]], words: Sequence[str] = (), seed: int = 0) -> Plan:
         """The run of a method with its settings for this model, changed by `key=value` words."""
-        preset = kind.presets.get(self.source.preset or "", {})
-        method = kind(build_settings(kind.Settings, preset, words))
+        method = kind.for_model(self.source.preset, words)
         common = {field.name: getattr(self, field.name) for field in fields(self)}
         return plan_run(method=method, seed=seed, **common)
 

@@ -51,10 +51,9 @@ class Networks:
         for part in (self.unet, self.vae, self.text_encoder):
             part.eval().requires_grad_(False)
         self.checkpointing = gradient_checkpointing
-        if gradient_checkpointing:
-            self.unet.enable_gradient_checkpointing()
         self.side = int(self.unet.config.sample_size)
         """Of the latents."""
+        self.pixels = self.side * 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.length = int(self.text_encoder.config.max_position_embeddings)
 
     @property
@@ -90,8 +89,8 @@ class Networks:
     @cached_property
     def encoded(self) -> Cost:
         """The autoencoder from an image to latents."""
-        pixels = self.side * 2 ** (len(self.vae.config.block_out_channels) - 1)
-        image = torch.empty(1, self.vae.config.in_channels, pixels, pixels, **_META)
+        channels = self.vae.config.in_channels
+        image = torch.empty(1, channels, self.pixels, self.pixels, **_META)
         return _count(self.vae, lambda: self.vae.encode(image).latent_dist.mean)
 
     @cached_property
@@ -105,8 +104,8 @@ class Networks:
             encoder = CLIPTextModel(config).eval().requires_grad_(False)
         prefix = encode_prefix(encoder, [0])
         rest = torch.empty(1, self.length - 1, config.hidden_size, requires_grad=True, **_META)
-        layer = _count(
-            encoder, lambda: encode_from(encoder, rest, [prefix], checkpointing=self.checkpointing)
+        layer = self._count_checkpointed(
+            encoder, lambda again: encode_from(encoder, rest, [prefix], checkpointing=again)
         )
         layers = self.text_encoder.config.num_hidden_layers
         return Cost(layers * layer.flops, layers * layer.kept)
@@ -117,9 +116,24 @@ class Networks:
         width = config.cross_attention_dim
         states = torch.empty(1, self.length, width, requires_grad=states_learn, **_META)
         timestep = torch.zeros((), dtype=torch.long, **_META)
-        return _count(
-            self.unet, lambda: self.unet(latents, timestep, encoder_hidden_states=states).sample
-        )
+
+        def run(again: bool) -> Tensor:
+            if again:
+                self.unet.enable_gradient_checkpointing()
+            try:
+                return self.unet(latents, timestep, encoder_hidden_states=states).sample
+            finally:
+                self.unet.disable_gradient_checkpointing()
+
+        return self._count_checkpointed(self.unet, run)
+
+    def _count_checkpointed(self, module: torch.nn.Module, run: Callable[[bool], Tensor]) -> Cost:
+        """`run` is told whether to checkpoint: then it is computed once more, and keeps less."""
+        cost = _count(module, lambda: run(False))
+        if not (self.checkpointing and cost.kept):
+            return cost
+        again = _count(module, lambda: run(True), backward=False)
+        return Cost(cost.flops + again.flops, again.kept)
 
     # A whole fit
 
@@ -186,7 +200,7 @@ class _FusedAttention(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def _count(module: torch.nn.Module, run: Callable[[], Tensor]) -> Cost:
+def _count(module: torch.nn.Module, run: Callable[[], Tensor], *, backward: bool = True) -> Cost:
     own = {parameter.untyped_storage()._cdata for parameter in module.parameters()}
     kept: dict[int, Tensor] = {}
 
@@ -200,7 +214,6 @@ def _count(module: torch.nn.Module, run: Callable[[], Tensor]) -> Cost:
     with FlopCounterMode(display=False) as counter, _FusedAttention(), hooks:
         result = run()
         numbers = sum(t.untyped_storage().nbytes() // t.itemsize for t in kept.values())
-        if result.requires_grad:
-            # Not the tensor's own `backward`: within that, the mode would not be asked.
-            torch.autograd.backward(result.sum())
+        if backward and result.requires_grad:
+            result.sum().backward()
     return Cost(float(counter.get_total_flops()), numbers)

@@ -25,6 +25,7 @@ from actionbench.runner import ActionRow, Observer, Plan
 
 if TYPE_CHECKING:
     from actionbench.conformance import Outcome
+    from actionbench.doctor import Finding
 
 _PLAIN_WIDTH = 160
 """Columns of a table that goes into a pipe, where no terminal says how wide it is."""
@@ -87,6 +88,17 @@ def checks_table(title: str, outcomes: Sequence[Outcome]) -> Table:
         marks = ["passed" if found[pipeline].passed else "FAILED" for pipeline in pipelines]
         remarks = dict.fromkeys(o.remark for o in found.values() if o.remark)
         table.add_row(check, *marks, escape("; ".join(remarks)))
+    return table
+
+
+_STATES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    table = Table("", "what", "found", "how to mend it", show_lines=any(f.mend for f in findings))
+    for finding in findings:
+        state = f"[{_STATES[finding.state]}]{finding.state}[/]"
+        table.add_row(state, *map(escape, (finding.what, finding.told, finding.mend)))
     return table
 
 

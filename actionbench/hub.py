@@ -26,6 +26,11 @@ class Repository:
     half: bool = False
     """Whether weights in half precision are wanted as well."""
 
+    @classmethod
+    def whole(cls, hub_id: str) -> Repository:
+        """All that transformers or diffusers may load of a model."""
+        return cls(hub_id, ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"))
+
     @property
     def name(self) -> str:
         return self.hub_id.partition("@")[0]
@@ -63,11 +68,14 @@ class Repository:
         except (LocalEntryNotFoundError, HFValidationError):
             return None
 
-    def remote_bytes(self) -> int:
-        """The size of what would be fetched; asks the network, and raises what that raises."""
+    def remote_bytes(self) -> int | None:
+        """The size of what would be fetched, by the network; None where that does not answer."""
         from huggingface_hub import HfApi
 
-        info = HfApi().model_info(self.name, revision=self.revision, files_metadata=True)
+        try:
+            info = HfApi().model_info(self.name, revision=self.revision, files_metadata=True)
+        except Exception:  # no common class; `fetch`, which follows, tells what is wrong
+            return None
         return sum(file.size or 0 for file in info.siblings or () if self._wants(file.rfilename))
 
     def _wants(self, path: str) -> bool:
@@ -77,13 +85,15 @@ class Repository:
         return within(self.wanted) and not within(self.ignored)
 
 
-def fetch(repositories: Sequence[Repository], kind: str, name: str, instead: str) -> Path:
+def fetch(
+    repositories: Sequence[Repository], kind: str, name: str, instead: str | None = None
+) -> Path:
     """The folder of the first repository that is in the cache, else of the first to be had.
 
     Args:
         repositories: of the same content, in the order of preference.
         kind, name: what is wanted, in the user's words.
-        instead: the option by which a folder is named.
+        instead: the option that takes a folder, where there is one.
 
     Raises UserError where none can be had, with what to download and where to put it.
     """
@@ -104,18 +114,18 @@ def fetch(repositories: Sequence[Repository], kind: str, name: str, instead: str
     ) from reasons[0][1]
 
 
-def how_to_get(repository: Repository, instead: str) -> str:
+def how_to_get(repository: Repository, instead: str | None) -> str:
     """What to do about a missing repository, for a machine without a network."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     revision = f" --revision {repository.revision}" if repository.revision else ""
+    command = f"where there is a network, run `hf download {repository.name}{revision}"
+    cached = f"models--{repository.name.replace('/', '--')}"
+    copy = f"copy {cached} from that cache into {HF_HUB_CACHE}"
+    if instead is None:
+        return f"{command}` and {copy}"
     folder = repository.name.split("/")[-1]
-    cached = "models--" + repository.name.replace("/", "--")
-    return (
-        f"where there is a network, run `hf download {repository.name}{revision} "
-        f"--local-dir {folder}`, copy that folder here and name it: {instead} {folder}; or copy "
-        f"{cached} from a cache that has it into {HF_HUB_CACHE}"
-    )
+    return f"{command}` and {copy}; or with --local-dir {folder}, and name it: {instead} {folder}"
 
 
 def _reason(error: Exception) -> str:

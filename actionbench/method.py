@@ -6,12 +6,12 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from PIL.Image import Image
 
 from actionbench.errors import UserError
-from actionbench.settings import NoSettings
+from actionbench.settings import NoSettings, build_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,6 +85,11 @@ class Method(ABC, Generic[S]):
 
     def __init__(self, settings: S | None = None) -> None:
         self.settings: S = self.Settings() if settings is None else settings
+
+    @classmethod
+    def for_model(cls, preset: str | None, words: Sequence[str] = ()) -> Self:
+        """With the settings for models of a preset, changed by the user's `key=value` words."""
+        return cls(build_settings(cls.Settings, cls.presets.get(preset or "", {}), words))
 
     @property
     def fingerprint(self) -> str:

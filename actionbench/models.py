@@ -77,7 +77,8 @@ class ModelSource:
     name: str
     """As boards print it: the preset, the Hub id, or the folder's name."""
     preset: str | None
-    """Which of a method's `presets` suits it; from `actionbench.json` in the folder."""
+    """Which of a method's `presets` suits it: the model's own, or by the folder's
+    `actionbench.json`."""
     fingerprint: str
     """Hash of the weights, configs, classes and tokenizer, 16 hexadecimal digits."""
     variant: str | None = None
@@ -103,12 +104,12 @@ def resolve_model(path_or_id: str, progress: Progress = SILENT) -> ModelSource:
     had, is damaged, is not shaped like Stable Diffusion 1 or 2, or is not what its preset says.
     """
     folder, name = _model_folder(path_or_id)
-    source = _read_folder(folder, name, progress)
+    variant, fingerprint = _read_folder(folder, progress)
     preset = _preset(path_or_id)
-    if preset is None:
-        return source
-    _check_preset(preset, source.path)
-    return replace(source, preset=preset.name)
+    if preset is not None:
+        _check_preset(preset, folder)
+    own = preset_name(path_or_id, folder)
+    return ModelSource(folder.resolve(), name, own, fingerprint, variant)
 
 
 def local_model(path_or_id: str) -> Path | None:
@@ -126,6 +127,15 @@ def local_model(path_or_id: str) -> Path | None:
             _variant(found)
             return found
     return None
+
+
+def preset_name(path_or_id: str, folder: Path | None) -> str | None:
+    """Which of a method's `presets` suits a model that lies in `folder`, if it is here."""
+    preset = _preset(path_or_id)
+    if preset is not None:
+        return preset.name
+    own = folder / "actionbench.json" if folder else None
+    return _read_json(own).get("preset") if own and own.is_file() else None
 
 
 def model_repositories(path_or_id: str) -> list[Repository]:
@@ -245,7 +255,8 @@ def _variant(folder: Path) -> str | None:
     raise UserError(f"{folder / without[0]} holds no safetensors weights")
 
 
-def _read_folder(folder: Path, name: str, progress: Progress) -> ModelSource:
+def _read_folder(folder: Path, progress: Progress) -> tuple[str | None, str]:
+    """The variant of its weights, and its fingerprint."""
     variant = _variant(folder)
     parts = _read_json(folder / "model_index.json")
     digest = hashlib.sha256()
@@ -263,9 +274,7 @@ def _read_folder(folder: Path, name: str, progress: Progress) -> ModelSource:
             else:
                 continue
             digest.update(f"{part}/{path.name} {content}\n".encode())
-    own = folder / "actionbench.json"
-    preset = _read_json(own).get("preset") if own.is_file() else None
-    return ModelSource(folder.resolve(), name, preset, digest.hexdigest()[:16], variant)
+    return variant, digest.hexdigest()[:16]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
