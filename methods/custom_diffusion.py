@@ -39,11 +39,14 @@ GREY = (127, 127, 127)
 
 @dataclass(frozen=True)
 class Settings(FinetuneSettings):
-    """Those of the paper for one concept: 250 steps of four and four images at 8e-5 (recalled)."""
+    """The reference's for people: 5e-6 and 750 to 2000 steps, without augmentation.
 
-    steps: int = setting(250, "optimisation steps", low=1)
+    Its objects take 1e-5 and 250 to 500 steps. The batch of four is recalled.
+    """
+
+    steps: int = setting(750, "optimisation steps", low=1)
     batch_size: int = setting(4, "exemplars a step; as many class images come on top", low=1)
-    learning_rate: float = setting(1e-5, "AdamW's learning rate for one sample a step", low=0)
+    learning_rate: float = setting(5e-6, "AdamW's learning rate for one sample a step", low=0)
     scale_learning_rate: bool = setting(
         True, "learning_rate is multiplied by the samples of a step, the class images among them"
     )
