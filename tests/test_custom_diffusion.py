@@ -72,9 +72,9 @@ def test_keys_values_and_the_token_move_and_nothing_else(tiny: Backbone, prompts
 
 def test_the_learning_rate_grows_with_the_samples_of_a_step() -> None:
     paper = Settings()
-    assert scaled_learning_rate(paper) == pytest.approx(8e-5)  # 1e-5 x 4 x 2
-    assert scaled_learning_rate(replace(paper, prior_weight=0.0)) == pytest.approx(4e-5)
-    assert scaled_learning_rate(replace(paper, scale_learning_rate=False)) == 1e-5
+    assert scaled_learning_rate(paper) == pytest.approx(4e-5)  # 5e-6 x 4 x 2
+    assert scaled_learning_rate(replace(paper, prior_weight=0.0)) == pytest.approx(2e-5)
+    assert scaled_learning_rate(replace(paper, scale_learning_rate=False)) == 5e-6
 
 
 def test_no_gradient_comes_from_position_0(tiny: Backbone) -> None:
