@@ -65,8 +65,10 @@ def examine(question: Question) -> Iterator[Finding]:
     """What there is to be said, as it is found out; nothing is loaded, fetched or hashed."""
     yield from check_packages(CONSTRAINTS)
     yield from check_plugins()
-    device, findings = check_device(question.device, question.dtype)
-    yield findings
+    device, finding = check_device(question.device, question.dtype)
+    yield finding
+    if device is not None and question.resources.compile:
+        yield check_compiling(device)
     try:
         suite = get_suite(question.suite)
         exemplars = sum(len(task.exemplars) for task in suite.tasks.values())
@@ -167,6 +169,16 @@ def check_device(device: str, dtype: str) -> tuple[str | None, Finding]:
             "device", "warn", f"{told}; no bfloat16 of its own", "take --dtype float16"
         )
     return found, Finding("device", "ok", told)
+
+
+def check_compiling(device: str) -> Finding:
+    from actionbench.backbone import check_compiler
+
+    try:
+        check_compiler(device)
+    except UserError as error:
+        return Finding("compile", "fail", str(error))
+    return Finding("compile", "ok", "a compiler is there; the first steps take minutes")
 
 
 def memory(device: str) -> tuple[int, int]:

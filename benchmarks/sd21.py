@@ -7,8 +7,9 @@ The networks are made from the published architecture; weights at random change 
 memory. Each method fits N steps and 2 N steps: the difference is N steps' time, and times the steps
 of its settings, with what comes before the first, a whole fit's (extrapolated; ADI's 3000 steps and
 its pool among them). Beside it stands the floor: the operations counted, over this device's speed
-in a plain matrix product. Class images and ADI's pool are drawn and trained in small, and scaled
-by their own work. Every method runs in a process of its own, for its peak memory.
+in a plain matrix product. ADI's pool is trained and drawn in small and scaled by its own work;
+class images, which all fits of a run share, are in the JSON file (`shared_s`), by the images a
+second. Every method runs in a process of its own, for its peak memory.
 
 `--tiny` is the same on networks of the same structure and toy width; `--steps 2 --images 1` shows
 on a CPU that it runs.
@@ -223,6 +224,8 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
     list(method.generate(backbone, made, items))
     took = wait() - began
     facts["images_per_s"] = given.images / took
+    if "steps" in names and work.drawn_once:  # class images, once for all fits
+        facts["shared_s"] = work.drawn_once / 2 / given.sampling_steps / facts["images_per_s"]
     facts["images_per_s_ceiling"] = speed / image_flops(networks, backbone.sampling)
     on_gpu = given.device == "cuda"
     facts["draw_peak_mib"] = (

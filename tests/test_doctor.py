@@ -148,6 +148,9 @@ def test_doctor_on_what_is_there_and_on_what_is_not(
     told = capsys.readouterr().out
     for words_of_it in ("puppets: 8 actions, 80 exemplars", "368 images", "a fit needs at least"):
         assert words_of_it in told
+    assert cli.main(["prefetch", "--method", "p-plus,controlnet"], standalone_mode=False) is None
+    told = capsys.readouterr().out
+    assert "fingerprint" in told and "unet/diffusion_pytorch_model.safetensors sha256" in told
     done = subprocess.run(
         [sys.executable, "cli.py", "doctor", "--method", "p-plus", "--model", "sd-2.1"],
         **{"cwd": ROOT, "capture_output": True, "text": True},
