@@ -1,4 +1,4 @@
-"""Which base model, which ControlNet: a diffusers folder or a Hub id, checked without torch."""
+"""Which base model, ControlNet or judge's network: a folder or a Hub id, checked without torch."""
 
 from __future__ import annotations
 
@@ -48,6 +48,18 @@ class ControlNetSource:
     """Hash of the weights and config, 16 hexadecimal digits."""
 
 
+@dataclass(frozen=True)
+class NetworkSource:
+    """A model of transformers: one network with its tokenizer or image processor."""
+
+    path: Path
+    """A local folder in the transformers format."""
+    name: str
+    """The Hub id, or the folder's name."""
+    fingerprint: str
+    """Hash of the weights, configs, tokenizer and templates, 16 hexadecimal digits."""
+
+
 def resolve_model(path_or_id: str) -> ModelSource:
     """The model in a local folder, or of a Hub id (`owner/name`, `owner/name@revision`).
 
@@ -75,6 +87,33 @@ def resolve_controlnet(path_or_id: str) -> ControlNetSource:
     for path in weights:
         digest.update(_hash_weights(path).encode())
     return ControlNetSource(folder.resolve(), name, _read_json(config), digest.hexdigest()[:16])
+
+
+_NETWORK_FILES = ("*.json", "*.txt", "*.jinja", "*.model", "model*.safetensors")
+
+
+def resolve_network(path_or_id: str, kind: str) -> NetworkSource:
+    """The model of transformers in a local folder, or of a Hub id (`owner/name[@revision]`).
+
+    `kind` says in messages what it is for: "clip judge's model". Raises UserError where it is
+    missing or damaged.
+    """
+    folder, name = _fetched(path_or_id, kind, [*_NETWORK_FILES])
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} is not a {kind}: config.json is missing")
+    files = sorted({path for pattern in _NETWORK_FILES for path in folder.glob(pattern)})
+    if not any(_WEIGHTS.fullmatch(path.name) for path in files):
+        raise UserError(f"{folder} holds no safetensors weights")
+    digest = hashlib.sha256()
+    for path in files:
+        if path.suffix == ".safetensors":
+            content = _hash_weights(path)
+        elif path.suffix == ".json" and path.name.endswith("config.json"):
+            content = _hash_config(path)
+        else:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.name} {content}\n".encode())
+    return NetworkSource(folder.resolve(), name, digest.hexdigest()[:16])
 
 
 def _fetched(path_or_id: str, kind: str, wanted: list[str]) -> tuple[Path, str]:
@@ -106,8 +145,14 @@ def _download(hub_id: str, kind: str, wanted: list[str]) -> Path:
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise UserError(
             f"{kind} '{hub_id}' is no local folder and cannot be had from the Hub: "
-            f"{one_line(error)}"
+            f"{one_line(error)}; where there is a network, `hf download {_download_words(hub_id)}` "
+            "fetches it into the cache that is read here"
         ) from error
+
+
+def _download_words(hub_id: str) -> str:
+    name, _, revision = hub_id.partition("@")
+    return f"{name} --revision {revision}" if revision else name
 
 
 def _read_folder(folder: Path, name: str) -> ModelSource:
