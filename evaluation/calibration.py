@@ -112,25 +112,6 @@ def may_tune(suite: Suite) -> bool:
     return not eight & {action.name for action in suite.actions}
 
 
-def balancing_threshold(positives: np.ndarray, negatives: np.ndarray) -> float:
-    """The value from which scores count as yes such that both errors together are least.
-
-    The sum of the share of positives [n] below and of negatives [m] from it on (Youden's index,
-    1950); of equally good values, the middle of the widest stretch of them. NaN without either.
-    """
-    if not (len(positives) and len(negatives)):
-        return float("nan")
-    values = np.unique(np.concatenate([positives, negatives]))
-    cuts = np.concatenate([[values[0]], (values[1:] + values[:-1]) / 2])
-    widths = np.concatenate([[0.0], np.diff(values)])
-    missed = np.searchsorted(np.sort(positives), cuts) / len(positives)
-    false = 1 - np.searchsorted(np.sort(negatives), cuts) / len(negatives)
-    errors = missed + false
-    best = np.isclose(errors, errors.min())
-    return float(cuts[best][widths[best].argmax()])
-
-
-
 def table_rows(found: Calibration) -> list[tuple[str, ...]]:
     """A row an action and one for all: its name, n, share seen and share of false alarms in %."""
 

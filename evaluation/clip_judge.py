@@ -20,7 +20,7 @@ from actionbench.models import NetworkSource, resolve_network
 from actionbench.networks import batched, load_image_processor, load_network, load_part
 from actionbench.settings import setting
 from actionbench.store import make_key
-from evaluation.calibration import balancing_threshold
+from evaluation.thresholds import balancing_threshold
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -165,7 +165,9 @@ class ClipReader:
         self.actions = [action.name for action in suite.actions]
         self.subjects = [subject.name for subject in suite.subjects]
         self._actions = self._candidates([a.description for a in suite.actions], ACTION_PROMPTS)
-        self._subjects = self._candidates([_noun(s.phrase) for s in suite.subjects], SUBJECT_PROMPTS)
+        self._subjects = self._candidates(
+            [_noun(s.phrase) for s in suite.subjects], SUBJECT_PROMPTS
+        )
 
     def _candidates(self, words: Sequence[str], prompts: Sequence[str]) -> Tensor:
         """[len(words), D]: the mean of a candidate's normalised embeddings, normalised again."""

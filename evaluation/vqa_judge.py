@@ -21,7 +21,7 @@ from actionbench.models import NetworkSource, resolve_network
 from actionbench.networks import batched, load_network, load_part
 from actionbench.settings import setting
 from actionbench.store import make_key
-from evaluation.calibration import balancing_threshold
+from evaluation.thresholds import balancing_threshold
 
 if TYPE_CHECKING:
     from PIL.Image import Image
