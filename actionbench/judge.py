@@ -81,8 +81,9 @@ class Judge(ABC):
 
     @property
     def dtype(self) -> str:
-        """The number format that it computes in."""
-        return getattr(self.settings, "dtype", "float32")
+        """The number format that it computes in: `float32`, `float16` or `bfloat16`."""
+        dtype: str = getattr(self.settings, "dtype", "float32")
+        return dtype
 
     @abstractmethod
     def judge(self, images: Sequence[Image], items: Sequence[Item]) -> list[Verdict]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from actionbench.benchmark import NONE, Item, paper_actions
+from actionbench.benchmark import NONE, Action, Item, paper_actions
 from actionbench.judge import Judge
 from actionbench.progress import SILENT, Progress
 from actionbench.suites import Suite
@@ -90,7 +90,7 @@ def calibrate(judge: Judge, progress: Progress = SILENT) -> Calibration:
                 action=action.name,
                 right=wilson(int(seen[own[:, n], n].sum()), int(own[:, n].sum())),
                 false=wilson(int(seen[~own[:, n], n].sum()), int((~own[:, n]).sum())),
-                seen=_row(seen[truth == n], names),
+                seen=_row(seen[truth == n], actions),
             )
             for n, action in enumerate(actions)
         ),
@@ -101,8 +101,8 @@ def calibrate(judge: Judge, progress: Progress = SILENT) -> Calibration:
     )
 
 
-def _row(seen: np.ndarray, names: Sequence[str]) -> dict[str, int]:
-    counts = {name: int(count) for name, count in zip(names, seen.sum(0), strict=True)}
+def _row(seen: np.ndarray, actions: Sequence[Action]) -> dict[str, int]:
+    counts = {a.name: int(count) for a, count in zip(actions, seen.sum(0), strict=True)}
     return {**counts, NONE: int((~seen.any(1)).sum())}
 
 
@@ -112,17 +112,26 @@ def may_tune(suite: Suite) -> bool:
     return not eight & {action.name for action in suite.actions}
 
 
+TABLE = ("action", "exemplars", "seen, % [95%]", "false alarms, % [95%]")
+CONFUSION = "Exemplars (rows) by what the judge sees in them"
+
+
 def table_rows(found: Calibration) -> list[tuple[str, ...]]:
-    """A row an action and one for all: its name, n, share seen and share of false alarms in %."""
+    """A row an action, and one for all."""
 
     def row(name: str, right: Share, false: Share) -> tuple[str, ...]:
-        return (
-            *(name, str(right.n), f"{right.percent()} [{right.percent_interval}]"),
-            f"{false.percent()} [{false.percent_interval}]",
-        )
+        shares = (f"{share.percent()} [{share.percent_interval}]" for share in (right, false))
+        return (name, str(right.n), *shares)
 
-    return [*(row(a.action, a.right, a.false) for a in found.actions),
-            row("all", _opposite(found.missed), found.false)]  # fmt: skip
+    rows = [row(a.action, a.right, a.false) for a in found.actions]
+    return [*rows, row("all", _opposite(found.missed), found.false)]
+
+
+def confusion_rows(found: Calibration) -> tuple[list[str], list[list[str]]]:
+    """The matrix's columns, and a row an action."""
+    names = list(found.actions[0].seen)
+    rows = [[a.action, *(str(a.seen[name]) for name in names)] for a in found.actions]
+    return ["shown", *names], rows
 
 
 def _opposite(share: Share) -> Share:
@@ -141,10 +150,8 @@ def write_calibration(found: Calibration, out: Path) -> list[Path]:
         "scores": found.scores.round(6).tolist(),
     }
     text = io.StringIO()
-    names = [*found.actions[0].seen]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["shown", *names])
-    writer.writerows([a.action, *(a.seen[name] for name in names)] for a in found.actions)
+    columns, rows = confusion_rows(found)
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
     return [
         write_text(out / "calibration.json", json.dumps(facts, indent=1) + "\n"),
         write_text(out / "calibration.csv", text.getvalue()),

@@ -213,7 +213,7 @@ def _images_only(kind: Any) -> Any:
     if "video_processor" not in kind.get_attributes():
         return kind
 
-    class ImagesOnly(kind):  # type: ignore[misc]
+    class ImagesOnly(kind):
         def __init__(
             self,
             image_processor: Any = None,
