@@ -501,7 +501,7 @@ def calibrate_judge(
     judge_name: str | None, judge_given: tuple[str, ...], suite_name: str, device: str,
     out: Path | None,
 ) -> None:  # fmt: skip
-    """Show a judge each exemplar with each action in question: what it misses, what it sees wrongly.
+    """Show a judge each exemplar with each action in question: what it misses or sees wrongly.
 
     An exemplar is left out of what the judge looks at when it is asked about it. Writes
     calibration.json and the confusion matrix, calibration.csv.
@@ -532,10 +532,10 @@ def _print_calibration(found: Calibration) -> None:
     for row in table_rows(found):
         table.add_row(*row)
     output().print(table)
-    columns, rows = confusion_rows(found)
+    columns, counts = confusion_rows(found)
     table = Table(*columns, title=CONFUSION)
-    for row in rows:
-        table.add_row(*row)
+    for names in counts:
+        table.add_row(*names)
     output().print(table)
     if found.suggestion:
         words = " ".join(f"--judge-set {name}={v}" for name, v in found.suggestion.items())

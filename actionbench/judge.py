@@ -76,7 +76,7 @@ class Judge(ABC):
 
     @property
     def downloads(self) -> tuple[str, ...]:
-        """The Hub ids (`owner/name` or `owner/name@revision`) of the models that it needs."""
+        """The models that it needs: Hub ids (`owner/name`, `owner/name@revision`) or folders."""
         return ()
 
     @property

@@ -90,9 +90,10 @@ def _fault(loaded: Any, base: type, name: str) -> str | None:
         for fact in ("title", "reference"):
             if not hasattr(loaded, fact):
                 return f"has no {fact}"
-    if not is_dataclass(loaded.Settings):
+    settings = cast("type[Method[Any]] | type[Judge]", loaded).Settings
+    if not is_dataclass(settings):
         return "has Settings that are no dataclass"
-    for field in fields(loaded.Settings):
+    for field in fields(settings):
         if "help" not in field.metadata:
             return f"has a setting '{field.name}' that is no `setting(default, help)`"
     return None

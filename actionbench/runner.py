@@ -527,19 +527,35 @@ def judge_images(
     before = store.load_verdicts(verdict_key)
     found: dict[tuple[str, int], Verdict] = {}
     total, there = len(items), len(items) - len(to_judge)
+    observer.step(items[0].action.name, "judge", there, total)
     if to_judge:
-        check_canary(store, judge)
-        observer.step(items[0].action.name, "judge", there, total)
+        with _judges_memory_told(judge):
+            check_canary(store, judge)
     started = time.monotonic()
     for begin in range(0, len(to_judge), _JUDGE_BATCH):
         batch = to_judge[begin : begin + _JUDGE_BATCH]
         images = [store.load_image(image_key, item) for item in batch]
-        seen = judge.judge(images, batch)
+        with _judges_memory_told(judge):
+            seen = judge.judge(images, batch)
         found |= {item_name(item): v for item, v in zip(batch, seen, strict=True)}
         store.add_verdicts(verdict_key, found)
         observer.step(items[0].action.name, "judge", there + begin + len(batch), total)
     add_cost(cost, time.monotonic() - started, len(to_judge))
     return {**before, **found}
+
+
+@contextmanager
+def _judges_memory_told(judge: Judge) -> Iterator[None]:
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the GPU's memory is not enough for the {judge.name} judge: lower its batch size "
+            "(--judge-set batch_size=N), or let `actionbench judge` judge the drawn images, which "
+            "loads no base model; finished work is kept"
+        ) from error
 
 
 def verdict_rows(

@@ -8,7 +8,7 @@ viewer, which is short and of uncertain direction, counts for little. Left and r
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -116,9 +116,13 @@ class PoseJudge(Judge):
 
     def judge(self, images: Sequence[Image], items: Sequence[Item]) -> list[Verdict]:
         names = [action.name for action in self.suite.actions]
-        distinct = {id(image): image for image in images}  # a calibration asks often about one
-        found = self.reader.keypoints.find([*distinct.values()])
-        scores = dict(zip(distinct, self.reader.bodies.scores(found, self.left_out), strict=True))
+        # A calibration asks often about one, and shows exemplars, whose keypoints are known.
+        known = self.reader.bodies.by_image
+        strange = {id(image): image for image in images if id(image) not in known}
+        found = dict(zip(strange, self.reader.keypoints.find([*strange.values()]), strict=True))
+        bodies = {id(image): {**known, **found}[id(image)] for image in images}
+        read = self.reader.bodies.scores([*bodies.values()], self.left_out)
+        scores = dict(zip(bodies, read, strict=True))
         verdicts = []
         subjects = self.reader.subjects.judge(images, items)
         for image, item, subject in zip(images, items, subjects, strict=True):
@@ -154,6 +158,8 @@ class Bodies:
     """[E]: the action's place in the suite."""
     keypoints: np.ndarray
     """[E, 18, 3]"""
+    by_image: Mapping[int, np.ndarray | None]
+    """The same, by the `id` of the exemplar's image."""
 
     @classmethod
     def of(cls, suite: Suite, reader: KeypointReader) -> Bodies:
@@ -166,10 +172,12 @@ class Bodies:
         given = [exemplar.keypoints for _, exemplar in rows]
         unknown = [e for (_, e), points in zip(rows, given, strict=True) if not _known(points)]
         read = iter(reader.read([e.image for e in unknown], [e.id for e in unknown]))
+        keypoints = [points if _known(points) else next(read) for points in given]
         return cls(
             ids=tuple(exemplar.id for _, exemplar in rows),
             actions=np.array([number for number, _ in rows]),
-            keypoints=np.stack([p if _known(p) else next(read) for p in given]),
+            keypoints=np.stack(keypoints),
+            by_image={id(e.image): points for (_, e), points in zip(rows, keypoints, strict=True)},
         )
 
     def scores(

@@ -33,7 +33,7 @@ PROMPTS = {
     "version": "1",
     "exemplars": "In each of these pictures somebody {description}.",
     "picture": "Now look at one more picture.",
-    "action": "Does whoever is in this last picture do the same, that is, {description}? "
+    "action": "Is this what somebody does in the last picture too: somebody {description}? "
     "Answer with yes or no.",
     "subject": "Does the picture show {phrase}? Answer with yes or no.",
 }
@@ -103,38 +103,49 @@ class VqaJudge(Judge):
         return other
 
     def judge(self, images: Sequence[Image], items: Sequence[Item]) -> list[Verdict]:
-        small = [self._fitted(image) for image in images]
-        asked = list(zip(small, items, strict=True))
-        questions = [self._about_action(image, item) for image, item in asked]
-        questions += [self._about_subject(image, item) for image, item in asked]
-        found = self.reader.ask(questions)
-        chosen = self.settings
-        return [
-            Verdict(
-                action_correct=action >= chosen.action_threshold,
-                subject_correct=subject >= chosen.subject_threshold,
-                action_seen="",
-                subject_seen="",
-                action_score=action,
-                subject_score=subject,
+        asked: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
+        exemplars = {name: self._shown(name) for name in {item.action.name for item in items}}
+        # What is asked twice, as by a calibration, is answered once; likes stand together.
+        for image, item in zip(images, items, strict=True):
+            action = self._about_action(image, item, exemplars[item.action.name])
+            asked["action", id(image), item.action.name] = action
+        for image, item in zip(images, items, strict=True):
+            asked["subject", id(image), item.subject.name] = self._about_subject(image, item)
+        found = dict(zip(asked, self.reader.ask([*asked.values()]), strict=True))
+        chosen, verdicts = self.settings, []
+        for image, item in zip(images, items, strict=True):
+            action_yes = found["action", id(image), item.action.name]
+            subject_yes = found["subject", id(image), item.subject.name]
+            verdicts.append(
+                Verdict(
+                    action_correct=action_yes >= chosen.action_threshold,
+                    subject_correct=subject_yes >= chosen.subject_threshold,
+                    action_seen="",
+                    subject_seen="",
+                    action_score=action_yes,
+                    subject_score=subject_yes,
+                )
             )
-            for action, subject in zip(found[: len(asked)], found[len(asked) :], strict=True)
-        ]
+        return verdicts
 
     def suggest(self, scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
         own = np.arange(scores.shape[1]) == truth[:, None]
         return {"action_threshold": round(balancing_threshold(scores[own], scores[~own]), 3)}
 
-    def _about_action(self, image: Image, item: Item) -> list[dict[str, Any]]:
+    def _about_action(
+        self, image: Image, item: Item, exemplars: Sequence[Image]
+    ) -> list[dict[str, Any]]:
         described = {"description": item.action.description}
         content: list[dict[str, Any]] = []
-        if shown := self._shown(item.action.name):
-            content += [_text(PROMPTS["exemplars"].format(**described)), *map(_image, shown)]
+        if exemplars:
+            content += [_text(PROMPTS["exemplars"].format(**described)), *map(_image, exemplars)]
             content += [_text(PROMPTS["picture"])]
-        return [*content, _image(image), _text(PROMPTS["action"].format(**described))]
+        question = _text(PROMPTS["action"].format(**described))
+        return [*content, _image(self._fitted(image)), question]
 
     def _about_subject(self, image: Image, item: Item) -> list[dict[str, Any]]:
-        return [_image(image), _text(PROMPTS["subject"].format(phrase=item.subject.phrase))]
+        question = _text(PROMPTS["subject"].format(phrase=item.subject.phrase))
+        return [_image(self._fitted(image)), question]
 
     def _shown(self, action: str) -> list[Image]:
         """The first few exemplars of an action that are not left out."""
