@@ -27,6 +27,7 @@ from tests.tiny_judges import (
     byte_tokenizer,
     tiny_clip,
     tiny_detector,
+    tiny_llava,
     tiny_qwen,
     tiny_siglip,
     tiny_vitpose,
@@ -41,7 +42,7 @@ ITEMS = [Item(SUITE.actions[n], SUITE.subjects[5 * n], 0) for n in range(4)]
 def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("networks")
     makers = {
-        "clip": tiny_clip, "siglip": tiny_siglip, "qwen": tiny_qwen,
+        "clip": tiny_clip, "siglip": tiny_siglip, "qwen": tiny_qwen, "llava": tiny_llava,
         "detector": tiny_detector, "vitpose": tiny_vitpose,
     }  # fmt: skip
     return {name: make(folder / name) for name, make in makers.items()}
@@ -52,6 +53,7 @@ def words(networks: dict[str, Path], kind: str) -> list[str]:
         "clip": [f"model={networks['clip']}"],
         "siglip": [f"model={networks['siglip']}"],
         "vqa": [f"model={networks['qwen']}", "dtype=float32", "exemplars=2", "image_size=56"],
+        "llava": [f"model={networks['llava']}", "dtype=float32", "exemplars=1"],
         "pose": [
             f"model={networks['clip']}",
             f"detector={networks['detector']}",
@@ -63,10 +65,11 @@ def words(networks: dict[str, Path], kind: str) -> list[str]:
 
 
 def build(networks: dict[str, Path], kind: str, *more: str, suite: Suite = SUITE) -> Judge:
-    return make_judge(kind.replace("siglip", "clip"), suite, [*words(networks, kind), *more])
+    name = {"siglip": "clip", "llava": "vqa"}.get(kind, kind)
+    return make_judge(name, suite, [*words(networks, kind), *more])
 
 
-@pytest.mark.parametrize("kind", ["clip", "siglip", "vqa", "pose"])
+@pytest.mark.parametrize("kind", ["clip", "siglip", "vqa", "llava", "pose"])
 def test_verdicts_do_not_depend_on_the_batch_and_repeat(networks, kind: str) -> None:
     judge = build(networks, kind, "batch_size=3")
     together = judge.judge(IMAGES, ITEMS)

@@ -88,9 +88,11 @@ def test_judge_then_report_then_agreement(copied: Path, call: Callable[..., str]
     assert {row["image"] for row in rows} == own.keys()
 
     board = call("report", "--runs", runs)
-    assert "puppets-v1: small" in board and "puppets-clip-v1: small" in board
-    stored = json.loads((runs / "report" / "board.json").read_text())
-    assert [len(group["rows"]) for group in stored["groups"]] == [1, 1]
+    assert "puppets-v1: " in board and "puppets-clip-v1: " in board
+    with (runs / "report" / "board.csv").open() as file:
+        assert {row["protocol"] for row in csv.DictReader(file)} >= {
+            "puppets-v1", "puppets-clip-v1",
+        }  # fmt: skip
 
     assert "brightness 1" in call("agreement", first, "--runs", runs)
     with (runs / "report" / "judges.csv").open() as file:
@@ -191,7 +193,7 @@ def test_a_run_stops_before_it_judges_by_a_changed_model(copied: Path) -> None:
     check_canary(store, clip_judge(copied))
     changed = clip_judge(copied)
     changed.reader.model.logit_scale.data += 1
-    with pytest.raises(UserError, match="the clip judge .* has changed on cpu"):
+    with pytest.raises(UserError, match=r"the clip judge .* has changed on cpu"):
         judge_run(store, first, changed)
     assert store.run_ids() == [first]
     judge_run(store, first, clip_judge(copied))
@@ -237,12 +239,12 @@ class Peeping(Judge):
 
     def judge(self, images: Sequence[Image], items: Sequence[Item]) -> list[Verdict]:
         known = {
-            exemplar.image.tobytes(): action
+            id(exemplar.image): action
             for action, task in self.suite.tasks.items()
             for exemplar in task.exemplars
             if exemplar.id not in self.left_out
         }
-        right = [known.get(i.tobytes()) == item.action.name for i, item in zip(images, items)]
+        right = [known.get(id(i)) == item.action.name for i, item in zip(images, items)]
         return [Verdict(yes, False, "", "", float(yes), 0.0) for yes in right]
 
     def suggest(self, scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:

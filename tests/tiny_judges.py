@@ -10,6 +10,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     CLIPConfig,
     CLIPModel,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -130,6 +135,30 @@ def tiny_qwen(folder: Path, seed: int = 0, chat: str | None = CHAT) -> Path:
         image_processor=images, tokenizer=tokenizer, chat_template=chat
     )
     return _save(folder, seed, Qwen2_5_VLForConditionalGeneration, config, processor)
+
+
+def tiny_llava(folder: Path, seed: int = 0) -> Path:
+    """Another family of image-text-to-text models, whose processor knows no videos."""
+    tokenizer = byte_tokenizer(["<image>", "</s>"], eos_token="</s>", pad_token="</s>")
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**VISION),
+        text_config=LlamaConfig(**SMALL, num_hidden_layers=2, vocab_size=len(tokenizer)),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_seq_length=16,
+    )
+    processor = LlavaProcessor(
+        image_processor=CLIPImageProcessorPil(
+            size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+        ),
+        tokenizer=tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template="{% for m in messages %}{% for part in m['content'] %}"
+        "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}"
+        "{% endfor %}{% endfor %} ANSWER:",
+    )
+    return _save(folder, seed, LlavaForConditionalGeneration, config, processor)
 
 
 def byte_tokenizer(special: list[str], **named: str) -> PreTrainedTokenizerFast:
