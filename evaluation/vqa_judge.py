@@ -33,7 +33,7 @@ PROMPTS = {
     "version": "1",
     "exemplars": "In each of these pictures somebody {description}.",
     "picture": "Now look at one more picture.",
-    "action": "Is this what somebody does in the last picture too: somebody {description}? "
+    "action": "Does this picture show the action too: somebody {description}? "
     "Answer with yes or no.",
     "subject": "Does the picture show {phrase}? Answer with yes or no.",
 }
@@ -88,17 +88,17 @@ class VqaJudge(Judge):
             *("vqa", RULES, PROMPTS, self.source.fingerprint, chosen.dtype),
             *(chosen.exemplars, chosen.image_size),
             *(chosen.action_threshold, chosen.subject_threshold),
-            [[a.name, a.description, self.suite.tasks[a.name].fingerprint]
-             for a in self.suite.actions],
-        )  # fmt: skip
+            [[a.description, self.suite.tasks[a.name].fingerprint] for a in self.suite.actions],
+            [subject.phrase for subject in self.suite.subjects],
+        )
 
     @cached_property
     def reader(self) -> VqaReader:
         return VqaReader(self.source, self.device, self.dtype, self.settings.batch_size)
 
     def without(self, exemplars: Collection[str]) -> Self:
-        self.reader  # noqa: B018 - loaded here, so that both have the same one
         other = copy.copy(self)
+        other.reader = self.reader  # loaded here, so that both have the same one
         other.left_out = frozenset(exemplars)
         return other
 
