@@ -17,10 +17,12 @@ from actionbench.models import BATCH_SIZE
 
 if TYPE_CHECKING:
     from actionbench.campaign import Outcome, Setup
+    from actionbench.judge import Judge
     from actionbench.method import Method
     from actionbench.resources import Resources
     from actionbench.runner import Plan, RunResult
     from evaluation.ablation import Ablation
+    from evaluation.calibration import Calibration
     from evaluation.tuning import Tuning
 
 RUNS = "runs"
@@ -101,6 +103,12 @@ images_option = click.option(
 )
 
 
+judge_set_option = click.option(
+    "--judge-set", "judge_given", multiple=True, metavar="KEY=VALUE",
+    help="A setting of the judge; see `actionbench list judges --settings`.",
+)  # fmt: skip
+
+
 _SETUP_OPTIONS = (
     click.option("--model", metavar="NAME",
                  help="Base model, instead of the suite's own: sd-2.1, sd-2.1-base, sd-1.5, a "
@@ -121,6 +129,7 @@ _SETUP_OPTIONS = (
     runs_option,
     click.option("--judge", "judge_name", metavar="NAME",
                  help="Judge, instead of the suite's own."),
+    judge_set_option,
 )  # fmt: skip
 """What a run is made with and where it is stored: what `_setup` takes beside data and items."""
 
@@ -192,22 +201,25 @@ def run(
     _end_with(failed)
 
 
-def _setup(suite_name: str, model: str | None, judge_name: str | None, **choices: Any) -> Setup:
+def _setup(
+    suite_name: str, model: str | None, judge_name: str | None, judge_given: Sequence[str],
+    **choices: Any,
+) -> Setup:  # fmt: skip
     from actionbench.campaign import Setup
     from actionbench.display import JobProgress
     from actionbench.models import resolve_model
-    from actionbench.registry import get_judge
+    from actionbench.registry import make_judge
     from actionbench.suites import get_suite
 
     suite = get_suite(suite_name)
-    judge = get_judge(judge_name or suite.judge)
+    judge = make_judge(judge_name or suite.judge, suite, judge_given)
     resources = _resources(choices)
     with JobProgress() as progress:
         source = resolve_model(model or suite.model, progress)
     return Setup(
         suite=suite,
         source=source,
-        judge=judge(suite),
+        judge=judge,
         resources=resources,
         command=["actionbench", *sys.argv[1:]],
         **choices,
@@ -295,8 +307,13 @@ def doctor(methods: list[str], suite_name: str, batch_size: int, **choices: Any)
 @click.option("--suite", "suite_name", default="puppets", show_default=True, metavar="NAME")
 @click.option("--model", metavar="NAME", help="Base model, instead of the suite's own.")
 @click.option("--judge", "judge_name", metavar="NAME", help="Judge, instead of the suite's own.")
+@judge_set_option
 def prefetch(
-    methods: list[str], suite_name: str, model: str | None, judge_name: str | None
+    methods: list[str],
+    suite_name: str,
+    model: str | None,
+    judge_name: str | None,
+    judge_given: tuple[str, ...],
 ) -> None:
     """Fetch base model, ControlNet and judge models into the Hub's cache, and verify them.
 
@@ -306,7 +323,7 @@ def prefetch(
     from actionbench.display import JobProgress
     from actionbench.models import local_model, preset_name
     from actionbench.prefetch import prefetch as fetch_each
-    from actionbench.registry import get_judge, get_method, method_names
+    from actionbench.registry import get_method, make_judge, method_names
     from actionbench.suites import get_suite
 
     suite = get_suite(suite_name)
@@ -314,7 +331,7 @@ def prefetch(
     preset = preset_name(name, local_model(name))
     kinds = map(get_method, method_names() if methods == ["all"] else methods)
     systems = [kind.for_model(preset) for kind in kinds]
-    judge = get_judge(judge_name or suite.judge)(suite)
+    judge = make_judge(judge_name or suite.judge, suite, judge_given)
     missing = []
     with JobProgress() as progress:
         for found in fetch_each(name, systems, judge, click.echo, progress):
@@ -536,6 +553,126 @@ def show(
     click.echo(f"wrote {file}")
 
 
+@cli.command(short_help="Judge stored images by another judge.")
+@click.argument("run_ids", metavar="RUN [RUN...]", nargs=-1, required=True)
+@click.option("--judge", "judge_name", required=True, metavar="NAME",
+              help="See `actionbench list judges`.")  # fmt: skip
+@judge_set_option
+@device_option
+@runs_option
+def judge(
+    run_ids: tuple[str, ...], judge_name: str, judge_given: tuple[str, ...], device: str, runs: Path
+) -> None:
+    """Judge the images of finished runs again; nothing is fitted or drawn.
+
+    The verdicts become a run of their own beside the first judge's, under its own protocol, so
+    that `actionbench report` shows a board for each judge. RUN is a run's id or the beginning of
+    one.
+    """
+    from actionbench.display import JobProgress
+    from actionbench.registry import make_judge
+    from actionbench.rejudge import judge_run
+    from actionbench.runner import resolve_device
+    from actionbench.store import Store
+    from actionbench.suites import get_suite
+
+    store = Store(runs)
+    found = list(dict.fromkeys(store.find_run(run_id) for run_id in run_ids))
+    judges: dict[str, Judge] = {}  # one a suite, so that its weights are loaded once
+    for run_id in found:
+        record = store.load_record(run_id)
+        suite = get_suite(record["suite"] if record else "")
+        if suite.name not in judges:
+            judges[suite.name] = make_judge(judge_name, suite, judge_given)
+            judges[suite.name].device = resolve_device(device)
+        with JobProgress() as progress:
+            command = ["actionbench", *sys.argv[1:]]
+            made = judge_run(store, run_id, judges[suite.name], command, progress)
+        click.echo(f"judged {run_id} by {judge_name}: run {made}")
+    where = "" if str(runs) == RUNS else f" --runs {runs}"
+    click.echo(f"next: actionbench report{where} / actionbench agreement{where}")
+
+
+@cli.command(short_help="Measure a judge on the exemplars.")
+@click.option("--judge", "judge_name", metavar="NAME", help="Default: the suite's own.")
+@judge_set_option
+@click.option("--suite", "suite_name", default="puppets", show_default=True, metavar="NAME")
+@device_option
+@click.option("--out", type=FOLDER, metavar="DIR", help="Default: `calibration/JUDGE-SUITE` here.")
+def calibrate_judge(
+    judge_name: str | None, judge_given: tuple[str, ...], suite_name: str, device: str,
+    out: Path | None,
+) -> None:  # fmt: skip
+    """Show a judge each exemplar with each action in question: what it misses or sees wrongly.
+
+    An exemplar is left out of what the judge looks at when it is asked about it. Writes
+    calibration.json and the confusion matrix, calibration.csv.
+    """
+    from actionbench.display import JobProgress
+    from actionbench.registry import make_judge
+    from actionbench.runner import resolve_device
+    from actionbench.suites import get_suite
+    from evaluation.calibration import calibrate, write_calibration
+
+    suite = get_suite(suite_name)
+    judge = make_judge(judge_name or suite.judge, suite, judge_given)
+    judge.device = resolve_device(device)
+    with JobProgress() as progress:
+        found = calibrate(judge, progress)
+    _print_calibration(found)
+    for path in write_calibration(found, out or Path("calibration") / f"{judge.name}-{suite.name}"):
+        click.echo(f"wrote {path}")
+
+
+def _print_calibration(found: Calibration) -> None:
+    from rich.table import Table
+
+    from actionbench.display import output
+    from evaluation.calibration import CONFUSION, TABLE, confusion_rows, table_rows
+
+    table = Table(*TABLE, title=f"{found.judge} on {found.suite}'s exemplars")
+    for row in table_rows(found):
+        table.add_row(*row)
+    output().print(table)
+    columns, counts = confusion_rows(found)
+    table = Table(*columns, title=CONFUSION)
+    for names in counts:
+        table.add_row(*names)
+    output().print(table)
+    if found.suggestion:
+        words = " ".join(f"--judge-set {name}={v}" for name, v in found.suggestion.items())
+        click.echo(f"balances the two errors on {found.suite}: {words}")
+
+
+@cli.command(short_help="How far judges of the same images agree.")
+@click.argument("run_ids", metavar="[RUN...]", nargs=-1)
+@runs_option
+@click.option("--out", type=FILE, metavar="FILE",
+              help="Default: `report/judges.csv` in the runs folder.")  # fmt: skip
+def agreement(run_ids: tuple[str, ...], runs: Path, out: Path | None) -> None:
+    """Compare the verdicts of every two judges on the images that both have judged.
+
+    Of the runs named, each with all that judged the same images; of all runs where none is named.
+    """
+    from rich.table import Table
+
+    from actionbench.display import output
+    from actionbench.store import Store
+    from evaluation.judge_agreement import TABLE, compare_judges, table_rows, write_agreement
+
+    store = Store(runs)
+    found = compare_judges(store, [store.find_run(run_id) for run_id in run_ids] or None)
+    if not found:
+        raise UserError(
+            f"no images in {runs} have two judges: `actionbench judge RUN --judge NAME` adds one"
+        )
+    table = Table(*TABLE, title="Judges of the same images")
+    for row in table_rows(found):
+        table.add_row(*row)
+    output().print(table)
+    click.echo(f"wrote {write_agreement(found, out or store.root / 'report' / 'judges.csv')}")
+
+
 @cli.command(name="check-method", short_help="Check that a method keeps its promises.")
 @click.argument("name")
 def check_method(name: str) -> None:
@@ -603,22 +740,23 @@ def list_methods(settings: bool) -> None:
         _print_settings(method)
 
 
-def _print_settings(method: type[Method[Any]]) -> None:
+def _print_settings(kind: type[Method[Any]] | type[Judge]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
     from actionbench.display import output
     from actionbench.settings import describe_settings
 
-    presets = sorted(method.presets)
-    table = Table("setting", "kind", "default", *presets, "help", title=method.name)
+    changes: Mapping[str, Mapping[str, Any]] = getattr(kind, "presets", {})
+    presets = sorted(changes)
+    table = Table("setting", "kind", "default", *presets, "help", title=kind.name)
     table.title_justify = "left"
-    columns = [describe_settings(method.Settings, method.presets[name]) for name in presets]
-    for number, row in enumerate(describe_settings(method.Settings, {})):
+    columns = [describe_settings(kind.Settings, changes[name]) for name in presets]
+    for number, row in enumerate(describe_settings(kind.Settings, {})):
         values = [str(column[number]["default"]) for column in columns]
         cells = (row["name"], row["kind"], str(row["default"]), *values, row["help"])
         table.add_row(*map(escape, cells))
-    output().print(table if table.row_count else f"{method.name} has no settings")
+    output().print(table if table.row_count else f"{kind.name} has no settings")
 
 
 @list_group.command(name="suites")
@@ -641,7 +779,8 @@ def list_suites() -> None:
 
 
 @list_group.command(name="judges")
-def list_judges() -> None:
+@click.option("--settings", is_flag=True, help="With each one's settings.")
+def list_judges(settings: bool) -> None:
     """Who can judge."""
     from rich.table import Table
 
@@ -649,12 +788,17 @@ def list_judges() -> None:
     from actionbench.registry import get_judge, judge_names
 
     table = Table("judge", "what it is")
+    found: list[type[Judge]] = []
     for name in judge_names():
         try:
-            table.add_row(name, (get_judge(name).__doc__ or "").strip().split("\n")[0])
+            found.append(get_judge(name))
         except UserError as error:
             table.add_row(name, f"failed: {error}")
+        else:
+            table.add_row(name, (found[-1].__doc__ or "").strip().split("\n")[0])
     output().print(table)
+    for kind in found if settings else []:
+        _print_settings(kind)
 
 
 @list_group.command(name="runs")

@@ -20,7 +20,7 @@ from actionbench.hub import Repository, how_to_get
 from actionbench.judge import Judge
 from actionbench.method import Method
 from actionbench.models import local_model, model_repositories, preset_name
-from actionbench.registry import get_judge, get_method, judge_names, method_names
+from actionbench.registry import get_judge, get_method, judge_names, make_judge, method_names
 from actionbench.resources import Resources
 from actionbench.suites import Suite, get_suite
 
@@ -52,6 +52,7 @@ class Question:
     methods: Sequence[str]
     model: str | None
     judge: str | None
+    judge_given: Sequence[str]
     device: str
     dtype: str
     runs: Path
@@ -88,7 +89,7 @@ def examine(question: Question) -> Iterator[Finding]:
         except UserError as error:
             yield Finding(method, "fail", str(error))
     try:
-        judge = get_judge(question.judge or suite.judge)(suite)
+        judge = make_judge(question.judge or suite.judge, suite, question.judge_given)
     except UserError as error:
         yield Finding("judge", "fail", str(error), "name another with --judge")
     else:

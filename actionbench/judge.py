@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from actionbench.settings import NoSettings
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
 
     from actionbench.benchmark import Item
@@ -55,15 +58,21 @@ class Judge(ABC):
     """Constructing one is cheap and imports no torch: weights are loaded by the first `judge`."""
 
     name: ClassVar[str]
+    Settings: ClassVar[type] = NoSettings
+    """A frozen dataclass of `settings.setting` fields, changed by `--judge-set key=value`."""
 
-    def __init__(self, suite: Suite, device: str = "cpu") -> None:
+    def __init__(self, suite: Suite, device: str = "cpu", settings: Any = None) -> None:
         self.suite = suite
         self.device = device
+        self.settings = self.Settings() if settings is None else settings
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Hash of weights and rules, stored with every verdict; computed without torch."""
+        """Hash of weights, rules and settings, stored with every verdict; computed without torch.
+
+        UserError where the weights are missing.
+        """
 
     @property
     def downloads(self) -> tuple[str, ...]:
@@ -71,6 +80,37 @@ class Judge(ABC):
         `actionbench prefetch` fetches them. Computed without torch."""
         return ()
 
+    @property
+    def dtype(self) -> str:
+        """The number format that it computes in: `float32`, `float16` or `bfloat16`."""
+        dtype: str = getattr(self.settings, "dtype", "float32")
+        return dtype
+
     @abstractmethod
     def judge(self, images: Sequence[Image], items: Sequence[Item]) -> list[Verdict]:
         """One verdict an image, independent of the batch it came in."""
+
+    def without(self, exemplars: Collection[str]) -> Self:
+        """The same judge, loaded once for both, kept from looking at these exemplars (ids).
+
+        Itself where it looks at none. It is what `calibrate-judge` shows an exemplar to.
+        """
+        return self
+
+    def suggest(self, scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+        """The settings that balance its errors; empty where it has none to set.
+
+        `scores` [n, A]: the probability of each of the suite's actions on n images; `truth` [n]:
+        which of them the image shows.
+        """
+        return {}
+
+
+def protocol_of(suite: Suite, judge: str) -> str:
+    """The suite's protocol; with another judge than its own, the same under that judge's name.
+
+    `puppets-v1` judged by `clip` is `puppets-clip-v1`.
+    """
+    if judge == suite.judge:
+        return suite.protocol
+    return f"{suite.name}-{judge}-{suite.protocol.rpartition('-')[2]}"

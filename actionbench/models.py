@@ -1,4 +1,4 @@
-"""Which base model, which ControlNet: a preset, a diffusers folder or a Hub id.
+"""Which base model, ControlNet or judge's network: a preset, a folder or a Hub id.
 
 Found, fetched and checked without torch.
 """
@@ -31,6 +31,9 @@ _WEIGHTS = {
     "fp16": re.compile(_NAME + r"\.fp16(-\d+-of-\d+)?\.safetensors"),
 }
 """The files that diffusers loads, by variant. Half precision is taken where nothing else is."""
+
+NETWORK_FILES = ("*.json", "*.txt", "*.jinja", "*.model", "model*.safetensors")
+"""What is read of a model of transformers."""
 
 _PASSING_FACTS = {"_diffusers_version", "_name_or_path", "transformers_version", "torch_dtype"}
 """Facts in configs that say who wrote the file, not what the model is."""
@@ -94,6 +97,18 @@ class ControlNetSource:
     config: dict[str, Any]
     fingerprint: str
     """Hash of the weights and config, 16 hexadecimal digits."""
+
+
+@dataclass(frozen=True)
+class NetworkSource:
+    """A model of transformers: one network with its tokenizer or image processor."""
+
+    path: Path
+    """A local folder in the transformers format."""
+    name: str
+    """The Hub id, or the folder's name."""
+    fingerprint: str
+    """Hash of the weights, configs, tokenizer and templates, 16 hexadecimal digits."""
 
 
 def resolve_model(path_or_id: str, progress: Progress = SILENT) -> ModelSource:
@@ -214,8 +229,40 @@ def resolve_controlnet(path_or_id: str) -> ControlNetSource:
     return ControlNetSource(folder.resolve(), name, _read_json(config), digest.hexdigest()[:16])
 
 
+def resolve_network(path_or_id: str, kind: str) -> NetworkSource:
+    """The model of transformers in a local folder, or of a Hub id (`owner/name[@revision]`).
+
+    `kind` says in messages what it is for: "clip judge's model". Raises UserError where it is
+    missing or damaged.
+    """
+    folder = Path(path_or_id).expanduser()
+    name = folder.resolve().name
+    if not folder.exists():
+        repository = Repository(_hub_id(path_or_id, kind), NETWORK_FILES)
+        folder, name = fetch([repository], kind, path_or_id), path_or_id
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} is not a {kind}: config.json is missing")
+    if not weight_files(folder):
+        raise UserError(f"{folder} holds no safetensors weights")
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in NETWORK_FILES for path in folder.glob(pattern)}):
+        if path.suffix == ".safetensors":
+            content = _hash_weights(path)
+        elif path.name.endswith("config.json"):
+            content = _hash_config(path)
+        else:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.name} {content}\n".encode())
+    return NetworkSource(folder.resolve(), name, digest.hexdigest()[:16])
+
+
 def controlnet_repository(hub_id: str) -> Repository:
     return Repository(_hub_id(hub_id, "ControlNet"), ("config.json", "*.safetensors"))
+
+
+def from_hub(*names: str) -> tuple[str, ...]:
+    """Of names of folders and Hub ids, those that are no folder here."""
+    return tuple(name for name in names if not Path(name).expanduser().exists())
 
 
 def weight_files(folder: Path, variant: str | None = None) -> list[Path]:

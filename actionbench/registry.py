@@ -5,13 +5,18 @@ A name is imported only when it is asked for, so that a broken plug-in breaks no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from actionbench.errors import UserError, one_line, unknown
 from actionbench.judge import Judge
 from actionbench.method import Method
+from actionbench.settings import build_settings
+
+if TYPE_CHECKING:
+    from actionbench.suites import Suite
 
 METHODS = "actionbench.methods"
 JUDGES = "actionbench.judges"
@@ -33,6 +38,12 @@ def get_method(name: str) -> type[Method[Any]]:
 def get_judge(name: str) -> type[Judge]:
     """The class of a registered judge. UserError: unknown name, or a plug-in that fails."""
     return cast("type[Judge]", _load(JUDGES, "judge", name, Judge))
+
+
+def make_judge(name: str, suite: Suite, given: Sequence[str] = ()) -> Judge:
+    """A judge of a suite with its settings changed by `key=value` words."""
+    kind = get_judge(name)
+    return kind(suite, settings=build_settings(kind.Settings, {}, given))
 
 
 def _entries(group: str) -> dict[str, dict[str, EntryPoint]]:
@@ -79,9 +90,10 @@ def _fault(loaded: Any, base: type, name: str) -> str | None:
         for fact in ("title", "reference"):
             if not hasattr(loaded, fact):
                 return f"has no {fact}"
-        if not is_dataclass(loaded.Settings):
-            return "has Settings that are no dataclass"
-        for field in fields(loaded.Settings):
-            if "help" not in field.metadata:
-                return f"has a setting '{field.name}' that is no `setting(default, help)`"
+    settings = cast("type[Method[Any]] | type[Judge]", loaded).Settings
+    if not is_dataclass(settings):
+        return "has Settings that are no dataclass"
+    for field in fields(settings):
+        if "help" not in field.metadata:
+            return f"has a setting '{field.name}' that is no `setting(default, help)`"
     return None

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from actionbench.benchmark import Action, ActionTask, Item, Subject, make_items
+from actionbench.canary import check_canary
 from actionbench.errors import MethodError, UserError, one_line
-from actionbench.judge import Judge, Verdict
+from actionbench.judge import Judge, Verdict, protocol_of
 from actionbench.method import Customization, Method, canonical_json, check_fitted, check_images
 from actionbench.models import BATCH_SIZE, ModelSource
 from actionbench.progress import Progress
@@ -94,19 +95,20 @@ class Plan:
 
     @cached_property
     def run_id(self) -> str:
-        key = make_key(
-            *(self.suite.name, self.protocol, self.method.name, self.settings),
-            *(self.images_per_pair, self.seed),
-            *([action.verdict_key, action.action.name] for action in self.actions),
-            [subject.name for subject in self.subjects],
+        return make_run_id(
+            suite=self.suite.name,
+            protocol=self.protocol,
+            method=self.method.name,
+            settings=self.settings,
+            images_per_pair=self.images_per_pair,
+            seed=self.seed,
+            verdict_keys={action.action.name: action.verdict_key for action in self.actions},
+            subjects=[subject.name for subject in self.subjects],
         )
-        return f"{self.method.name}-{key[:8]}"
 
     @property
     def protocol(self) -> str:
-        """The suite's protocol; another judge makes it another protocol."""
-        own = self.judge.name == self.suite.judge
-        return self.suite.protocol if own else f"{self.suite.protocol}+{self.judge.name}"
+        return protocol_of(self.suite, self.judge.name)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -228,16 +230,13 @@ def _plan_action(plan: Plan, action: Action) -> ActionPlan:
         *("images", fit_key, suite.sampling.steps, suite.sampling.guidance_scale),
         [[subject.name, subject.phrase] for subject in suite.subjects],
     )
-    verdict_key = make_key(
-        *("verdicts", image_key, plan.judge.name, plan.judge.fingerprint),
-        *(suite.name, suite.protocol),
-    )
+    verdict_key = make_verdict_key(image_key, suite, plan.judge)
     items = tuple(make_items([action], plan.subjects, plan.images_per_pair, plan.seed))
     to_draw = tuple(item for item in items if not store.has_image(image_key, item))
     # A verdict whose image is gone is not trusted: it is judged again with the new image.
     undrawn = {item.id for item in to_draw}
     judged = store.load_verdicts(verdict_key)
-    to_judge = tuple(i for i in items if _name(i) not in judged or i.id in undrawn)
+    to_judge = tuple(i for i in items if item_name(i) not in judged or i.id in undrawn)
     fit_stored = method.needs_fit and store.has_fit(fit_key)
     return ActionPlan(
         action, task, items, fit_key, image_key, verdict_key,
@@ -246,6 +245,32 @@ def _plan_action(plan: Plan, action: Action) -> ActionPlan:
         to_draw=to_draw,
         to_judge=to_judge,
     )  # fmt: skip
+
+
+def make_verdict_key(image_key: str, suite: Suite, judge: Judge) -> str:
+    return make_key(
+        "verdicts", image_key, judge.name, judge.fingerprint, suite.name, suite.protocol
+    )
+
+
+def make_run_id(
+    *,
+    suite: str,
+    protocol: str,
+    method: str,
+    settings: Mapping[str, Any],
+    images_per_pair: int,
+    seed: int,
+    verdict_keys: Mapping[str, str],
+    subjects: Sequence[str],
+) -> str:
+    """`verdict_keys` by the actions' names, in the run's order."""
+    key = make_key(
+        *(suite, protocol, method, settings, images_per_pair, seed),
+        *([key, action] for action, key in verdict_keys.items()),
+        subjects,
+    )
+    return f"{method}-{key[:8]}"
 
 
 def load_backbone(source: ModelSource, device: str, dtype: str, resources: Resources) -> Backbone:
@@ -419,7 +444,7 @@ class _Execution:
         for number, (item, image) in enumerate(zip(action.to_draw, images, strict=True), 1):
             self.store.save_image(action.image_key, item, image)
             self.observer.step(name, "generate", there + number, total)
-        _add_cost(cost, time.monotonic() - started, len(action.to_draw))
+        add_cost(cost, time.monotonic() - started, len(action.to_draw))
 
     def _images(
         self, action: ActionPlan, backbone: Backbone, customization: Customization
@@ -477,29 +502,18 @@ class _Execution:
     def _forget_verdicts(self, action: ActionPlan) -> None:
         """Drop what was seen on images that are gone, lest a kill leave it beside new ones."""
         verdicts = self.store.load_verdicts(action.verdict_key)
-        gone = {_name(item) for item in action.to_draw}
+        gone = {item_name(item) for item in action.to_draw}
         kept = {name: verdict for name, verdict in verdicts.items() if name not in gone}
         if kept != verdicts:
             self.store.save_verdicts(action.verdict_key, kept)
 
     def _judge(self, action: ActionPlan, cost: dict[str, Any]) -> dict[tuple[str, int], Verdict]:
-        name, total = action.action.name, len(action.items)
-        judge = self.plan.judge
+        judge, store = self.plan.judge, self.store
         judge.device = self.device
-        before = self.store.load_verdicts(action.verdict_key)
-        found: dict[tuple[str, int], Verdict] = {}
-        there = total - len(action.to_judge)
-        self.observer.step(name, "judge", there, total)
-        started = time.monotonic()
-        for begin in range(0, len(action.to_judge), _JUDGE_BATCH):
-            items = action.to_judge[begin : begin + _JUDGE_BATCH]
-            images = [self.store.load_image(action.image_key, item) for item in items]
-            seen = judge.judge(images, items)
-            found |= {_name(item): v for item, v in zip(items, seen, strict=True)}
-            self.store.add_verdicts(action.verdict_key, found)
-            self.observer.step(name, "judge", there + begin + len(items), total)
-        _add_cost(cost, time.monotonic() - started, len(action.to_judge))
-        return {**before, **found}
+        return judge_images(
+            store, judge, action.image_key, action.verdict_key, action.items, action.to_judge,
+            self.observer, cost,
+        )  # fmt: skip
 
     # What the steps stand on
 
@@ -523,29 +537,98 @@ class _Execution:
         self, action: ActionPlan, verdicts: Mapping[tuple[str, int], Verdict]
     ) -> list[dict[str, Any]]:
         plan = self.plan
-        return [
-            {
-                "method": plan.method.name,
-                "suite": plan.suite.name,
-                "protocol": plan.protocol,
-                "action": item.action.name,
-                "subject": item.subject.name,
-                "category": item.subject.category,
-                "index": item.index,
-                "seed": item.seed,
-                "image": self._relative(action, item),
-                "total_correct": verdict.action_correct and verdict.subject_correct,
-                "judge": plan.judge.name,
-                "judge_fingerprint": plan.judge.fingerprint,
-                **vars(verdict),
-            }
-            for item in action.items
-            for verdict in [verdicts[_name(item)]]
-        ]
+        return verdict_rows(
+            plan.store, plan.suite, plan.judge, plan.method.name, action.image_key, action.items,
+            verdicts,
+        )  # fmt: skip
 
-    def _relative(self, action: ActionPlan, item: Item) -> str:
-        path = self.store.image_path(action.image_key, item)
-        return path.relative_to(self.store.root).as_posix()
+
+def judge_images(
+    store: Store,
+    judge: Judge,
+    image_key: str,
+    verdict_key: str,
+    items: Sequence[Item],
+    to_judge: Sequence[Item],
+    observer: Observer,
+    cost: dict[str, Any],
+) -> dict[tuple[str, int], Verdict]:
+    """Judge the images of one action that are not judged yet, storing verdicts as they come.
+
+    Returns those of all its items; adds to `cost` what it took.
+    """
+    before = store.load_verdicts(verdict_key)
+    found: dict[tuple[str, int], Verdict] = {}
+    total, there = len(items), len(items) - len(to_judge)
+    observer.step(items[0].action.name, "judge", there, total)
+    if to_judge:
+        with _judges_memory_told(judge):
+            check_canary(store, judge)
+    started = time.monotonic()
+    for begin in range(0, len(to_judge), _JUDGE_BATCH):
+        batch = to_judge[begin : begin + _JUDGE_BATCH]
+        images = [store.load_image(image_key, item) for item in batch]
+        with _judges_memory_told(judge):
+            seen = judge.judge(images, batch)
+        found |= {item_name(item): v for item, v in zip(batch, seen, strict=True)}
+        store.add_verdicts(verdict_key, found)
+        observer.step(items[0].action.name, "judge", there + begin + len(batch), total)
+    add_cost(cost, time.monotonic() - started, len(to_judge))
+    return {**before, **found}
+
+
+@contextmanager
+def _judges_memory_told(judge: Judge) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(
+            f"there is not enough memory for the {judge.name} judge: lower its batch size "
+            "(--judge-set batch_size=N), or let `actionbench judge` judge the drawn images, which "
+            "loads no base model; finished work is kept"
+        ) from error
+
+
+def verdict_rows(
+    store: Store,
+    suite: Suite,
+    judge: Judge,
+    method: str,
+    image_key: str,
+    items: Sequence[Item],
+    verdicts: Mapping[tuple[str, int], Verdict],
+) -> list[dict[str, Any]]:
+    """Rows of `judge.VERDICT_COLUMNS`, one an item."""
+    return [
+        {
+            "method": method,
+            "suite": suite.name,
+            "protocol": protocol_of(suite, judge.name),
+            "action": item.action.name,
+            "subject": item.subject.name,
+            "category": item.subject.category,
+            "index": item.index,
+            "seed": item.seed,
+            "image": store.image_path(image_key, item).relative_to(store.root).as_posix(),
+            "total_correct": verdict.action_correct and verdict.subject_correct,
+            "judge": judge.name,
+            "judge_fingerprint": judge.fingerprint,
+            **vars(verdict),
+        }
+        for item in items
+        for verdict in [verdicts[item_name(item)]]
+    ]
+
+
+def judge_facts(judge: Judge) -> dict[str, Any]:
+    """What a run's record says of its judge."""
+    return {
+        "name": judge.name,
+        "fingerprint": judge.fingerprint,
+        "settings": dataclasses.asdict(judge.settings),
+    }
 
 
 class _FitProgress(Progress):
@@ -610,12 +693,12 @@ def _memory_advice(plan: Plan, batch_size: int) -> str:
     return f"there is not enough memory: {told}; finished work is kept"
 
 
-def _name(item: Item) -> tuple[str, int]:
+def item_name(item: Item) -> tuple[str, int]:
     """An item's name among its action's items."""
     return item.subject.name, item.index
 
 
-def _add_cost(cost: dict[str, Any], seconds: float, images: int) -> None:
+def add_cost(cost: dict[str, Any], seconds: float, images: int) -> None:
     cost["seconds"] = round(cost["seconds"] + seconds, 3)
     cost["images"] += images
 
@@ -648,7 +731,7 @@ def _record(plan: Plan, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
             "preset": plan.source.preset,
             "fingerprint": plan.source.fingerprint,
         },
-        "judge": {"name": plan.judge.name, "fingerprint": plan.judge.fingerprint},
+        "judge": judge_facts(plan.judge),
         "actions": [action.action.name for action in plan.actions],
         "subjects": [subject.name for subject in plan.subjects],
         "images_per_pair": plan.images_per_pair,

@@ -38,7 +38,7 @@ def build_settings(cls: type, preset: Mapping[str, Any], given: Sequence[str]) -
         key, equals, text = word.partition("=")
         key = key.strip().replace("-", "_")
         if not equals:
-            raise UserError(f"--set takes key=value, not '{word}'")
+            raise UserError(f"a setting is given as key=value, not '{word}'")
         if key not in fields:
             raise unknown("setting", key, fields)
         values[key] = _parse(key, text.strip(), hints[key])

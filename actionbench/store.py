@@ -4,6 +4,7 @@
     fits/<key>/customization.*          what a method learned of one action
     images/<key>/<subject>-<index>.png  what it drew with it
     verdicts/<key>.parquet              what a judge saw on those images
+    canary/<key>.json                   how a judge scored the canary's images first
     runs/<method>-<key>/run.json        what a command asked for, and what it took
     runs/<method>-<key>/verdicts.parquet  its rows, `judge.VERDICT_COLUMNS`
     runs/<method>-<key>/copying.json    which of its images copy an exemplar, once a board asked
@@ -43,6 +44,7 @@ FORMAT = 1
 VERSION_FILE = "actionbench-runs.json"
 AGAIN = "delete it and run the same command again"
 
+_FOLDERS = ("fits", "images", "verdicts", "canary", "runs")
 _TEMPORARY = ".tmp-"
 _STALE_SECONDS = 24 * 3600
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
@@ -112,7 +114,7 @@ class Store:
         self._write_json(self.root / VERSION_FILE, {"format": FORMAT})
 
     def _clean(self) -> None:
-        for folder in (self.root, *(self.root / n for n in ("fits", "images", "verdicts", "runs"))):
+        for folder in (self.root, *(self.root / n for n in _FOLDERS)):
             for pattern in (f"{_TEMPORARY}*", f"*/{_TEMPORARY}*"):
                 for path in folder.glob(pattern):
                     if not _in_use(path):
@@ -265,6 +267,17 @@ class Store:
             for (subject, index), verdict in verdicts.items()
         ]
         self._write_table(self.verdict_path(key), rows, _JUDGED)
+
+    def canary_path(self, key: str) -> Path:
+        return self.root / "canary" / f"{key}.json"
+
+    def load_canary(self, key: str) -> dict[str, Any] | None:
+        """What `save_canary` stored; None where nothing is."""
+        path = self.canary_path(key)
+        return _read_json(path) if path.exists() else None
+
+    def save_canary(self, key: str, found: Mapping[str, Any]) -> None:
+        self._write_json(self.canary_path(key), found)
 
     # Runs
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -19,7 +18,7 @@ from actionbench.benchmark import ActionTask, Item
 from actionbench.control import SHIPPED, Control, check_fit, load_controlnet, new_controlnet
 from actionbench.errors import UserError
 from actionbench.method import Customization, Method, Work
-from actionbench.models import ControlNetSource, resolve_controlnet
+from actionbench.models import ControlNetSource, from_hub, resolve_controlnet
 from actionbench.progress import Progress
 from actionbench.puppets.skeleton import draw_skeleton
 from actionbench.settings import setting
@@ -80,8 +79,7 @@ class ControlNet(Method[Settings]):
     @property
     def downloads(self) -> tuple[str, ...]:
         wanted = self.settings.controlnet
-        here = wanted in (UNTRAINED, RANDOM, SHIPPED) or Path(wanted).expanduser().exists()
-        return () if here else (wanted,)
+        return () if wanted in (UNTRAINED, RANDOM, SHIPPED) else from_hub(wanted)
 
     def fit_work(self, exemplars: int, layers: int) -> Work:
         return Work()

@@ -88,7 +88,7 @@ def test_rows_that_differ_have_their_own_ranks(tmp_path: Path) -> None:
 def test_protocols_models_judges_and_subsets_are_never_mixed(tmp_path: Path) -> None:
     full = make_verdicts(first_actions([0]))
     save_run(tmp_path, full, run_id="adi-whole")
-    save_run(tmp_path, full.assign(protocol="puppets-v1+clip"), run_id="adi-protocol")
+    save_run(tmp_path, full.assign(protocol="puppets-clip-v1"), run_id="adi-protocol")
     save_run(
         tmp_path, make_verdicts(first_actions([0]), judge_fingerprint="j2"), run_id="adi-judge"
     )

@@ -162,7 +162,13 @@ def test_doctor_on_what_is_there_and_on_what_is_not(
 
 def question(tmp_path: Path, **changes: object) -> Question:
     told = {
-        **{"suite": "puppets", "methods": ["p-plus"], "model": None, "judge": None},
+        **{
+            "suite": "puppets",
+            "methods": ["p-plus"],
+            "model": None,
+            "judge": None,
+            "judge_given": (),
+        },
         **{"device": "cpu", "dtype": "float32", "runs": tmp_path, "resources": PLAIN},
     }
     return Question(**{**told, **changes})  # type: ignore[arg-type]

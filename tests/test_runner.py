@@ -159,7 +159,7 @@ def test_another_judge_judges_the_same_images(copied: Path, tiny_model: Path) ->
         name = "other"
 
     other = small_plan(tiny_model, copied, judge=Other(small_suite(copied)))
-    assert other.protocol == "puppets-v1+other", "another judge is another protocol"
+    assert other.protocol == "puppets-other-v1", "another judge is another protocol"
 
 
 def test_the_batch_size_changes_speed_and_no_key(

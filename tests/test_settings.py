@@ -36,7 +36,7 @@ def test_every_kind_is_read() -> None:
 @pytest.mark.parametrize(
     ("word", "told"),
     [
-        ("steps", "--set takes key=value, not 'steps'"),
+        ("steps", "a setting is given as key=value, not 'steps'"),
         ("stepz=3", "unknown setting 'stepz': did you mean steps"),
         ("steps=1.5", "setting steps takes int, not '1.5'"),
         ("steps=0", "steps must lie between 1 and 10000, not 0"),

@@ -1,4 +1,4 @@
-"""The picture of the puppets suite: the eight actions by a few subjects."""
+"""Pictures of puppets: the suite's, the eight actions by a few subjects, and the judges' canary."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from actionbench.benchmark import paper_actions
+from actionbench.benchmark import paper_actions, paper_subjects
+from actionbench.canary import SIDE
 from actionbench.puppets.backdrop import BACKDROPS
 from actionbench.puppets.looks import SUBJECTS
 from actionbench.puppets.pose import action_pose
@@ -43,3 +44,20 @@ def write_picture(out: Path) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     canvas.save(out, optimize=True)
     return out
+
+
+def draw_canary() -> Image.Image:
+    """How `actionbench/data/canary.png` was drawn: each of the eight actions by one of the first
+    eight subjects, side by side."""
+    rng = np.random.default_rng(4)
+    places = list(BACKDROPS)
+    pairs = list(zip(paper_actions(), paper_subjects(), strict=False))
+    sheet = Image.new("RGB", (SIDE * len(pairs), SIDE))
+    for number, (action, subject) in enumerate(pairs):
+        place = places[int(rng.integers(len(places)))]
+        pose = action_pose(action.name, rng)
+        seed = int(rng.integers(2**31))
+        look = SUBJECTS[subject.name]
+        scene = Scene(subject.name, action.description, "", look, pose, place, seed)
+        sheet.paste(draw(scene, SIDE)[0], (SIDE * number, 0))
+    return sheet
