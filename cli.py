@@ -391,7 +391,6 @@ def report(
     """Print the board of the stored runs, and write it as Markdown, CSV and JSON."""
     from actionbench.display import output
     from actionbench.store import Store
-    from actionbench.suites import get_suite
     from leaderboards import build_board
     from leaderboards.reference import find_reference, keep_reference
 
@@ -399,7 +398,7 @@ def report(
     kept = find_reference(reference) if reference else None
     if not store.run_ids() and not kept:
         raise UserError(f"no runs in {runs}: `actionbench run --method NAME` makes them")
-    board = build_board(store.root, get_suite(suite_name).name if suite_name else None, kept)
+    board = build_board(store.root, suite_name, kept)
     board.print(output())
     if out or store.root.exists():
         for path in board.write(out or store.root / "report"):

@@ -103,8 +103,7 @@ class Plan:
     @property
     def protocol(self) -> str:
         """The suite's protocol; another judge makes it another protocol."""
-        own = self.judge.name == self.suite.judge
-        return self.suite.protocol if own else f"{self.suite.protocol}+{self.judge.name}"
+        return self.suite.protocol_of(self.judge.name)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -223,12 +222,15 @@ def _plan_action(plan: Plan, action: Action) -> ActionPlan:
     image_key = make_key(
         *("images", fit_key, suite.sampling.steps, suite.sampling.guidance_scale),
         [[subject.name, subject.phrase] for subject in suite.subjects],
+        *suite.prompt_facts,
     )
     verdict_key = make_key(
         *("verdicts", image_key, plan.judge.name, plan.judge.fingerprint),
         *(suite.name, suite.protocol),
     )
-    items = tuple(make_items([action], plan.subjects, plan.images_per_pair, plan.seed))
+    items = tuple(
+        make_items([action], plan.subjects, plan.images_per_pair, plan.seed, suite.prompt)
+    )
     to_draw = tuple(item for item in items if not store.has_image(image_key, item))
     # A verdict whose image is gone is not trusted: it is judged again with the new image.
     undrawn = {item.id for item in to_draw}
@@ -589,6 +591,7 @@ def _record(plan: Plan, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
         "settings": plan.settings,
         "changed_settings": plan.changed_settings,
         "suite": plan.suite.name,
+        "suite_file": plan.suite.file and str(plan.suite.file.resolve()),
         "suite_fingerprint": plan.suite.fingerprint,
         "protocol": plan.protocol,
         "sampling": dataclasses.asdict(plan.suite.sampling),
