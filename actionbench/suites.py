@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from actionbench.definition import (
     JUDGE_SLOT,
     PHOTOS,
     SUITE_FILE,
+    Definition,
     read_definition,
 )
 from actionbench.errors import UserError, unknown
@@ -54,6 +55,11 @@ class Suite:
     file: Path | None = None
     """The definition beside the exemplars, which finds the suite again; None for those that are
     shipped with their exemplars."""
+
+    @property
+    def definition(self) -> Definition:
+        """What a YAML file says of it."""
+        return Definition(**{f.name: getattr(self, f.name) for f in fields(Definition)})
 
     def protocol_of(self, judge: str) -> str:
         """The protocol's name under a judge; one that it does not foresee is added to it."""
