@@ -709,7 +709,8 @@ def import_(
             progress=progress,
         )
     for note, files in made.notes.items():
-        click.echo(f"{note} ({len(files)}): {', '.join(files)}")
+        more = " ..." if len(files) > 5 else ""
+        click.echo(f"{note} ({len(files)}): {', '.join(files[:5])}{more}")
     counts = ", ".join(f"{action} {number}" for action, number in made.counts.items())
     click.echo(f"exemplars: {counts}")
     click.echo(f"captions: {made.captions}")

@@ -111,6 +111,8 @@ def _hub_told(repo_id: str, doing: str) -> Iterator[None]:
 def _remedy(error: Exception) -> str:
     from huggingface_hub import errors
 
+    # A download's refusal comes wrapped in "not in the cache either".
+    error = error.__cause__ if isinstance(error.__cause__, errors.HfHubHTTPError) else error
     log_in = "log in with `hf auth login`, or set HF_TOKEN"
     if isinstance(error, errors.GatedRepoError):
         return f"it is gated: ask for access on its page, then {log_in}"
@@ -123,6 +125,6 @@ def _remedy(error: Exception) -> str:
     if isinstance(error, errors.HfHubHTTPError):
         status = error.response.status_code
         if status in (401, 403):
-            return f"you may not (HTTP {status}): {log_in} with a token that may write"
+            return f"you may not (HTTP {status}): {log_in}, with a token that has the right"
         return f"it answered HTTP {status}: try again later"
     return f"it cannot be reached ({one_line(error)}): the network is needed once"

@@ -88,8 +88,9 @@ def _read(opened: Image.Image, size: int, fit: Fit) -> Picture:
     turned = opened.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9)
     image, remark = _as_rgb(ImageOps.exif_transpose(opened))
     notes = [*(["turned upright"] if turned else []), *([remark] if remark else [])]
-    if min(width, height) < size:
-        notes.append(f"enlarged or bordered, for a side is below {size} pixels")
+    side = max(width, height) if fit == "pad" else min(width, height)
+    if side < size:
+        notes.append("enlarged")
     square = ImageOps.pad if fit == "pad" else ImageOps.fit
     shown = square(image, (size, size), method=Image.Resampling.LANCZOS)
     return Picture(shown, perceptual_hash(image), tuple(notes))
