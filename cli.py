@@ -195,6 +195,7 @@ def _setup(suite_name: str, model: str | None, judge_name: str | None, **choices
 
     suite = get_suite(suite_name)
     judge = get_judge(judge_name or suite.judge)
+    _ = suite.tasks  # missing exemplars are told before a model is fetched
     return Setup(
         suite=suite,
         source=resolve_model(model or suite.model),
