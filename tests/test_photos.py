@@ -281,8 +281,8 @@ def write_csv(source: Path, head: str, **changed: str) -> None:
 
 
 BAD_FOLDERS = {
-    "few": "wave/: has 1 photographs, not 2: add 1",
-    "many": "wave/: has 3 photographs, not 2: remove 1, or take --count 3 or --count any",
+    "few": "wave/: the photographs are 1, not 2: add 1",
+    "many": "wave/: the photographs are 3, not 2: remove 1, or take --count 3 or --count any",
     "empty": "wave/: has no photographs: put 2 into it",
     "missing": "wave/: is missing",
     "unknown": "wawe/: unknown action 'wawe': did you mean wave?",
@@ -393,7 +393,7 @@ def test_the_slot_is_found_or_put_at_the_end(caption: str, template: str) -> Non
     assert with_slot(caption, Action("sit", "sits"), append=True) == template
 
 
-def test_a_caption_is_refused_without_a_place_for_the_slot(source: Path) -> None:
+def test_a_caption_is_refused_without_a_place_for_the_slot() -> None:
     for caption in ("three visits", "he sits and she sits"):
         with pytest.raises(UserError, match="its caption"):
             with_slot(caption, Action("sit", "sits"), append=False)

@@ -211,7 +211,7 @@ def _find(
         elif count and number != count:
             change = f"add {count - number}" if number < count else f"remove {number - count}"
             problems.append(
-                f"{name}/: has {number} photographs, not {count}: {change}, or take --count "
+                f"{name}/: the photographs are {number}, not {count}: {change}, or take --count "
                 f"{number} or --count any"
             )
     return [photo for name in by_name for photo in found.get(name, ())]
