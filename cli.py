@@ -632,7 +632,7 @@ def check(folder: Path | None) -> None:
     Puppets are compared with a fresh drawing, imported photographs with the fingerprint that their
     import noted. Without FOLDER: the shipped puppets.
     """
-    from actionbench.photos.importing import check_imported, is_imported
+    from actionbench.photos.imported import check_imported, is_imported
     from actionbench.puppets.dataset import check_dataset
     from actionbench.suites import PUPPETS
 

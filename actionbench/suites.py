@@ -119,7 +119,7 @@ class Suite:
         by_name = {s.name.lower(): s for s in self.subjects}
         wanted: list[str] = []
         for name in names or by_name:
-            group = [key for key, s in by_name.items() if s.category == name.lower()]
+            group = [key for key, s in by_name.items() if s.category.lower() == name.lower()]
             wanted.extend(group or [name.lower()])
         return _pick("subject", by_name, wanted)
 

@@ -249,7 +249,7 @@ def _pick_subjects(shown: _Shown, names: Sequence[str] | None, most: int) -> lis
     groups: dict[str, list[str]] = {}
     for subject in recorded_suite(shown.record).subjects:
         if subject.name in own:
-            groups.setdefault(subject.category, []).append(subject.name)
+            groups.setdefault(subject.category.lower(), []).append(subject.name)
     if names is None:
         return _spread(own, list(groups.values()), most)
     picked: list[str] = []

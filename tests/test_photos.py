@@ -25,7 +25,8 @@ from actionbench.errors import Problems, UserError
 from actionbench.photos.captioner import Captioner
 from actionbench.photos.captions import with_slot
 from actionbench.photos.hub import ORIGIN, pull, push
-from actionbench.photos.importing import FILES, Choices, Imported, check_imported
+from actionbench.photos.imported import FILES, check_imported
+from actionbench.photos.importing import Choices, Imported
 from actionbench.photos.importing import import_photographs as import_folder
 from actionbench.photos.picture import SIMILAR, perceptual_hash, read_picture
 from actionbench.puppets.dataset import DATASET

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from actionbench.errors import UserError, one_line
-from actionbench.photos.importing import FACTS, FILES, check_imported
+from actionbench.photos.imported import FACTS, FILES, check_imported
 from actionbench.puppets.files import own_folder, replacing
 
 ORIGIN = "origin.json"

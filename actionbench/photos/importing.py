@@ -10,10 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import pyarrow.parquet as pq
 from PIL import Image
 
 from actionbench import dataset
@@ -22,23 +21,14 @@ from actionbench.definition import SUITE_FILE, write_definition
 from actionbench.errors import Problems, UserError, unknown
 from actionbench.photos.captioner import Captioner
 from actionbench.photos.captions import PLAIN, read_captions, with_slot
+from actionbench.photos.imported import FACTS, FORMAT, MEND, TABLES, write_card
 from actionbench.photos.picture import SIMILAR, Fit, Picture, read_picture
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.files import own_folder, replacing
-from actionbench.suites import Suite, get_suite
+from actionbench.suites import Suite
 
 COUNT = 10
 """Photographs an action, as in the paper."""
-
-FACTS = "dataset.json"
-"""What the import was told and what came of it; the mark of an imported dataset."""
-
-FORMAT = 1
-TABLES = (dataset.EXEMPLARS, dataset.SUBJECTS)
-FILES = (*TABLES, dataset.CARD, SUITE_FILE, FACTS)
-"""All that an imported dataset consists of."""
-
-_MEND = "import it again with `actionbench data import`, or pull it again"
 
 
 class PoseReader(Protocol):
@@ -156,9 +146,9 @@ def import_photographs(
     with replacing(out) as folder:
         folder.mkdir()
         dataset.write_tables(folder, tables)
-        facts["fingerprint"] = dataset.fingerprint(folder, TABLES, _MEND)
+        facts["fingerprint"] = dataset.fingerprint(folder, TABLES, MEND)
         write_definition(suite.definition, folder / SUITE_FILE)
-        (folder / dataset.CARD).write_text(_card(suite, facts), "utf-8")
+        write_card(suite, facts, folder / dataset.CARD)
         (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False), "utf-8")
     notes: dict[str, list[str]] = {}
     for name, picture in pictures.items():
@@ -329,97 +319,3 @@ def _keypoints(
         raise whole  # it is the reader that fails, not the photographs
     problems += [f"{name}: {failure}" for name, failure in failures.items()]
     return found
-
-
-def check_imported(folder: Path) -> str:
-    """Whether an imported dataset is whole and as it was made; returns its fingerprint.
-
-    Raises UserError where it is not.
-    """
-    facts = read_facts(folder)
-    suite = get_suite(str(folder))
-    found = dataset.fingerprint(folder, TABLES, _MEND)
-    if found != facts["fingerprint"]:
-        raise UserError(
-            f"{folder} was changed since it was made (fingerprint {found}, it was "
-            f"{facts['fingerprint']}): {_MEND}"
-        )
-    rows = pq.read_table(folder / dataset.EXEMPLARS, columns=["action", "description"]).to_pylist()
-    described = {row["action"]: row["description"] for row in rows}
-    subjects = pq.read_table(folder / dataset.SUBJECTS).to_pylist()
-    if described != {action.name: action.description for action in suite.actions} or (
-        subjects != dataset.subject_rows(suite.subjects)
-    ):
-        raise UserError(
-            f"{folder / SUITE_FILE} has other actions or subjects than the dataset was made with: "
-            f"{_MEND}"
-        )
-    return found
-
-
-def is_imported(folder: Path) -> bool:
-    return (folder / FACTS).exists()
-
-
-def read_facts(folder: Path) -> dict[str, Any]:
-    """What `FACTS` says. UserError where it is missing, damaged, or of another format."""
-    path = folder / FACTS
-    try:
-        facts = json.loads(path.read_text("utf-8"))
-        known = facts["format"] == FORMAT and isinstance(facts["fingerprint"], str)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{folder} is no imported dataset ({FACTS} is missing): `actionbench data import` "
-            "makes one of photographs"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}): {_MEND}") from error
-    if not known:
-        raise UserError(f"{path} is of another format than this version's {FORMAT}: {_MEND}")
-    return facts  # type: ignore[no-any-return]
-
-
-def _card(suite: Suite, facts: Mapping[str, Any]) -> str:
-    total = sum(facts["counts"].values())
-    actions = "\n".join(
-        f'- **{a.name}** ({facts["counts"][a.name]}): "{a.description}"' for a in suite.actions
-    )
-    read = "as a pose model read them" if facts["keypoints"] else "not read: empty"
-    return f"""---
-license: unknown
-pretty_name: {json.dumps(suite.title)}
-task_categories:
-  - text-to-image
-tags:
-  - action-customization
-  - personalization
-size_categories:
-  - n<1K
-configs:
-{dataset.card_configs(TABLES)}
----
-# {suite.title}
-
-Photographs of people doing {len(suite.actions)} actions, for the benchmark of action customization
-(ADI, CVPR 2024, arXiv 2311.15841), in ActionBench's format. **Name their source and licence here,
-and in the first lines, before you share them.**
-
-| configuration | rows | what |
-|---|---|---|
-| `exemplars` | {total} | photographs of the actions |
-| `subjects` | {len(suite.subjects)} | the subjects that a learned action is drawn with |
-
-`actionbench run --suite FOLDER --method adi` measures a method on it; `{SUITE_FILE}` says what is
-measured and how.
-
-## Columns of `exemplars`
-- `image`: {facts["size"]} x {facts["size"]} RGB, fitted by: {facts["fit"]}.
-- `action`, `description`: the action's name, and the words that prompts describe it with.
-- `caption`: what is to be seen, with the description in it. Source: {facts["captions"]}.
-- `template`: the caption with `{SLOT}` in place of the description, for a method's identifier.
-- `keypoints`, `skeleton`: 18 points in OpenPose's order, each x, y in [0, 1] and visibility, and
-  their drawing; {read}.
-
-## Actions
-{actions}
-"""

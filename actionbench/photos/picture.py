@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Fit = Literal["pad", "crop"]
-SIZES = (512, 768)
-"""Sides that a dataset may have, in pixels: what Stable Diffusion's two sizes need."""
-
 SMALLEST = 256
 """The least side of a photograph in pixels; below, an enlarged limb is a smear."""
 
