@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from actionbench.errors import UserError
+from actionbench.errors import Problems, UserError
 from actionbench.models import BATCH_SIZE
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 RUNS = "runs"
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+SUITE_HELP = "A suite's name, or your own: its folder or YAML file."
 DEVICE = click.Choice(["auto", "cpu", "cuda"])
 
 runs_option = click.option(
@@ -51,6 +52,10 @@ def main() -> None:
         status = error.exit_code
     except click.ClickException as error:
         status = _tell(error.format_message())
+    except Problems as error:
+        status = _tell(error.heading)
+        for line in error.lines:
+            click.echo(f"  {' '.join(line.split())}", err=True)
     except UserError as error:
         status = _tell(str(error))
     except (click.Abort, KeyboardInterrupt):
@@ -143,7 +148,8 @@ def setup_options(command: Command) -> Command:
 @cli.command()
 @click.option("--method", "methods", required=True, callback=_words, metavar="NAME[,NAME...]",
               help="Systems to run, or `all`; see `actionbench list methods`.")  # fmt: skip
-@click.option("--suite", "suite_name", default="puppets", show_default=True, metavar="NAME")
+@click.option("--suite", "suite_name", default="puppets", show_default=True,
+              metavar="NAME_OR_PATH", help=SUITE_HELP)  # fmt: skip
 @click.option("--actions", callback=_words, metavar="A,B", help="Only these of the suite.")
 @subjects_option()
 @images_option
@@ -214,6 +220,7 @@ def _setup(
     suite = get_suite(suite_name)
     judge = make_judge(judge_name or suite.judge, suite, judge_given)
     resources = _resources(choices)
+    _ = suite.tasks  # missing exemplars are told before a model is fetched
     with JobProgress() as progress:
         source = resolve_model(model or suite.model, progress)
     return Setup(
@@ -348,7 +355,8 @@ def prefetch(
 @click.argument("method")
 @click.option("--budget", default=9, show_default=True, type=click.IntRange(1, 200),
               help="Configurations; the first is the present preset.")  # fmt: skip
-@click.option("--suite", "suite_name", default="puppets-dev", show_default=True, metavar="NAME")
+@click.option("--suite", "suite_name", default="puppets-dev", show_default=True,
+              metavar="NAME_OR_PATH", help=SUITE_HELP)  # fmt: skip
 @subjects_option("; default: a fixed few of each group")
 @images_option
 @click.option("--seed", default=0, show_default=True)
@@ -425,7 +433,8 @@ def _print_tuning(tuning: Tuning) -> None:
               help="Groups to run: tokens, merge, beta, noise, prompts; default: all.")  # fmt: skip
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 100),
               help="Runs of each variant, with seeds from 0 on.")  # fmt: skip
-@click.option("--suite", "suite_name", default="puppets", show_default=True, metavar="NAME")
+@click.option("--suite", "suite_name", default="puppets", show_default=True,
+              metavar="NAME_OR_PATH", help=SUITE_HELP)  # fmt: skip
 @click.option("--actions", callback=_words, metavar="A,B", help="Only these of the suite.")
 @subjects_option()
 @images_option
@@ -492,7 +501,7 @@ def _print_ablation(ablation: Ablation) -> None:
 
 @cli.command(short_help="Print and write the board of the stored runs.")
 @runs_option
-@click.option("--suite", "suite_name", metavar="NAME", help="Only runs on this suite.")
+@click.option("--suite", "suite_name", metavar="NAME_OR_PATH", help="Only runs on this suite.")
 @click.option("--reference", metavar="NAME_OR_DIR",
               help="Show a kept measurement's rows as well, marked as such.")  # fmt: skip
 @click.option("--keep", type=FOLDER, metavar="DIR",
@@ -504,7 +513,6 @@ def report(
     """Print the board of the stored runs, and write it as Markdown, CSV and JSON."""
     from actionbench.display import output
     from actionbench.store import Store
-    from actionbench.suites import get_suite
     from leaderboards import build_board
     from leaderboards.reference import find_reference, keep_reference
 
@@ -512,7 +520,7 @@ def report(
     kept = find_reference(reference) if reference else None
     if not store.run_ids() and not kept:
         raise UserError(f"no runs in {runs}: `actionbench run --method NAME` makes them")
-    board = build_board(store.root, get_suite(suite_name).name if suite_name else None, kept)
+    board = build_board(store.root, suite_name, kept)
     board.print(output())
     if out or store.root.exists():
         for path in board.write(out or store.root / "report"):
@@ -574,20 +582,20 @@ def judge(
     from actionbench.rejudge import judge_run
     from actionbench.runner import resolve_device
     from actionbench.store import Store
-    from actionbench.suites import get_suite
+    from actionbench.suites import recorded_suite
+    from evaluation.stored import read_record
 
     store = Store(runs)
     found = list(dict.fromkeys(store.find_run(run_id) for run_id in run_ids))
     judges: dict[str, Judge] = {}  # one a suite, so that its weights are loaded once
     for run_id in found:
-        record = store.load_record(run_id)
-        suite = get_suite(record["suite"] if record else "")
-        if suite.name not in judges:
-            judges[suite.name] = make_judge(judge_name, suite, judge_given)
-            judges[suite.name].device = resolve_device(device)
+        suite = recorded_suite(read_record(store, run_id))
+        if suite.fingerprint not in judges:
+            judges[suite.fingerprint] = make_judge(judge_name, suite, judge_given)
+            judges[suite.fingerprint].device = resolve_device(device)
         with JobProgress() as progress:
             command = ["actionbench", *sys.argv[1:]]
-            made = judge_run(store, run_id, judges[suite.name], command, progress)
+            made = judge_run(store, run_id, judges[suite.fingerprint], command, progress)
         click.echo(f"judged {run_id} by {judge_name}: run {made}")
     where = "" if str(runs) == RUNS else f" --runs {runs}"
     click.echo(f"next: actionbench report{where} / actionbench agreement{where}")
@@ -771,10 +779,9 @@ def list_suites() -> None:
     for suite in suites().values():
         actions = ", ".join(action.name for action in suite.actions)
         subjects = str(len(suite.subjects))
-        model = Path(suite.model).name
-        table.add_row(
-            suite.name, suite.title, suite.protocol, actions, subjects, suite.judge, model
-        )
+        model = Path(suite.model).name if Path(suite.model).exists() else suite.model
+        protocol = suite.protocol_of(suite.judge)
+        table.add_row(suite.name, suite.title, protocol, actions, subjects, suite.judge, model)
     output().print(table)
 
 
@@ -840,13 +847,13 @@ def _state(record: Mapping[str, Any]) -> str:
 
 @cli.group()
 def data() -> None:
-    """The puppets' dataset: draw it again, or check it."""
+    """Datasets: draw the puppets', import photographs, check, share."""
 
 
 @data.command()
 @click.option("--out", type=FOLDER, metavar="DIR", help="Default: the shipped folder.")
 def build(out: Path | None) -> None:
-    """Draw the dataset: Parquet files and card."""
+    """Draw the puppets' dataset: Parquet files and card."""
     from actionbench.display import JobProgress
     from actionbench.puppets.dataset import build_dataset
     from actionbench.suites import PUPPETS
@@ -858,14 +865,123 @@ def build(out: Path | None) -> None:
 
 
 @data.command()
-@click.option("--folder", type=FOLDER, metavar="DIR", help="Default: the shipped folder.")
+@click.argument("folder", type=FOLDER, required=False)
 def check(folder: Path | None) -> None:
-    """Check a dataset folder: whole, readable, and drawn as this version draws it."""
+    """Check a dataset folder: whole, readable, and as it was made.
+
+    Puppets are compared with a fresh drawing, imported photographs with the fingerprint that their
+    import noted. Without FOLDER: the shipped puppets.
+    """
+    from actionbench.photos.imported import check_imported, is_imported
     from actionbench.puppets.dataset import check_dataset
     from actionbench.suites import PUPPETS
 
     path = folder or PUPPETS / "dataset"
-    click.echo(f"{path} is in order, fingerprint {check_dataset(path)}")
+    checked = check_imported(path) if is_imported(path) else check_dataset(path)
+    click.echo(f"{path} is in order, fingerprint {checked}")
+
+
+def _count(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    """A number, or None for `any`."""
+    from actionbench.photos.importing import COUNT
+
+    if text is None:
+        return COUNT
+    if text == "any":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise click.BadParameter(f"'{text}' is neither a number from 1 on nor `any`")
+    return int(text)
+
+
+@data.command(name="import", short_help="Make a dataset of a folder of photographs.")
+@click.argument("source", metavar="DIR", type=FOLDER)
+@click.option("--out", type=FOLDER, default=Path("photos"), show_default=True, metavar="FOLDER",
+              help="The dataset; `--suite FOLDER` then measures on it.")  # fmt: skip
+@click.option("--suite", "suite_name", default="photos", show_default=True, metavar="NAME_OR_PATH",
+              help="Whose actions they are; one of your own is a YAML file.")  # fmt: skip
+@click.option("--count", callback=_count, metavar="N|any",
+              help="Photographs of each action; default: the paper's ten.")  # fmt: skip
+@click.option("--size", type=click.Choice(["512", "768"]), default="512", show_default=True,
+              help="Side in pixels.")  # fmt: skip
+@click.option("--fit", type=click.Choice(["pad", "crop"]), default="pad", show_default=True,
+              help="How they become square: black bars, or rims and limbs cut off.")  # fmt: skip
+@click.option("--slot", type=click.Choice(["strict", "append"]), default="strict",
+              show_default=True,
+              help="For captions without {} and without the action's description: refuse them, or "
+              "put {} at the end.")  # fmt: skip
+@click.option("--allow-similar", is_flag=True, help="Take photographs that are nearly the same.")
+@click.option("--captioner", metavar="PATH_OR_ID",
+              help="A captioning model (BLIP), for photographs without a caption.")  # fmt: skip
+@click.option("--keypoints", is_flag=True, help="Read keypoints, which ControlNet needs.")
+@device_option
+def import_(
+    source: Path, out: Path, suite_name: str, count: int | None, size: str, fit: Any, slot: str,
+    allow_similar: bool, captioner: str | None, keypoints: bool, device: str,
+) -> None:  # fmt: skip
+    """Make a dataset of DIR: photographs, one sub-folder for each action.
+
+    Captions are taken from captions.csv, else from metadata.jsonl, else from a .txt beside each
+    photograph; where there are none, they are "a photo of a person" and the action's description.
+    All problems are told at once; then nothing is written.
+    """
+    from actionbench.display import JobProgress
+    from actionbench.photos.captioner import Captioner
+    from actionbench.photos.importing import Choices, import_photographs
+    from actionbench.suites import get_suite
+
+    if captioner or keypoints:
+        from actionbench.runner import resolve_device
+
+        device = resolve_device(device)
+    reader = None
+    if keypoints:
+        from actionbench.keypoints import KeypointReader
+
+        reader = KeypointReader(device)
+    with JobProgress() as progress:
+        made = import_photographs(
+            source,
+            out,
+            get_suite(suite_name),
+            Choices(count, int(size), fit, slot == "append", allow_similar),
+            captioner=Captioner(captioner, device) if captioner else None,
+            pose_reader=reader,
+            progress=progress,
+        )
+    for note, files in made.notes.items():
+        more = " ..." if len(files) > 5 else ""
+        click.echo(f"{note} ({len(files)}): {', '.join(files[:5])}{more}")
+    counts = ", ".join(f"{action} {number}" for action, number in made.counts.items())
+    click.echo(f"exemplars: {counts}")
+    click.echo(f"captions: {made.captions}")
+    click.echo(f"wrote {made.folder}, fingerprint {made.fingerprint}")
+    click.echo(f"next: actionbench run --suite {out} --method adi")
+
+
+@data.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("repo_id")
+@click.option("--private", is_flag=True, help="Where the repository is made: for you alone.")
+@click.option("--revision", metavar="BRANCH", help="Default: main.")
+def push(folder: Path, repo_id: str, private: bool, revision: str | None) -> None:
+    """Upload an imported dataset to the Hugging Face Hub."""
+    from actionbench.photos.hub import push as upload
+
+    commit = upload(folder, repo_id, private=private, revision=revision)
+    click.echo(f"pushed {folder}: {repo_id}@{commit}")
+
+
+@data.command()
+@click.argument("source", metavar="REPO_ID[@REVISION]")
+@click.option("--out", type=FOLDER, default=Path("photos"), show_default=True, metavar="FOLDER")
+def pull(source: str, out: Path) -> None:
+    """Fetch a dataset from the Hugging Face Hub, or copy it from a folder, and check it."""
+    from actionbench.photos.hub import pull as fetch
+
+    commit = fetch(source, out)
+    click.echo(f"pulled {out}{f', commit {commit}' if commit else ''}")
+    click.echo(f"next: actionbench run --suite {out} --method adi")
 
 
 @cli.group()

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SLOT = "{}"
 """Where a method's identifier stands in a prompt or caption template."""
 
+PROMPT = "{subject} {action}"
+"""The prompt to draw: "A panda {}" (paper, section 4). A suite of one's own may have another."""
+
 NONE = "none"
 """A judge's answer when an image shows none of the candidates."""
 
@@ -33,7 +36,7 @@ class Action:
 class Subject:
     name: str
     category: str
-    """One of `human`, `celebrity`, `animal` (the paper's three groups)."""
+    """A group: `human`, `celebrity` or `animal` in the paper."""
     phrase: str
     """How a prompt names it: "A panda", "Batman"."""
 
@@ -44,13 +47,14 @@ class Exemplar:
 
     id: str
     image: Image = field(repr=False, compare=False)
-    """RGB, square."""
+    """RGB, square: 512 pixels as a rule; the backbone resizes it to its own size."""
     caption: str
     """The caption with the action's description in it."""
     template: str
     """The same caption with `SLOT` in place of the action's description."""
-    keypoints: np.ndarray = field(repr=False, compare=False)
-    """float32 [18, 3]: x, y in [0, 1] and visibility, in OpenPose's order."""
+    keypoints: np.ndarray | None = field(repr=False, compare=False)
+    """float32 [18, 3]: x, y in [0, 1] and visibility, in OpenPose's order. None for a photograph
+    whose keypoints nobody has read."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,14 @@ class ActionTask:
 
 @dataclass(frozen=True)
 class Item:
-    """One image to draw. Its noise seed depends on these four values alone."""
+    """One image to draw. Its noise seed depends on all but the prompt."""
 
     action: Action
     subject: Subject
     index: int
     run_seed: int = 0
+    prompt: str = PROMPT
+    """The suite's, with `{subject}` and `{action}` to fill in."""
 
     @property
     def id(self) -> str:
@@ -85,19 +91,26 @@ class Item:
     @property
     def described_prompt(self) -> str:
         """The prompt in words alone: "A panda raises both arms for cheering"."""
-        return f"{self.subject.phrase} {self.action.description}"
+        return self._prompt(self.action.description)
 
     @property
     def slot_prompt(self) -> str:
-        """The prompt with `SLOT` for the identifier: "A panda {}" (paper, section 4)."""
-        return f"{self.subject.phrase} {SLOT}"
+        """The prompt with `SLOT` for the identifier: "A panda {}"."""
+        return self._prompt(SLOT)
+
+    def _prompt(self, action: str) -> str:
+        return self.prompt.replace("{subject}", self.subject.phrase).replace("{action}", action)
 
 
 def make_items(
-    actions: Iterable[Action], subjects: Sequence[Subject], images_per_pair: int, run_seed: int
+    actions: Iterable[Action],
+    subjects: Sequence[Subject],
+    images_per_pair: int,
+    run_seed: int,
+    prompt: str = PROMPT,
 ) -> list[Item]:
     return [
-        Item(action, subject, index, run_seed)
+        Item(action, subject, index, run_seed, prompt)
         for action in actions
         for subject in subjects
         for index in range(images_per_pair)

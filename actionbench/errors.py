@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -12,6 +12,15 @@ class UserError(Exception):
     The command line prints the message alone and exits with status 2; any other exception is a
     defect of this project and keeps its traceback.
     """
+
+
+class Problems(UserError):
+    """Several mistakes of one input, all at once; the command line prints a line for each."""
+
+    def __init__(self, where: str, lines: Sequence[str]) -> None:
+        self.heading = f"{where}: {len(lines)} problem{'s' if len(lines) > 1 else ''}"
+        self.lines = tuple(lines)
+        super().__init__(f"{self.heading}: {'; '.join(self.lines)}")
 
 
 class MethodError(UserError):

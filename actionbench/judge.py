@@ -104,13 +104,3 @@ class Judge(ABC):
         which of them the image shows.
         """
         return {}
-
-
-def protocol_of(suite: Suite, judge: str) -> str:
-    """The suite's protocol; with another judge than its own, the same under that judge's name.
-
-    `puppets-v1` judged by `clip` is `puppets-clip-v1`.
-    """
-    if judge == suite.judge:
-        return suite.protocol
-    return f"{suite.name}-{judge}-{suite.protocol.rpartition('-')[2]}"

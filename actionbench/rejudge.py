@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from actionbench.benchmark import make_items
 from actionbench.errors import UserError
-from actionbench.judge import Judge, protocol_of
+from actionbench.judge import Judge
 from actionbench.progress import SILENT, Progress
 from actionbench.provenance import git_state, machine, now, versions
 from actionbench.runner import (
@@ -45,7 +45,9 @@ def judge_run(
         raise UserError(f"run {run_id} was drawn for another version of suite {suite.name}")
     subjects = suite.pick_subjects(record["subjects"])
     items = {
-        action.name: make_items([action], subjects, record["images_per_pair"], record["seed"])
+        action.name: make_items(
+            [action], subjects, record["images_per_pair"], record["seed"], suite.prompt
+        )
         for action in suite.pick_actions(record["actions"])
     }
     image_keys = {action: record["keys"][action]["images"] for action in items}
@@ -59,7 +61,7 @@ def judge_run(
     keys = {action: make_verdict_key(image_keys[action], suite, judge) for action in items}
     made = make_run_id(
         suite=suite.name,
-        protocol=protocol_of(suite, judge.name),
+        protocol=suite.protocol_of(judge.name),
         method=record["method"],
         settings=record["settings"],
         images_per_pair=record["images_per_pair"],
@@ -92,7 +94,7 @@ def judge_run(
         {
             **record,
             "id": made,
-            "protocol": protocol_of(suite, judge.name),
+            "protocol": suite.protocol_of(judge.name),
             "judge": judge_facts(judge),
             "judged_from": run_id,
             "keys": {a: {**record["keys"][a], "verdicts": key} for a, key in keys.items()},

@@ -22,7 +22,7 @@ from PIL import Image
 from actionbench.benchmark import Action, ActionTask, Item, Subject, make_items
 from actionbench.canary import check_canary
 from actionbench.errors import MethodError, UserError, one_line
-from actionbench.judge import Judge, Verdict, protocol_of
+from actionbench.judge import Judge, Verdict
 from actionbench.method import Customization, Method, canonical_json, check_fitted, check_images
 from actionbench.models import BATCH_SIZE, ModelSource
 from actionbench.progress import Progress
@@ -108,7 +108,8 @@ class Plan:
 
     @property
     def protocol(self) -> str:
-        return protocol_of(self.suite, self.judge.name)
+        """The suite's protocol under this judge."""
+        return self.suite.protocol_of(self.judge.name)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -229,9 +230,12 @@ def _plan_action(plan: Plan, action: Action) -> ActionPlan:
     image_key = make_key(
         *("images", fit_key, suite.sampling.steps, suite.sampling.guidance_scale),
         [[subject.name, subject.phrase] for subject in suite.subjects],
+        *suite.prompt_facts,
     )
     verdict_key = make_verdict_key(image_key, suite, plan.judge)
-    items = tuple(make_items([action], plan.subjects, plan.images_per_pair, plan.seed))
+    items = tuple(
+        make_items([action], plan.subjects, plan.images_per_pair, plan.seed, suite.prompt)
+    )
     to_draw = tuple(item for item in items if not store.has_image(image_key, item))
     # A verdict whose image is gone is not trusted: it is judged again with the new image.
     undrawn = {item.id for item in to_draw}
@@ -605,7 +609,7 @@ def verdict_rows(
         {
             "method": method,
             "suite": suite.name,
-            "protocol": protocol_of(suite, judge.name),
+            "protocol": suite.protocol_of(judge.name),
             "action": item.action.name,
             "subject": item.subject.name,
             "category": item.subject.category,
@@ -722,6 +726,7 @@ def _record(plan: Plan, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
         "settings": plan.settings,
         "changed_settings": plan.changed_settings,
         "suite": plan.suite.name,
+        "suite_file": plan.suite.file and str(plan.suite.file.resolve()),
         "suite_fingerprint": plan.suite.fingerprint,
         "protocol": plan.protocol,
         "sampling": dataclasses.asdict(plan.suite.sampling),

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TypeVar
-
-import numpy as np
-import pyarrow.parquet as pq
-from PIL import Image
+from typing import Any, TypeVar
 
 from actionbench.benchmark import (
+    PROMPT,
     Action,
     ActionTask,
-    Exemplar,
     Sampling,
     Subject,
     development_actions,
     paper_actions,
     paper_subjects,
+)
+from actionbench.dataset import EXEMPLARS, exemplars_fingerprint, read_exemplars
+from actionbench.definition import (
+    JUDGE_SLOT,
+    PHOTOS,
+    SUITE_FILE,
+    Definition,
+    read_definition,
 )
 from actionbench.errors import UserError, unknown
 from actionbench.method import canonical_json
@@ -36,30 +40,64 @@ PUPPETS = Path(__file__).parent / "puppets"
 class Suite:
     name: str
     protocol: str
-    """Name and version of the whole measurement; boards never mix two without saying so."""
+    """Name and version of the whole measurement, with `JUDGE_SLOT` where any judge may stand in
+    it; see `protocol_of`. Boards never mix two without saying so."""
     title: str
     actions: tuple[Action, ...]
     subjects: tuple[Subject, ...]
     exemplar_file: Path
     """Parquet with the columns of the dataset's `exemplars` configuration."""
     model: str
-    """Default backbone: a folder or Hub id."""
+    """Default backbone: a folder, a Hub id, or a name that `models.resolve_model` knows."""
     judge: str
     sampling: Sampling
+    prompt: str = PROMPT
+    file: Path | None = None
+    """The definition beside the exemplars, which finds the suite again; None for those that are
+    shipped with their exemplars."""
+
+    @property
+    def definition(self) -> Definition:
+        """What a YAML file says of it."""
+        return Definition(**{f.name: getattr(self, f.name) for f in fields(Definition)})
+
+    def protocol_of(self, judge: str) -> str:
+        """The protocol's name under a judge; one that it does not foresee is put before the
+        version: `puppets-v1` judged by `clip` is `puppets-clip-v1`."""
+        if JUDGE_SLOT in self.protocol:
+            return self.protocol.replace(JUDGE_SLOT, judge)
+        if judge == self.judge:
+            return self.protocol
+        name, dash, version = self.protocol.rpartition("-")
+        return f"{name}-{judge}-{version}" if dash else f"{version}-{judge}"
 
     @cached_property
     def tasks(self) -> dict[str, ActionTask]:
         """The exemplars of each action, by the action's name."""
-        exemplars = read_exemplars(self.exemplar_file)
+        exemplars = read_exemplars(self.exemplar_file, self._mend)
         missing = [a.name for a in self.actions if a.name not in exemplars]
         if missing:
-            raise UserError(f"{self.exemplar_file} has no exemplars of {', '.join(missing)}")
+            raise UserError(
+                f"{self.exemplar_file} has no exemplars of {', '.join(missing)}: {self._mend}"
+            )
         return {
             action.name: ActionTask(
-                action, exemplars[action.name], _fingerprint(exemplars[action.name])
+                action, exemplars[action.name], exemplars_fingerprint(exemplars[action.name])
             )
             for action in self.actions
         }
+
+    @property
+    def _mend(self) -> str:
+        """What puts the exemplars where they belong."""
+        if self.file is None:
+            return "`actionbench data build` draws it again"
+        folder, name = self.file.parent, self.name if self.name in suites() else self.file
+        return (
+            f"`actionbench data import DIR --suite {name} --out {folder}` makes it of photographs "
+            f"and `actionbench data pull REPO_ID --out {folder}` fetches one; a dataset that lies "
+            "elsewhere is named as --suite FOLDER"
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -67,8 +105,14 @@ class Suite:
             [self.name, self.protocol, self.sampling.steps, self.sampling.guidance_scale],
             [[a.name, a.description, self.tasks[a.name].fingerprint] for a in self.actions],
             [[s.name, s.phrase] for s in self.subjects],
+            *self.prompt_facts,
         ]
         return hashlib.sha256(canonical_json(facts).encode()).hexdigest()[:16]
+
+    @property
+    def prompt_facts(self) -> list[str]:
+        """The prompt's part in hashes: nothing where it is the usual one."""
+        return [] if self.prompt == PROMPT else [self.prompt]
 
     def pick_actions(self, names: Iterable[str] | None) -> tuple[Action, ...]:
         """The named actions in the suite's order; all where `names` is None."""
@@ -79,7 +123,7 @@ class Suite:
         by_name = {s.name.lower(): s for s in self.subjects}
         wanted: list[str] = []
         for name in names or by_name:
-            group = [key for key, s in by_name.items() if s.category == name.lower()]
+            group = [key for key, s in by_name.items() if s.category.lower() == name.lower()]
             wanted.extend(group or [name.lower()])
         return _pick("subject", by_name, wanted)
 
@@ -92,42 +136,14 @@ def _pick(kind: str, by_name: Mapping[str, T], names: Iterable[str] | None) -> t
     return tuple(value for key, value in by_name.items() if key in wanted)
 
 
-def read_exemplars(path: Path) -> dict[str, tuple[Exemplar, ...]]:
-    """All exemplars of a Parquet file by action. Raises UserError for a damaged file or image."""
-    columns = ["id", "action", "image", "caption", "template", "keypoints"]
-    try:
-        rows = pq.read_table(path, columns=columns).to_pylist()
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: `actionbench data build` draws it again") from error
-    except Exception as error:
-        raise UserError(f"{path} cannot be read as exemplars ({error})") from error
-    found: dict[str, list[Exemplar]] = {}
-    for row in rows:
-        try:
-            image = Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")
-        except OSError as error:
-            raise UserError(f"{path}: the image of {row['id']} is damaged ({error})") from error
-        keypoints = np.asarray(row["keypoints"], dtype=np.float32)
-        found.setdefault(row["action"], []).append(
-            Exemplar(row["id"], image, row["caption"], row["template"], keypoints)
-        )
-    return {action: tuple(exemplars) for action, exemplars in found.items()}
-
-
-def _fingerprint(exemplars: Iterable[Exemplar]) -> str:
-    digest = hashlib.sha256()
-    for exemplar in exemplars:
-        digest.update(exemplar.image.tobytes())
-        digest.update(f"{exemplar.image.size}|{exemplar.caption}|{exemplar.template}".encode())
-        digest.update(exemplar.keypoints.tobytes())
-    return digest.hexdigest()[:16]
-
-
 _PUPPET_SAMPLING = Sampling(steps=16, guidance_scale=3.0)
 
 
 @lru_cache
 def suites() -> dict[str, Suite]:
+    """The shipped suites by name. That of photographs takes its exemplars from the folder `photos`
+    here, which need not exist."""
+
     def puppets(name: str, title: str, actions: tuple[Action, ...], file: str) -> Suite:
         return Suite(
             name=name,
@@ -151,11 +167,61 @@ def suites() -> dict[str, Suite]:
                 development_actions(),
                 "dev.parquet",
             ),
+            suite_from(PHOTOS, Path("photos")),
         )
     }
 
 
+def suite_from(definition: Path, folder: Path) -> Suite:
+    """The suite that a YAML file defines, with the exemplars of a folder, which need not exist."""
+    facts = vars(read_definition(definition))
+    return Suite(**facts, exemplar_file=folder / EXEMPLARS, file=folder / SUITE_FILE)
+
+
 def get_suite(name: str) -> Suite:
-    if name not in suites():
-        raise unknown("suite", name, suites())
-    return suites()[name]
+    """A suite by its name, by its YAML file, or by the folder of a dataset that carries one.
+
+    Raises UserError where there is none; Problems for a definition with mistakes.
+    """
+    if name in suites():
+        return suites()[name]
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / SUITE_FILE).exists():
+            raise UserError(
+                f"{path} holds no {SUITE_FILE}: `actionbench data import {path} --out FOLDER` "
+                "makes a dataset of a folder of photographs"
+            )
+        path = path / SUITE_FILE
+    elif not path.is_file():
+        if len(path.parts) > 1 or path.suffix:
+            raise UserError(f"no suite at {path}: neither a folder nor a YAML file is there")
+        raise unknown("suite", name, [*suites(), "a folder or YAML file"])
+    suite = replace(suite_from(path, path.parent), file=path)
+    _check_name(suite)
+    return suite
+
+
+def _check_name(suite: Suite) -> None:
+    """A shipped suite's name must mean that suite: boards and records tell it by the name."""
+    shipped = suites().get(suite.name)
+    if shipped is None:
+        return
+    for fact in ("actions", "subjects", "prompt", "protocol", "sampling"):
+        if getattr(suite, fact) != getattr(shipped, fact):
+            raise UserError(
+                f"{suite.file}: the suite '{suite.name}' is shipped with other {fact}: "
+                "give this one a name of its own"
+            )
+
+
+def recorded_suite(record: Mapping[str, Any]) -> Suite:
+    """The suite of a run's record, wherever its folder is. UserError where it is gone."""
+    return get_suite(record.get("suite_file") or record["suite"])
+
+
+def known_suite(record: Mapping[str, Any]) -> Suite | None:
+    """As `recorded_suite`; None where it is gone or cannot be read any more."""
+    with suppress(UserError):
+        return recorded_suite(record)
+    return None

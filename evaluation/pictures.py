@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from actionbench.errors import UserError, unknown
 from actionbench.store import Store, read_image
-from actionbench.suites import get_suite
+from actionbench.suites import recorded_suite
 from evaluation.stored import read_record, read_verdicts
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def write_grid(
     subject, damaged or missing image.
     """
     shown = _read_run(runs, run_id)
-    suite = get_suite(shown.record["suite"])
+    suite = recorded_suite(shown.record)
     columns = _pick_subjects(shown, subjects, GRID_SUBJECTS)
     picked = _pick_actions(shown, actions)
     tasks = {action.name: suite.tasks[action.name] for action in suite.pick_actions(picked)}
@@ -119,7 +119,7 @@ def write_comparison(
     suites = {run.record["suite"] for run in shown}
     if len(suites) != 1:
         raise UserError(f"runs of one suite can be compared, these are of {sorted(suites)}")
-    suite = get_suite(suites.pop())
+    suite = recorded_suite(shown[0].record)
     picked = suite.pick_actions(_pick_actions(shown[0], actions))
     columns = _pick_subjects(shown[0], subjects, COMPARED_SUBJECTS)
     titles = [str(run.record["title"]) for run in shown]
@@ -247,9 +247,9 @@ def _pick_subjects(shown: _Shown, names: Sequence[str] | None, most: int) -> lis
     own: list[str] = shown.record["subjects"]
     by_name = {name.lower(): name for name in own}
     groups: dict[str, list[str]] = {}
-    for subject in get_suite(shown.record["suite"]).subjects:
+    for subject in recorded_suite(shown.record).subjects:
         if subject.name in own:
-            groups.setdefault(subject.category, []).append(subject.name)
+            groups.setdefault(subject.category.lower(), []).append(subject.name)
     if names is None:
         return _spread(own, list(groups.values()), most)
     picked: list[str] = []

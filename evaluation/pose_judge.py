@@ -170,9 +170,9 @@ class Bodies:
             for exemplar in suite.tasks[action.name].exemplars
         ]
         given = [exemplar.keypoints for _, exemplar in rows]
-        unknown = [e for (_, e), points in zip(rows, given, strict=True) if not _known(points)]
+        unknown = [e for (_, e), points in zip(rows, given, strict=True) if points is None]
         read = iter(reader.read([e.image for e in unknown], [e.id for e in unknown]))
-        keypoints = [points if _known(points) else next(read) for points in given]
+        keypoints = [next(read) if points is None else points for points in given]
         return cls(
             ids=tuple(exemplar.id for _, exemplar in rows),
             actions=np.array([number for number, _ in rows]),
@@ -244,8 +244,3 @@ def _limbs(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     points = keypoints.astype(np.float64)
     ends = points[:, BODY]  # [n, 13, 2, 3]
     return ends[:, :, 1, :2] - ends[:, :, 0, :2], ends[..., 2].min(2)
-
-
-def _known(keypoints: np.ndarray) -> bool:
-    """Whether an exemplar comes with keypoints."""
-    return keypoints.shape == (18, 3) and bool((keypoints[:, 2] > 0).any())

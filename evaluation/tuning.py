@@ -109,7 +109,7 @@ def check_tuning_suite(suite: Suite) -> None:
     if eight & {action.name for action in suite.actions}:
         raise UserError(
             f"suite {suite.name} holds the benchmark's actions, which nothing may be tuned on: "
-            "take --suite puppets-dev"
+            "take --suite puppets-dev, or one of your own with other actions"
         )
 
 

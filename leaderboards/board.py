@@ -12,7 +12,7 @@ import pandas as pd
 
 from actionbench.method import canonical_json
 from actionbench.store import Store
-from actionbench.suites import get_suite, suites
+from actionbench.suites import get_suite, known_suite
 from evaluation.accuracy import MIN_ACTIONS, Share, overall
 from evaluation.agreement import MIN_METHODS, Agreement, agreement
 from evaluation.diagnostics import Failures, copied_images, failures
@@ -139,7 +139,8 @@ class Board:
 
 
 def build_board(runs: Path, suite: str | None = None, reference: Path | None = None) -> Board:
-    """The board of every run of a store, or of those of one suite.
+    """The board of every run of a store, or of those of one suite: as runs name it, or as
+    `get_suite` finds it.
 
     A `reference` is the folder of a kept measurement (`leaderboards.reference`); its rows are
     marked, and stand and compare with the runs that were measured just as they were.
@@ -149,11 +150,12 @@ def build_board(runs: Path, suite: str | None = None, reference: Path | None = N
 
     Raises UserError for a damaged file, naming it, and for an unknown suite.
     """
+    stores = (Store(runs), *([Store(reference)] if reference else ()))
     if suite is not None:
-        get_suite(suite)
+        suite = _suite_name(suite, stores)
     grouped: dict[str, list[BoardRow]] = {}
     notes = []
-    for store in (Store(runs), *([Store(reference)] if reference else ())):
+    for store in stores:
         records, older = _latest(store, suite)
         for record in records:
             row = _row(store, record, reference=store.root == reference)
@@ -170,6 +172,12 @@ def build_board(runs: Path, suite: str | None = None, reference: Path | None = N
         if not records:
             notes.append(f"No runs in {store.root} yet: `actionbench run --method NAME` makes one.")
     return Board(_order(list(grouped.values())), published(), tuple(notes))
+
+
+def _suite_name(given: str, stores: Sequence[Store]) -> str:
+    """The name that runs have it under; a suite of one's own may be gone while its runs are not."""
+    found = {read_record(store, run_id)["suite"] for store in stores for run_id in store.run_ids()}
+    return given if given in found else get_suite(given).name
 
 
 def _latest(store: Store, suite: str | None) -> tuple[list[dict[str, Any]], int]:
@@ -304,7 +312,7 @@ def _group(rows: list[BoardRow], first: Mapping[str, Any] | None) -> Group:
 
 
 def _heading(record: Mapping[str, Any], first: Mapping[str, Any] | None) -> str:
-    known = suites().get(record["suite"])
+    known = known_suite(record)
     parts = []
     for kind, every in (
         ("actions", known and known.actions),
@@ -340,7 +348,7 @@ def _notes(
         f"({judge['fingerprint'][:8]}); {len(record['actions'])} actions x "
         f"{len(record['subjects'])} subjects x {record['images_per_pair']} images."
     ]
-    suite = suites().get(record["suite"])
+    suite = known_suite(record)
     for kind, every in (
         ("Actions", suite and suite.actions),
         ("Subjects", suite and suite.subjects),

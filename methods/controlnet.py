@@ -92,7 +92,13 @@ class ControlNet(Method[Settings]):
 
         if self.source is not None:
             check_fit(backbone, self.source)
-        seen = [e for e in task.exemplars if e.keypoints[:, 2].any()]
+        kept = [(e.id, e.keypoints) for e in task.exemplars if e.keypoints is not None]
+        if len(kept) < len(task.exemplars):
+            raise UserError(
+                f"exemplars of '{task.action.name}' have no keypoints, which skeletons are drawn "
+                "from: `actionbench data import DIR --out FOLDER --keypoints` reads them"
+            )
+        seen = [(name, points) for name, points in kept if points[:, 2].any()]
         if not seen:
             raise UserError(
                 f"no exemplar of '{task.action.name}' has a visible keypoint: "
@@ -102,8 +108,8 @@ class ControlNet(Method[Settings]):
             method=self.name,
             action=task.action.name,
             model=backbone.fingerprint,
-            tensors={"keypoints": torch.from_numpy(np.stack([e.keypoints for e in seen]))},
-            facts={"exemplars": [e.id for e in seen]},
+            tensors={"keypoints": torch.from_numpy(np.stack([points for _, points in seen]))},
+            facts={"exemplars": [name for name, _ in seen]},
         )
 
     def generate(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from actionbench import dataset
 from actionbench.benchmark import (
     Action,
     benchmark_lists,
@@ -18,6 +16,7 @@ from actionbench.benchmark import (
     paper_actions,
     paper_subjects,
 )
+from actionbench.dataset import card_configs, exemplar_row, subject_rows, write_tables
 from actionbench.errors import UserError
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.backdrop import BACKDROPS
@@ -25,7 +24,6 @@ from actionbench.puppets.files import own_folder, replacing
 from actionbench.puppets.looks import random_person
 from actionbench.puppets.pose import action_pose
 from actionbench.puppets.scene import Scene, draw
-from actionbench.puppets.skeleton import draw_skeleton
 
 PIXELS = 512
 EXEMPLARS = 10
@@ -33,8 +31,9 @@ SEED = 311_15841
 """Exemplars are drawn from this seed alone; no model is ever trained on them."""
 
 DATASET = Path(__file__).parent / "dataset"
-CARD = "README.md"
-FILES = {"exemplars": "exemplars.parquet", "dev": "dev.parquet", "subjects": "subjects.parquet"}
+DEV = "dev.parquet"
+FILES = (dataset.EXEMPLARS, DEV, dataset.SUBJECTS)
+_MEND = "`actionbench data build` draws it again"
 
 
 def exemplar_scenes(action: Action, number: int, seed: int = SEED) -> list[Scene]:
@@ -62,28 +61,19 @@ def _exemplar_rows(
         for index, scene in enumerate(exemplar_scenes(action, number)):
             image, keypoints = draw(scene, PIXELS, supersampling=3)
             rows.append(
-                {
-                    "id": f"{action.name}-{index}",
-                    "image": {"bytes": _png(image), "path": f"{action.name}-{index}.png"},
-                    "action": action.name,
-                    "description": action.description,
-                    "caption": scene.caption,
-                    "template": scene.template,
-                    "keypoints": keypoints.round(5).tolist(),
-                    "skeleton": {
-                        "bytes": _png(draw_skeleton(keypoints, PIXELS)),
-                        "path": f"{action.name}-{index}-skeleton.png",
-                    },
-                }
+                exemplar_row(
+                    id=f"{action.name}-{index}",
+                    image=image,
+                    action=action.name,
+                    description=action.description,
+                    caption=scene.caption,
+                    template=scene.template,
+                    keypoints=keypoints,
+                    optimize=True,
+                )
             )
         progress.update(number - first + 1, len(actions), "drawing exemplars")
     return rows
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
 
 
 def build_dataset(out: Path, progress: Progress = SILENT) -> str:
@@ -92,72 +82,23 @@ def build_dataset(out: Path, progress: Progress = SILENT) -> str:
     The folder is written beside its place and swapped in whole. Raises UserError where `out`
     holds anything else than an earlier dataset.
     """
-    import datasets
-
-    text = datasets.Value("string")
-    features = datasets.Features(
-        {
-            "id": text,
-            "image": datasets.Image(),
-            "action": text,
-            "description": text,
-            "caption": text,
-            "template": text,
-            "keypoints": datasets.Array2D((18, 3), "float32"),
-            "skeleton": datasets.Image(),
-        }
-    )
-    out = own_folder(out, FILES["subjects"])
+    out = own_folder(out, dataset.SUBJECTS)
     eight, dev = paper_actions(), development_actions()
     tables = {
-        "exemplars": (_exemplar_rows(eight, 0, progress), features),
-        "dev": (_exemplar_rows(dev, len(eight), progress), features),
-        "subjects": (
-            [
-                {"name": s.name, "category": s.category, "phrase": s.phrase}
-                for s in paper_subjects()
-            ],
-            datasets.Features({"name": text, "category": text, "phrase": text}),
-        ),
+        dataset.EXEMPLARS: _exemplar_rows(eight, 0, progress),
+        DEV: _exemplar_rows(dev, len(eight), progress),
+        dataset.SUBJECTS: subject_rows(paper_subjects()),
     }
-    datasets.disable_progress_bars()
     with replacing(out) as folder:
         folder.mkdir()
-        for name, (rows, kinds) in tables.items():
-            datasets.Dataset.from_list(rows, features=kinds).to_parquet(folder / FILES[name])
-        (folder / CARD).write_text(_card(), "utf-8")
+        write_tables(folder, tables)
+        (folder / dataset.CARD).write_text(_card(), "utf-8")
     return fingerprint(out)
 
 
 def fingerprint(folder: Path) -> str:
-    """Hash of every decoded pixel and every text; PNG and Parquet encoders may differ."""
-    import pyarrow.parquet as pq
-
-    digest = hashlib.sha256()
-    for name, file in FILES.items():
-        path = folder / file
-        if not path.exists():
-            raise UserError(f"{path} is missing: `actionbench data build` draws it again")
-        try:
-            for row in pq.read_table(path).to_pylist():
-                for key in sorted(row):
-                    digest.update(f"{name}|{key}|".encode() + _content(row[key]))
-        except (OSError, SyntaxError, ValueError, TypeError, KeyError) as error:
-            reason = str(error).partition("\n")[0]
-            raise UserError(
-                f"{path} is damaged ({reason}): `actionbench data build` draws it again"
-            ) from error
-    return digest.hexdigest()[:16]
-
-
-def _content(value: Any) -> bytes:
-    """A cell's pixels, text or numbers, whatever their encoding in the file."""
-    if isinstance(value, dict):
-        with Image.open(io.BytesIO(value["bytes"])) as image:
-            return image.convert("RGB").tobytes()
-    if isinstance(value, str):
-        return value.encode()
-    return np.asarray(value, np.float32).round(4).tobytes()
+    """`dataset.fingerprint` of a folder of puppets."""
+    return dataset.fingerprint(folder, FILES, _MEND)
 
 
 def check_dataset(folder: Path) -> str:
@@ -168,24 +109,17 @@ def check_dataset(folder: Path) -> str:
     found = fingerprint(folder)
     with tempfile.TemporaryDirectory() as temporary:
         drawn = build_dataset(Path(temporary) / "dataset")
-    card = folder / CARD
+    card = folder / dataset.CARD
     if found != drawn or not card.exists() or card.read_text("utf-8") != _card():
         raise UserError(
             f"{folder} is not what this version makes (drawings {found}, fresh ones {drawn}; "
-            "or the card differs): "
-            "`actionbench data build` draws it again"
+            f"or the card differs): {_MEND}"
         )
     return found
 
 
 def _card() -> str:
     lists = benchmark_lists()
-    configs = "\n".join(
-        f"  - config_name: {name}\n    data_files:\n      - split: "
-        f"{'test' if name == 'subjects' else 'train'}\n        path: {file}"
-        + ("\n    default: true" if name == "exemplars" else "")
-        for name, file in FILES.items()
-    )
     actions = "\n".join(f'- **{a.name}**: "{a.description}"' for a in paper_actions())
     dev = ", ".join(a.name for a in development_actions())
     return f"""---
@@ -200,7 +134,7 @@ tags:
 size_categories:
   - n<1K
 configs:
-{configs}
+{card_configs(FILES)}
 ---
 # ActionBench puppets
 

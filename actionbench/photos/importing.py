@@ -1,0 +1,321 @@
+"""From a folder of photographs, one sub-folder an action, to a dataset that carries its suite.
+
+All that is wrong with the folder is told at once, and then nothing is written. The same folder and
+choices give the same fingerprint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from actionbench import dataset
+from actionbench.benchmark import SLOT, Action, slug
+from actionbench.definition import SUITE_FILE, write_definition
+from actionbench.errors import Problems, UserError, unknown
+from actionbench.photos.captioner import Captioner
+from actionbench.photos.captions import PLAIN, read_captions, with_slot
+from actionbench.photos.imported import FACTS, FORMAT, MEND, TABLES, write_card
+from actionbench.photos.picture import SIMILAR, Fit, Picture, read_picture
+from actionbench.progress import SILENT, Progress
+from actionbench.puppets.files import own_folder, replacing
+from actionbench.suites import Suite
+
+COUNT = 10
+"""Photographs an action, as in the paper."""
+
+
+class PoseReader(Protocol):
+    def read(self, images: Sequence[Image.Image]) -> list[np.ndarray]:
+        """Keypoints float32 [18, 3] of each image; UserError where one shows nobody."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    count: int | None = COUNT
+    """Photographs that each action must have; None: any number."""
+    size: int = 512
+    fit: Fit = "pad"
+    append_slot: bool = False
+    """Put the slot at the end of captions that have neither it nor the action's description."""
+    allow_similar: bool = False
+    """Take near-duplicates; the same picture twice is never taken."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    folder: Path
+    fingerprint: str
+    counts: Mapping[str, int]
+    """Exemplars by action."""
+    captions: str
+    """Where they are from."""
+    notes: Mapping[str, Sequence[str]]
+    """The photographs by what was done to them: "turned upright"."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A photograph's place: "sit/01.jpg" shows the action sit."""
+
+    name: str
+    path: Path
+    action: Action
+
+
+def import_photographs(
+    source: Path,
+    out: Path,
+    suite: Suite,
+    choices: Choices,
+    *,
+    captioner: Captioner | None = None,
+    pose_reader: PoseReader | None = None,
+    progress: Progress = SILENT,
+) -> Imported:
+    """Check a folder of photographs and write it to `out` as a dataset of the suite.
+
+    Args:
+        source: a sub-folder for each action of the suite, named as it is.
+        out: new, empty, or an earlier dataset, which is replaced.
+        captioner: writes captions for the photographs without one.
+        pose_reader: reads their keypoints; None: the dataset has none.
+
+    Raises Problems with all that is wrong with the photographs and captions; UserError for folders
+    that cannot serve, and for a suite whose exemplars are drawn.
+    """
+    if suite.file is None:
+        raise UserError(f"the exemplars of suite {suite.name} are drawn: name another with --suite")
+    out = _checked_folders(source, out)
+    problems: list[str] = []
+    found = _find(source, suite.actions, choices.count, problems)
+    pictures = _read(found, choices, problems, progress)
+    _tell_similar(found, pictures, choices.allow_similar, problems)
+    captions = read_captions(source, [photo.name for photo in found], problems)
+    templates, told = _templates(
+        found, captions.by_file, captions.source, choices, captioner is not None, problems
+    )
+    images = {name: picture.image for name, picture in pictures.items()}
+    keypoints = _keypoints(pose_reader, images, problems) if pose_reader and images else {}
+    if problems:
+        raise Problems(f"{source} was not imported", problems)
+    if captioner and len(templates) < len(found):
+        bare = [photo for photo in found if photo.name not in templates]
+        said = captioner.caption([images[photo.name] for photo in bare], progress)
+        templates |= {
+            photo.name: with_slot(caption, photo.action, append=True)
+            for photo, caption in zip(bare, said, strict=True)
+        }
+        told += f"{' and ' if told else ''}the captioner {captioner.name}"
+
+    places = {a.name: [photo for photo in found if photo.action == a] for a in suite.actions}
+    ids = {
+        photo.name: f"{action}-{number}"
+        for action, photos in places.items()
+        for number, photo in enumerate(photos)
+    }
+    rows = [
+        dataset.exemplar_row(
+            id=ids[photo.name],
+            image=images[photo.name],
+            action=photo.action.name,
+            description=photo.action.description,
+            caption=templates[photo.name].replace(SLOT, photo.action.description),
+            template=templates[photo.name],
+            keypoints=keypoints.get(photo.name),
+        )
+        for photo in found
+    ]
+    counts = {action: len(photos) for action, photos in places.items()}
+    facts = {
+        "format": FORMAT,
+        "counts": counts,
+        "size": choices.size,
+        "fit": choices.fit,
+        "captions": told,
+        "keypoints": bool(keypoints),
+        "files": {name: photo for photo, name in ids.items()},
+    }
+    tables = {dataset.EXEMPLARS: rows, dataset.SUBJECTS: dataset.subject_rows(suite.subjects)}
+    with replacing(out) as folder:
+        folder.mkdir()
+        dataset.write_tables(folder, tables)
+        facts["fingerprint"] = dataset.fingerprint(folder, TABLES, MEND)
+        write_definition(suite.definition, folder / SUITE_FILE)
+        write_card(suite, facts, folder / dataset.CARD)
+        (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False), "utf-8")
+    notes: dict[str, list[str]] = {}
+    for name, picture in pictures.items():
+        for note in picture.notes:
+            notes.setdefault(note, []).append(name)
+    return Imported(out, str(facts["fingerprint"]), counts, told, notes)
+
+
+def _checked_folders(source: Path, out: Path) -> Path:
+    """`out`, made absolute."""
+    if not source.is_dir():
+        raise UserError(f"there is no folder {source}: name one with a sub-folder for each action")
+    out, place = own_folder(out, FACTS), source.resolve()
+    if out == place or out in place.parents or place in out.parents:
+        raise UserError(f"{out} and the photographs' folder lie in each other: name another --out")
+    return out
+
+
+def _find(
+    source: Path, actions: Sequence[Action], count: int | None, problems: list[str]
+) -> list[_Found]:
+    """The files that should be photographs, by the actions' order and their names."""
+    by_name = {action.name: action for action in actions}
+    found: dict[str, list[_Found]] = {}
+    pictures = Image.registered_extensions()
+    for entry in _entries(source):
+        if not entry.is_dir():
+            if entry.suffix.lower() in pictures:
+                problems.append(f"{entry.name}: lies in no action's folder: move it into one")
+            continue
+        name = slug(entry.name)
+        if name not in by_name:
+            wrong = unknown("action", entry.name, by_name)
+            problems.append(
+                f"{entry.name}/: {wrong}; rename it, or define a suite that has it (--suite FILE)"
+            )
+        elif name in found:
+            problems.append(f"{entry.name}/: is another folder of '{name}': put them together")
+        else:
+            found[name] = _photographs(entry, by_name[name], problems)
+    for name in by_name:
+        number = len(found.get(name, ()))
+        if name not in found:
+            problems.append(
+                f"{name}/: is missing: each action of the suite needs its folder "
+                "(a suite of fewer: --suite FILE)"
+            )
+        elif not number:
+            problems.append(f"{name}/: has no photographs: put {count or 'some'} into it")
+        elif count and number != count:
+            change = f"add {count - number}" if number < count else f"remove {number - count}"
+            problems.append(
+                f"{name}/: the photographs are {number}, not {count}: {change}, or take --count "
+                f"{number} or --count any"
+            )
+    return [photo for name in by_name for photo in found.get(name, ())]
+
+
+def _photographs(folder: Path, action: Action, problems: list[str]) -> list[_Found]:
+    entries = _entries(folder)
+    stems = {entry.stem for entry in entries if entry.suffix.lower() != ".txt"}
+    found = []
+    for entry in entries:
+        name = f"{folder.name}/{entry.name}"
+        if entry.is_dir():
+            problems.append(f"{name}/: is a folder in an action's folder: move its files up")
+        elif entry.suffix.lower() != ".txt":
+            found.append(_Found(name, entry, action))
+        elif entry.stem not in stems:
+            problems.append(f"{name}: is the caption of no photograph: rename or remove it")
+    return found
+
+
+def _entries(folder: Path) -> list[Path]:
+    """By name, which is the same on every system; without hidden ones."""
+    return sorted(
+        (entry for entry in folder.iterdir() if not entry.name.startswith(".")),
+        key=lambda entry: entry.name,
+    )
+
+
+def _read(
+    found: Sequence[_Found], choices: Choices, problems: list[str], progress: Progress
+) -> dict[str, Picture]:
+    pictures = {}
+    for number, photo in enumerate(found, 1):
+        try:
+            pictures[photo.name] = read_picture(photo.path, choices.size, choices.fit)
+        except UserError as error:
+            problems.append(f"{photo.name}: {error}")
+        progress.update(number, len(found), "reading photographs")
+    return pictures
+
+
+def _tell_similar(
+    found: Sequence[_Found],
+    pictures: Mapping[str, Picture],
+    allow_similar: bool,
+    problems: list[str],
+) -> None:
+    """Each photograph that repeats an earlier one, told once."""
+    read = [photo for photo in found if photo.name in pictures]
+    if not read:
+        return
+    bits = np.stack([pictures[photo.name].hash for photo in read]).astype(np.float32)
+    ones = bits.sum(axis=1)
+    different = ones[:, None] + ones - 2 * bits @ bits.T  # Hamming distances
+    for later, photo in enumerate(read):
+        for earlier in np.flatnonzero(different[later, :later] <= SIMILAR):
+            other = read[earlier]
+            same = pictures[photo.name].image == pictures[other.name].image
+            if allow_similar and not same:
+                continue
+            mend = "keep one"
+            if photo.action != other.action:
+                mend = "it can show one action alone: remove it from the wrong folder"
+            what = "is the same picture as" if same else "is nearly the same picture as"
+            more = "" if same else ", or take --allow-similar"
+            problems.append(f"{photo.name}: {what} {other.name}: {mend}{more}")
+            break
+
+
+def _templates(
+    found: Sequence[_Found],
+    captions: Mapping[str, str],
+    source: str,
+    choices: Choices,
+    captioner: bool,
+    problems: list[str],
+) -> tuple[dict[str, str], str]:
+    """The templates of all photographs but those that the captioner is to describe, and whose
+    captions they are."""
+    if not captions and source == "none":
+        if captioner:
+            return {}, ""
+        return {photo.name: PLAIN for photo in found}, f"plain: '{PLAIN}'"
+    templates = {}
+    for photo in found:
+        caption = captions.get(photo.name, "")
+        if caption:
+            try:
+                templates[photo.name] = with_slot(caption, photo.action, append=choices.append_slot)
+            except UserError as error:
+                problems.append(f"{photo.name}: {error}")
+        elif not captioner:
+            problems.append(
+                f"{photo.name}: has no caption, though there are captions ({source}): "
+                "write one, or take --captioner"
+            )
+    return templates, source
+
+
+def _keypoints(
+    reader: PoseReader, images: Mapping[str, Image.Image], problems: list[str]
+) -> dict[str, np.ndarray]:
+    try:
+        return dict(zip(images, reader.read(list(images.values())), strict=True))
+    except UserError as error:
+        whole = error
+    # One by one, to name each photograph that shows nobody.
+    found, failures = {}, {}
+    for name, image in images.items():
+        try:
+            (found[name],) = reader.read([image])
+        except UserError as error:
+            failures[name] = str(error)
+    if not found and len(set(failures.values())) == 1:
+        raise whole  # it is the reader that fails, not the photographs
+    problems += [f"{name}: {failure}" for name, failure in failures.items()]
+    return found
