@@ -338,7 +338,7 @@ def test_exemplars_without_keypoints_are_read(networks, tmp_path: Path) -> None:
                 "image": {"bytes": buffer.getvalue(), "path": None},
                 "caption": "a person",
                 "template": "a person {}",
-                "keypoints": [[0.0, 0.0, 0.0]] * 18,
+                "keypoints": None,
             }
         )
     file = tmp_path / "photos.parquet"
