@@ -1051,8 +1051,15 @@ def pretrain(
 @work_option
 @device_option
 @click.option("--steps", type=click.IntRange(1), help="Default: the recipe's.")
+@click.option("--from", "start", type=FOLDER, metavar="DIR",
+              help="A finished ControlNet, to be trained further.")  # fmt: skip
 def pretrain_controlnet(
-    out: Path | None, model: str | None, work: Path, device: str, steps: int | None
+    out: Path | None,
+    model: str | None,
+    work: Path,
+    device: str,
+    steps: int | None,
+    start: Path | None,
 ) -> None:
     """Train the base model's ControlNet on drawn skeletons."""
     from actionbench.control import SHIPPED
@@ -1066,7 +1073,7 @@ def pretrain_controlnet(
     with JobProgress() as progress:
         folder, where = out or base.parent / SHIPPED, resolve_device(device)
         recipe = ControlRecipe() if steps is None else ControlRecipe(steps=steps)
-        made = train(folder, work, model or str(base), where, progress, recipe)
+        made = train(folder, work, model or str(base), where, progress, recipe, start)
     click.echo(f"wrote {made}")
 
 

@@ -95,7 +95,7 @@ def adi_questions(find: Callable[[str], type[Method[Any]]] = get_method) -> list
             "Masks",
             variants("merge", "none", "context", "action", "union", "intersection"),
         ),
-        Question("beta", "Masking ratio β", variants("beta", *(f"0.{n}" for n in range(2, 10)))),
+        Question("beta", "Masking ratio β", variants("beta", "0.2", "0.4", "0.6", "0.8", "0.9")),
         Question("noise", "Timestep and noise of a triple", tuple(noise)),
         Question("prompts", "Prompts in training", tuple(prompts)),
     ]

@@ -63,13 +63,13 @@ def test_adis_parts_are_asked_for_and_its_own_settings_are_run_once(
         ("prompts", "ADI, caption"),
     ]
     sizes = {q.name: len(q.variants) for q in adi_questions()}
-    assert sizes == {"tokens": 2, "merge": 5, "beta": 8, "noise": 4, "prompts": 6}
+    assert sizes == {"tokens": 2, "merge": 5, "beta": 5, "noise": 4, "prompts": 6}
     plans = distinct_plans(planned)
-    # ADI itself, and 1 + 4 + 7 + 3 + 1 changes to it; two rows for each of the other methods.
-    assert len(plans) == 3 * (17 + 4)
+    # ADI itself, and 1 + 4 + 4 + 3 + 1 changes to it; two rows for each of the other methods.
+    assert len(plans) == 3 * (14 + 4)
     assert [plan.seed for plan in plans] == sorted(plan.seed for plan in plans)
     betas = {p.plans[0].settings["beta"] for p in planned if p.question.name == "beta"}
-    assert betas == {0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9}
+    assert betas == {0.2, 0.4, 0.6, 0.8, 0.9}
     assert get_method("adi") is planned[0].variant.kind
 
 
