@@ -914,10 +914,15 @@ def _count(_context: click.Context, _option: click.Parameter, text: str | None) 
 @click.option("--captioner", metavar="PATH_OR_ID",
               help="A captioning model (BLIP), for photographs without a caption.")  # fmt: skip
 @click.option("--keypoints", is_flag=True, help="Read keypoints, which ControlNet needs.")
+@click.option("--detector", metavar="PATH_OR_ID",
+              help="For keypoints: an RT-DETR that finds the people.")  # fmt: skip
+@click.option("--pose-model", metavar="PATH_OR_ID",
+              help="For keypoints: a ViTPose that reads them.")  # fmt: skip
 @device_option
 def import_(
     source: Path, out: Path, suite_name: str, count: int | None, size: str, fit: Any, slot: str,
-    allow_similar: bool, captioner: str | None, keypoints: bool, device: str,
+    allow_similar: bool, captioner: str | None, keypoints: bool, detector: str | None,
+    pose_model: str | None, device: str,
 ) -> None:  # fmt: skip
     """Make a dataset of DIR: photographs, one sub-folder for each action.
 
@@ -936,9 +941,11 @@ def import_(
         device = resolve_device(device)
     reader = None
     if keypoints:
-        from actionbench.keypoints import KeypointReader
+        from actionbench.keypoints import DETECTOR, POSE_MODEL, KeypointReader
 
-        reader = KeypointReader(device)
+        reader = KeypointReader(device, pose_model or POSE_MODEL, detector or DETECTOR)
+    elif detector or pose_model:
+        raise UserError("--detector and --pose-model are for --keypoints: give it as well")
     with JobProgress() as progress:
         made = import_photographs(
             source,
