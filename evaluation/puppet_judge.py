@@ -235,8 +235,8 @@ def train_judge(
     from safetensors.torch import save_file
     from torch.nn import functional as F
 
+    from actionbench.files import own_folder, replacing
     from actionbench.puppets.corpus import corpus, pose_labels
-    from actionbench.puppets.files import own_folder, replacing
     from actionbench.puppets.pretrain import Checkpoint, Log, rate_at
     from actionbench.store import make_key
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from actionbench.errors import UserError, unknown
-from actionbench.puppets.files import own_folder, replacing
+from actionbench.files import own_folder, replacing
 from actionbench.store import Store
 from leaderboards.board import Board, BoardRow, build_board, fit_bytes
 

@@ -16,6 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from actionbench.benchmark import SLOT, paper_actions, paper_subjects
 from actionbench.errors import UserError
+from actionbench.files import own_folder, replacing
 from actionbench.progress import Progress
 from actionbench.puppets.captions import HEADS, retell
 from actionbench.puppets.corpus import Corpus, draw_many, pose_labels
@@ -26,7 +27,6 @@ from actionbench.puppets.dataset import (
     check_dataset,
     exemplar_scenes,
 )
-from actionbench.puppets.files import own_folder, replacing
 from actionbench.puppets.looks import SUBJECTS
 from actionbench.puppets.pose import ACTIONS, KNOWN, action_pose, free_pose, loose_pose, mirrored
 from actionbench.puppets.pretrain import (

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from actionbench.errors import UserError, one_line
+from actionbench.files import own_folder, replacing
 from actionbench.photos.imported import FACTS, FILES, check_imported
-from actionbench.puppets.files import own_folder, replacing
 
 ORIGIN = "origin.json"
 """In a folder that was pushed or pulled: the repository and the commit."""

@@ -19,12 +19,12 @@ from actionbench import dataset
 from actionbench.benchmark import SLOT, Action, slug
 from actionbench.definition import SUITE_FILE, write_definition
 from actionbench.errors import Problems, UserError, unknown
+from actionbench.files import own_folder, replacing
 from actionbench.photos.captioner import Captioner
 from actionbench.photos.captions import PLAIN, read_captions, with_slot
 from actionbench.photos.imported import FACTS, FORMAT, MEND, TABLES, write_card
 from actionbench.photos.picture import SIMILAR, Fit, Picture, read_picture
 from actionbench.progress import SILENT, Progress
-from actionbench.puppets.files import own_folder, replacing
 from actionbench.suites import Suite
 
 COUNT = 10

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from actionbench.benchmark import Action, development_actions, paper_actions, paper_subjects
+from actionbench.files import replacing
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.backdrop import BACKDROPS
-from actionbench.puppets.files import replacing
 from actionbench.puppets.looks import SUBJECTS, Look, random_person, varied
 from actionbench.puppets.pose import KNOWN, Pose, action_pose, free_pose, known_pose, loose_pose
 from actionbench.puppets.scene import Scene, draw

@@ -18,9 +18,9 @@ from actionbench.benchmark import (
 )
 from actionbench.dataset import card_configs, exemplar_row, subject_rows, write_tables
 from actionbench.errors import UserError
+from actionbench.files import own_folder, replacing
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.backdrop import BACKDROPS
-from actionbench.puppets.files import own_folder, replacing
 from actionbench.puppets.looks import random_person
 from actionbench.puppets.pose import action_pose
 from actionbench.puppets.scene import Scene, draw

@@ -34,10 +34,10 @@ from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from actionbench.errors import UserError, unknown
+from actionbench.files import own_folder, replacing
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.captions import retell
 from actionbench.puppets.corpus import SIZE, Corpus, corpus
-from actionbench.puppets.files import own_folder, replacing
 from actionbench.puppets.skeleton import LIMBS
 from actionbench.store import make_key
 

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from actionbench.backbone import Backbone
 from actionbench.control import load_controlnet, new_controlnet
 from actionbench.denoising import Noised, add_noise
+from actionbench.files import own_folder, replacing
 from actionbench.models import resolve_controlnet, resolve_model
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.corpus import SIZE, Corpus, corpus
-from actionbench.puppets.files import own_folder, replacing
 from actionbench.puppets.pretrain import (
     MARK,
     Checkpoint,
