@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -434,12 +434,14 @@ class Backbone:
     ) -> Any:
         pipeline = self.pipeline if control is None else control.pipeline(self)
         extra = {} if control is None else control.arguments
+        guided = sampling.guidance_scale > 1
+        steering = nullcontext() if control is None else control.steering(guided)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         unet = self.pipeline.unet.config
         shape = (1, unet.in_channels, unet.sample_size, unet.sample_size)
         noise = torch.cat([randn(shape, generator, states) for generator in generators])
         # Hooks are gone again before an image is handed out: a caller may stop half way.
-        with torch.no_grad(), self.layer_conditioning(), self.text_encoder_resting():
+        with torch.no_grad(), self.layer_conditioning(), self.text_encoder_resting(), steering:
             return pipeline(
                 prompt_embeds=states,
                 negative_prompt_embeds=negative.expand(len(states), -1, -1),

@@ -5,7 +5,8 @@ Source: Zhang et al., ICCV 2023, arXiv 2302.05543.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,9 @@ class Control:
     """RGB, of the backbone's image size."""
     scale: float = 1.0
     """What the ControlNet's outputs are multiplied by."""
+    prompted_only: bool = False
+    """Steer the half of guidance that has the prompt, and leave the other alone: guidance then
+    makes more of the pictures as it does of the words. The stock pipeline steers both."""
 
     def __getitem__(self, rows: slice) -> Control:
         return replace(self, images=self.images[rows])
@@ -45,6 +49,25 @@ class Control:
     def arguments(self) -> dict[str, Any]:
         """For the call of `pipeline`, besides those of a plain pipeline."""
         return {"image": list(self.images), "controlnet_conditioning_scale": self.scale}
+
+    @contextmanager
+    def steering(self, guided: bool) -> Iterator[None]:
+        """While inside, what `prompted_only` says holds; `guided`: whether batches have two halves,
+        the one without the prompt first."""
+        if not (guided and self.prompted_only):
+            yield
+            return
+
+        def silence(_network: Any, _inputs: Any, outputs: Any) -> None:
+            down, middle = outputs
+            for residual in (*down, middle):
+                residual[: len(residual) // 2] = 0
+
+        handle = self.network.register_forward_hook(silence)
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def pipeline(self, backbone: Backbone) -> Any:
         """The stock pipeline of the backbone's own parts and this ControlNet."""

@@ -96,7 +96,10 @@ class ControlNetSource:
     """The Hub id, or the folder's name."""
     config: dict[str, Any]
     fingerprint: str
-    """Hash of the weights and config, 16 hexadecimal digits."""
+    """Hash of the weights, the config and `prompted_only`, 16 hexadecimal digits."""
+    prompted_only: bool = False
+    """Whether it steers the half of guidance that has the prompt, and leaves the other alone: by
+    `actionbench.json` in the folder."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +152,13 @@ def preset_name(path_or_id: str, folder: Path | None) -> str | None:
     preset = _preset(path_or_id)
     if preset is not None:
         return preset.name
-    own = folder / "actionbench.json" if folder else None
-    return _read_json(own).get("preset") if own and own.is_file() else None
+    return _own_facts(folder).get("preset") if folder else None
+
+
+def _own_facts(folder: Path) -> dict[str, Any]:
+    """What this project's training wrote beside the weights, if it made them."""
+    own = folder / "actionbench.json"
+    return _read_json(own) if own.is_file() else {}
 
 
 def model_repositories(path_or_id: str) -> list[Repository]:
@@ -226,7 +234,11 @@ def resolve_controlnet(path_or_id: str) -> ControlNetSource:
     digest = hashlib.sha256(_hash_config(config).encode())
     for path in weights:
         digest.update(_hash_weights(path).encode())
-    return ControlNetSource(folder.resolve(), name, _read_json(config), digest.hexdigest()[:16])
+    prompted_only = _own_facts(folder).get("prompted_only", False)
+    if prompted_only:
+        digest.update(b"prompted_only")
+    facts = _read_json(config)
+    return ControlNetSource(folder.resolve(), name, facts, digest.hexdigest()[:16], prompted_only)
 
 
 def resolve_network(path_or_id: str, kind: str) -> NetworkSource:

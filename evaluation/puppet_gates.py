@@ -259,9 +259,11 @@ def skeletons_followed(
     rows = [i for i, label in enumerate(labels) if label != OTHER][:n]
     rows += [i for i, label in enumerate(labels) if label == OTHER][:n]
     subjects = [paper_subjects()[k % len(paper_subjects())] for k in range(len(rows))]
+    source = resolve_controlnet(str(controlnet))
     control = Control(
-        load_controlnet(backbone, resolve_controlnet(str(controlnet))),
+        load_controlnet(backbone, source),
         [draw_skeleton(drawn.keypoints[i], backbone.image_size) for i in rows],
+        prompted_only=source.prompted_only,
     )
     prompts = [subject.phrase for subject in subjects]
     images = _draw(backbone, prompts, SEED + 20_000, progress, "skeletons", control)

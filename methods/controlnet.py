@@ -129,6 +129,7 @@ class ControlNet(Method[Settings]):
                 network,
                 [skeletons[place_in_round(item, len(skeletons))] for item in items],
                 self.settings.scale,
+                self.source is not None and self.source.prompted_only,
             ),
         )
 

@@ -13,7 +13,7 @@ from diffusers import ControlNetModel
 from torch import nn
 
 from actionbench.backbone import Backbone
-from actionbench.benchmark import Item, paper_actions, paper_subjects
+from actionbench.benchmark import Item, Sampling, paper_actions, paper_subjects
 from actionbench.control import Control, load_controlnet, new_controlnet
 from actionbench.errors import UserError
 from actionbench.models import resolve_controlnet
@@ -61,6 +61,39 @@ def test_a_skeleton_reaches_the_image_by_its_scale(tiny: Backbone, folder: Path)
     for nothing in (method(folder, scale=0.0), method("untrained")):
         assert np.abs(pixels(nothing.generate(tiny, fitted, items)) - text).max() <= 1
     assert state_hash(tiny) == before
+
+
+def test_one_trained_under_prompts_steers_guidances_half_with_the_prompt(
+    tiny: Backbone, folder: Path, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    shutil.copytree(folder, told)
+    (told / "actionbench.json").write_text('{"prompted_only": true}')
+    stock, prompted = resolve_controlnet(str(folder)), resolve_controlnet(str(told))
+    assert prompted.prompted_only and not stock.prompted_only
+    assert prompted.fingerprint != stock.fingerprint
+
+    fitted, items = method(folder).fit(tiny, tiny_task(), seed=0, progress=SILENT), tiny_items()
+    images = pixels(method(folder).generate(tiny, fitted, items))
+    assert (pixels(method(told).generate(tiny, fitted, items)) != images).any()
+    tiny.sampling = Sampling(tiny.sampling.steps, guidance_scale=1.0)  # there is no other half
+    images = pixels(method(folder).generate(tiny, fitted, items))
+    assert (pixels(method(told).generate(tiny, fitted, items)) == images).all()
+
+    network = load_controlnet(tiny, prompted)
+    control = Control(network, [], prompted_only=True)
+    with torch.no_grad():
+        states = tiny.encode_prompts([tiny.tokenize(text) for text in ("", "a panda sits")])
+        shown = torch.rand(2, 3, tiny.image_size, tiny.image_size)
+        unet = tiny.pipeline.unet.config
+        latents = torch.randn(2, unet.in_channels, unet.sample_size, unet.sample_size)
+        plain = network(latents, 5, states, shown, return_dict=False)
+        with control.steering(guided=True):
+            halved = network(latents, 5, states, shown, return_dict=False)
+        after = network(latents, 5, states, shown, return_dict=False)
+    for before, inside, again in zip(*((*d, m) for d, m in (plain, halved, after)), strict=True):
+        assert not inside[0].any() and torch.equal(inside[1], before[1])
+        assert before[0].any() and torch.equal(again, before)
 
 
 def test_an_image_depends_on_its_item_alone(tiny: Backbone, folder: Path) -> None:

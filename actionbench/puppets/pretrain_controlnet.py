@@ -44,9 +44,9 @@ class ControlRecipe:
     steps: int = 3000
     batch: int = 48
     rate: float = 1e-3
-    drop_caption: float = 0.5
-    """Share of captions left out, so that the skeleton has to tell the pose; half of the others
-    say nothing of it either."""
+    drop_caption: float = 0.0
+    """Share of captions left out. None, for drawing steers the half with text alone; half of the
+    captions say nothing of the pose, so that the skeleton has to tell it."""
     limb_weight: float = 4.0
     """How much more an error counts where a limb is: there, 1 + this much; elsewhere 1."""
     checkpoint_steps: int = 100
@@ -127,7 +127,11 @@ def pretrain_controlnet(
             losses.clear()
         if (step + 1) % recipe.checkpoint_steps == 0 or step + 1 == recipe.steps:
             checkpoint.save(step + 1)
-    facts: dict[str, Any] = {"model": source.fingerprint, "recipe": asdict(recipe)}
+    facts: dict[str, Any] = {
+        "model": source.fingerprint,
+        "recipe": asdict(recipe),
+        "prompted_only": recipe.drop_caption == 0,
+    }
     if begun is not None:
         facts["start"] = json.loads((begun.path / MARK).read_text("utf-8"))
     with replacing(out) as folder:
