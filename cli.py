@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 RUNS = "runs"
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
-SUITE_HELP = "A suite's name, or your own: its folder or YAML file."
 DEVICE = click.Choice(["auto", "cpu", "cuda"])
 
 runs_option = click.option(
@@ -108,6 +107,13 @@ images_option = click.option(
 )
 
 
+def suite_option(default: str) -> Callable[[Command], Command]:
+    return click.option(
+        "--suite", "suite_name", default=default, show_default=True, metavar="NAME_OR_PATH",
+        help="A suite's name, or your own: its folder or YAML file.",
+    )  # fmt: skip
+
+
 judge_set_option = click.option(
     "--judge-set", "judge_given", multiple=True, metavar="KEY=VALUE",
     help="A setting of the judge; see `actionbench list judges --settings`.",
@@ -124,13 +130,13 @@ _SETUP_OPTIONS = (
     click.option("--batch-size", default=BATCH_SIZE, show_default=True, type=click.IntRange(1),
                  help="Images drawn at once: speed and memory, no more."),
     click.option("--gradient-checkpointing", is_flag=True,
-                 help="Fits take less memory and a third more time."),
+                 help="Fits take less memory and compute their forward pass twice."),
     click.option("--vae-slicing", is_flag=True,
                  help="Encode and decode images one by one: less memory."),
     click.option("--offload", is_flag=True,
                  help="The text encoder waits in main memory while it has nothing to do."),
     click.option("--compile", is_flag=True,
-                 help="Compile the UNet's blocks: minutes at first, then quicker."),
+                 help="Compile the UNet's blocks: a wait at first, for quicker steps."),
     runs_option,
     click.option("--judge", "judge_name", metavar="NAME",
                  help="Judge, instead of the suite's own."),
@@ -148,8 +154,7 @@ def setup_options(command: Command) -> Command:
 @cli.command()
 @click.option("--method", "methods", required=True, callback=_words, metavar="NAME[,NAME...]",
               help="Systems to run, or `all`; see `actionbench list methods`.")  # fmt: skip
-@click.option("--suite", "suite_name", default="puppets", show_default=True,
-              metavar="NAME_OR_PATH", help=SUITE_HELP)  # fmt: skip
+@suite_option("puppets")
 @click.option("--actions", callback=_words, metavar="A,B", help="Only these of the suite.")
 @subjects_option()
 @images_option
@@ -276,7 +281,7 @@ def _print_result(plan: Plan, result: RunResult) -> None:
 @cli.command(short_help="Whether a run can work here, and what it will take.")
 @click.option("--method", "methods", default="all", show_default=True, callback=_words,
               metavar="NAME[,NAME...]")  # fmt: skip
-@click.option("--suite", "suite_name", default="puppets", show_default=True, metavar="NAME")
+@suite_option("puppets")
 @click.option("--actions", callback=_words, metavar="A,B", help="Only these of the suite.")
 @subjects_option()
 @images_option
@@ -311,7 +316,7 @@ def doctor(methods: list[str], suite_name: str, batch_size: int, **choices: Any)
 @cli.command(short_help="Fetch and verify all that a run needs.")
 @click.option("--method", "methods", default="all", show_default=True, callback=_words,
               metavar="NAME[,NAME...]")  # fmt: skip
-@click.option("--suite", "suite_name", default="puppets", show_default=True, metavar="NAME")
+@suite_option("puppets")
 @click.option("--model", metavar="NAME", help="Base model, instead of the suite's own.")
 @click.option("--judge", "judge_name", metavar="NAME", help="Judge, instead of the suite's own.")
 @judge_set_option
@@ -355,8 +360,7 @@ def prefetch(
 @click.argument("method")
 @click.option("--budget", default=9, show_default=True, type=click.IntRange(1, 200),
               help="Configurations; the first is the present preset.")  # fmt: skip
-@click.option("--suite", "suite_name", default="puppets-dev", show_default=True,
-              metavar="NAME_OR_PATH", help=SUITE_HELP)  # fmt: skip
+@suite_option("puppets-dev")
 @subjects_option("; default: a fixed few of each group")
 @images_option
 @click.option("--seed", default=0, show_default=True)
@@ -433,8 +437,7 @@ def _print_tuning(tuning: Tuning) -> None:
               help="Groups to run: tokens, merge, beta, noise, prompts; default: all.")  # fmt: skip
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 100),
               help="Runs of each variant, with seeds from 0 on.")  # fmt: skip
-@click.option("--suite", "suite_name", default="puppets", show_default=True,
-              metavar="NAME_OR_PATH", help=SUITE_HELP)  # fmt: skip
+@suite_option("puppets")
 @click.option("--actions", callback=_words, metavar="A,B", help="Only these of the suite.")
 @subjects_option()
 @images_option
@@ -585,26 +588,25 @@ def judge(
     from actionbench.suites import recorded_suite
     from evaluation.stored import read_record
 
-    store = Store(runs)
+    store, where = Store(runs), resolve_device(device)
     found = list(dict.fromkeys(store.find_run(run_id) for run_id in run_ids))
     judges: dict[str, Judge] = {}  # one a suite, so that its weights are loaded once
     for run_id in found:
         suite = recorded_suite(read_record(store, run_id))
         if suite.fingerprint not in judges:
-            judges[suite.fingerprint] = make_judge(judge_name, suite, judge_given)
-            judges[suite.fingerprint].device = resolve_device(device)
+            judges[suite.fingerprint] = make_judge(judge_name, suite, judge_given, where)
         with JobProgress() as progress:
             command = ["actionbench", *sys.argv[1:]]
             made = judge_run(store, run_id, judges[suite.fingerprint], command, progress)
         click.echo(f"judged {run_id} by {judge_name}: run {made}")
-    where = "" if str(runs) == RUNS else f" --runs {runs}"
-    click.echo(f"next: actionbench report{where} / actionbench agreement{where}")
+    option = "" if str(runs) == RUNS else f" --runs {runs}"
+    click.echo(f"next: actionbench report{option} / actionbench agreement{option}")
 
 
 @cli.command(short_help="Measure a judge on the exemplars.")
 @click.option("--judge", "judge_name", metavar="NAME", help="Default: the suite's own.")
 @judge_set_option
-@click.option("--suite", "suite_name", default="puppets", show_default=True, metavar="NAME")
+@suite_option("puppets")
 @device_option
 @click.option("--out", type=FOLDER, metavar="DIR", help="Default: `calibration/JUDGE-SUITE` here.")
 def calibrate_judge(
@@ -623,8 +625,8 @@ def calibrate_judge(
     from evaluation.calibration import calibrate, write_calibration
 
     suite = get_suite(suite_name)
-    judge = make_judge(judge_name or suite.judge, suite, judge_given)
-    judge.device = resolve_device(device)
+    name, where = judge_name or suite.judge, resolve_device(device)
+    judge = make_judge(name, suite, judge_given, where)
     with JobProgress() as progress:
         found = calibrate(judge, progress)
     _print_calibration(found)
@@ -638,7 +640,7 @@ def _print_calibration(found: Calibration) -> None:
     from actionbench.display import output
     from evaluation.calibration import CONFUSION, TABLE, confusion_rows, table_rows
 
-    table = Table(*TABLE, title=f"{found.judge} on {found.suite}'s exemplars")
+    table = Table(*TABLE, title=f"{found.judge} on the exemplars of {found.suite}")
     for row in table_rows(found):
         table.add_row(*row)
     output().print(table)

@@ -41,7 +41,7 @@ def exemplar_row(
     Args:
         image: RGB, square.
         keypoints: float [18, 3] in OpenPose's order, or None.
-        optimize: smaller files, in ten times the time.
+        optimize: smaller files, written more slowly.
     """
     from actionbench.puppets.skeleton import draw_skeleton
 

@@ -179,7 +179,7 @@ def check_compiling(device: str) -> Finding:
         check_compiler(device)
     except UserError as error:
         return Finding("compile", "fail", str(error))
-    return Finding("compile", "ok", "a compiler is there; the first steps take minutes")
+    return Finding("compile", "ok", "a compiler is there; the first steps wait for it")
 
 
 def memory(device: str) -> tuple[int, int]:

@@ -11,8 +11,7 @@ from actionbench.progress import SILENT, Progress
 
 _CHUNK = 1 << 24
 _REMEMBERED_FROM = 1 << 28
-"""Bytes from which a file's hash is kept on disk: half a second's reading. Smaller ones are kept
-while the process lives."""
+"""Bytes from which a file's hash is kept on disk. Smaller ones are kept while the process lives."""
 
 _known: dict[str, str] = {}
 

@@ -108,7 +108,7 @@ def fetch(
         # The network's errors have no common class; each is told under its repository.
         except Exception as error:
             reasons.append((repository, error))
-    told = "; ".join(f"{repository.hub_id}: {_reason(error)}" for repository, error in reasons)
+    told = "; ".join(f"{repository.hub_id}: {remedy(error)}" for repository, error in reasons)
     raise UserError(
         f"{kind} '{name}' is no local folder and cannot be had from the Hub ({told}); "
         + how_to_get(repositories[0], instead)
@@ -131,9 +131,24 @@ def how_to_get(repository: Repository, instead: str | None) -> str:
     return f"{command}` and {copy}; or with --local-dir {folder}, and name it: {instead} {folder}"
 
 
-def _reason(error: Exception) -> str:
-    from huggingface_hub.errors import GatedRepoError
+def remedy(error: Exception) -> str:
+    """What the Hub or the network answered, and what to do about it."""
+    from huggingface_hub import errors
 
-    if isinstance(error, GatedRepoError):
-        return "gated: accept its terms on its page, then `hf auth login`"
-    return one_line(error)
+    # A download's refusal comes wrapped in "not in the cache either".
+    error = error.__cause__ if isinstance(error.__cause__, errors.HfHubHTTPError) else error
+    log_in = "log in with `hf auth login`, or set HF_TOKEN"
+    if isinstance(error, errors.GatedRepoError):
+        return f"it is gated: ask for access on its page, then {log_in}"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "it has no such revision"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"there is none of that name that you may see: check it, and if private {log_in}"
+    if isinstance(error, errors.LocalTokenNotFoundError):
+        return f"no token is stored: {log_in}"
+    if isinstance(error, errors.HfHubHTTPError):
+        status = error.response.status_code
+        if status in (401, 403):
+            return f"you may not (HTTP {status}): {log_in}, with a token that has the right"
+        return f"it answered HTTP {status}: try again later"
+    return f"it cannot be reached ({one_line(error)}): the network is needed once"

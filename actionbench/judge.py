@@ -53,6 +53,20 @@ class Verdict:
     """The judge's probability for the item's action, in [0, 1]."""
     subject_score: float
 
+    @classmethod
+    def naming(
+        cls, item: Item, action: str, subject: str, action_score: float, subject_score: float
+    ) -> Self:
+        """Of a judge that names what it sees: right where that is the item's."""
+        return cls(
+            action_correct=action == item.action.name,
+            subject_correct=subject == item.subject.name,
+            action_seen=action,
+            subject_seen=subject,
+            action_score=action_score,
+            subject_score=subject_score,
+        )
+
 
 class Judge(ABC):
     """Constructing one is cheap and imports no torch: weights are loaded by the first `judge`."""

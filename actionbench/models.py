@@ -32,8 +32,8 @@ _WEIGHTS = {
 }
 """The files that diffusers loads, by variant. Half precision is taken where nothing else is."""
 
-NETWORK_FILES = ("*.json", "*.txt", "*.jinja", "*.model", "model*.safetensors")
-"""What is read of a model of transformers."""
+_NETWORK_FILES = ("*.json", "*.txt", "*.jinja", "*.model", "model*.safetensors")
+"""What transformers reads of a model, and its hash covers."""
 
 _PASSING_FACTS = {"_diffusers_version", "_name_or_path", "transformers_version", "torch_dtype"}
 """Facts in configs that say who wrote the file, not what the model is."""
@@ -222,7 +222,10 @@ def resolve_controlnet(path_or_id: str) -> ControlNetSource:
     name = folder.resolve().name
     if not folder.exists():
         folder = fetch(
-            [controlnet_repository(path_or_id)], "ControlNet", path_or_id, "--set controlnet="
+            [Repository.whole(_hub_id(path_or_id, "ControlNet"))],
+            "ControlNet",
+            path_or_id,
+            "--set controlnet=",
         )
         name = path_or_id
     config = folder / "config.json"
@@ -250,14 +253,14 @@ def resolve_network(path_or_id: str, kind: str) -> NetworkSource:
     folder = Path(path_or_id).expanduser()
     name = folder.resolve().name
     if not folder.exists():
-        repository = Repository(_hub_id(path_or_id, kind), NETWORK_FILES)
+        repository = Repository.whole(_hub_id(path_or_id, kind))
         folder, name = fetch([repository], kind, path_or_id), path_or_id
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is not a {kind}: config.json is missing")
     if not weight_files(folder):
         raise UserError(f"{folder} holds no safetensors weights")
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in NETWORK_FILES for path in folder.glob(pattern)}):
+    for path in sorted({path for pattern in _NETWORK_FILES for path in folder.glob(pattern)}):
         if path.suffix == ".safetensors":
             content = _hash_weights(path)
         elif path.name.endswith("config.json"):
@@ -266,10 +269,6 @@ def resolve_network(path_or_id: str, kind: str) -> NetworkSource:
             content = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{path.name} {content}\n".encode())
     return NetworkSource(folder.resolve(), name, digest.hexdigest()[:16])
-
-
-def controlnet_repository(hub_id: str) -> Repository:
-    return Repository(_hub_id(hub_id, "ControlNet"), ("config.json", "*.safetensors"))
 
 
 def from_hub(*names: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Loads models of transformers for looking at images: judges and keypoints. Not for drawing."""
+"""Loads models of transformers for looking at images: judges, keypoints, captions."""
 
 from __future__ import annotations
 

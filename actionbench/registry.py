@@ -40,10 +40,10 @@ def get_judge(name: str) -> type[Judge]:
     return cast("type[Judge]", _load(JUDGES, "judge", name, Judge))
 
 
-def make_judge(name: str, suite: Suite, given: Sequence[str] = ()) -> Judge:
+def make_judge(name: str, suite: Suite, given: Sequence[str] = (), device: str = "cpu") -> Judge:
     """A judge of a suite with its settings changed by `key=value` words."""
     kind = get_judge(name)
-    return kind(suite, settings=build_settings(kind.Settings, {}, given))
+    return kind(suite, device, build_settings(kind.Settings, {}, given))
 
 
 def _entries(group: str) -> dict[str, dict[str, EntryPoint]]:

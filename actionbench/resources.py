@@ -10,20 +10,20 @@ class Resources:
     """Changes what a run takes, and its results by rounding alone, as another device does.
 
     So it is in a run's record and in no key: a run that ran out of memory goes on with more of it
-    saved, from the same stored fits and images. The dtype, which rounds a thousand times coarser,
-    is in the keys.
+    saved, from the same stored fits and images. The dtype, which rounds far more coarsely, is
+    in the keys.
     """
 
     gradient_checkpointing: bool = False
     """Keep the activations at the borders of blocks alone and compute the rest again in the
-    backward pass: fits take a third more time and a fraction of the memory."""
+    backward pass: less memory, for a second forward pass."""
     vae_slicing: bool = False
     """Encode and decode one image at a time. Tiles within an image, the other thing that
     diffusers offers, would change the image and are not needed at 768 px."""
     offload: bool = False
     """The text encoder waits in main memory while the UNet works without it."""
     compile: bool = False
-    """Compile the UNet's transformer blocks: minutes at the beginning, quicker steps after it."""
+    """Compile the UNet's transformer blocks: a wait at the beginning, for quicker steps."""
 
 
 PLAIN = Resources()

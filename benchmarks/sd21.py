@@ -46,7 +46,6 @@ SMALL = {
 
 def configs(size: int, tiny: bool) -> dict[str, dict[str, Any]]:
     """What the pipeline's parts are made of."""
-    four = 4
     unet = {
         "sample_size": size // 8,
         "block_out_channels": [8, 8, 16, 16] if tiny else [320, 640, 1280, 1280],
@@ -57,8 +56,8 @@ def configs(size: int, tiny: bool) -> dict[str, dict[str, Any]]:
         "use_linear_projection": True,
     }
     vae = {
-        "down_block_types": ["DownEncoderBlock2D"] * four,
-        "up_block_types": ["UpDecoderBlock2D"] * four,
+        "down_block_types": ["DownEncoderBlock2D"] * 4,
+        "up_block_types": ["UpDecoderBlock2D"] * 4,
         "block_out_channels": [8, 8, 8, 8] if tiny else [128, 256, 512, 512],
         "norm_num_groups": 4 if tiny else 32,
         "layers_per_block": 2,
@@ -83,15 +82,10 @@ def make_backbone(size: int, tiny: bool, device: str, dtype: str, resources: Any
 
     from actionbench.backbone import DTYPES, Backbone, quiet_libraries
     from actionbench.benchmark import Sampling
-    from actionbench.tiny import tiny_tokenizer
+    from actionbench.tiny import sd_scheduler, tiny_tokenizer
 
     quiet_libraries()
-    from diffusers import (
-        AutoencoderKL,
-        DDIMScheduler,
-        StableDiffusionPipeline,
-        UNet2DConditionModel,
-    )
+    from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
     made = configs(size, tiny)
@@ -119,15 +113,7 @@ def make_backbone(size: int, tiny: bool, device: str, dtype: str, resources: Any
     pipeline = StableDiffusionPipeline(
         **parts,
         tokenizer=tiny_tokenizer(max_length=77),
-        scheduler=DDIMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            clip_sample=False,
-            set_alpha_to_one=False,
-            steps_offset=1,
-            prediction_type=MODEL_PRESETS[PRESET].prediction_type,
-        ),
+        scheduler=sd_scheduler(MODEL_PRESETS[PRESET].prediction_type),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

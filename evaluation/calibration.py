@@ -45,9 +45,9 @@ class Calibration:
     judge_fingerprint: str
     device: str
     actions: tuple[ActionCalibration, ...]
-    missed: Share
-    """Exemplars in which the judge does not see their action, all actions together; the interval
-    is clustered by action."""
+    right: Share
+    """Exemplars in which the judge sees their action, all actions together; the interval is
+    clustered by action."""
     false: Share
     """Questions for another action than the exemplar's that the judge answers with yes."""
     suggestion: Mapping[str, Any]
@@ -94,7 +94,7 @@ def calibrate(judge: Judge, progress: Progress = SILENT) -> Calibration:
             )
             for n, action in enumerate(actions)
         ),
-        missed=clustered(~seen[own], names[truth]),
+        right=clustered(seen[own], names[truth]),
         false=clustered(seen[~own], spread[~own]),
         suggestion=judge.suggest(found, truth) if may_tune(suite) else {},
         scores=found,
@@ -124,7 +124,7 @@ def table_rows(found: Calibration) -> list[tuple[str, ...]]:
         return (name, str(right.n), *shares)
 
     rows = [row(a.action, a.right, a.false) for a in found.actions]
-    return [*rows, row("all", _opposite(found.missed), found.false)]
+    return [*rows, row("all", found.right, found.false)]
 
 
 def confusion_rows(found: Calibration) -> tuple[list[str], list[list[str]]]:
@@ -134,15 +134,11 @@ def confusion_rows(found: Calibration) -> tuple[list[str], list[list[str]]]:
     return ["shown", *names], rows
 
 
-def _opposite(share: Share) -> Share:
-    return Share(share.n - share.count, share.n, 1 - share.high, 1 - share.low, share.interval)
-
-
 def write_calibration(found: Calibration, out: Path) -> list[Path]:
     """calibration.json, and the confusion matrix as calibration.csv."""
     facts = {
         **{k: v for k, v in asdict(found).items() if k not in ("actions", "scores")},
-        **shares_json({"missed": found.missed, "false": found.false}),
+        **shares_json({"right": found.right, "false": found.false}),
         "actions": {
             a.action: {**shares_json({"right": a.right, "false": a.false}), "seen": dict(a.seen)}
             for a in found.actions

@@ -112,13 +112,10 @@ class ClipJudge(Judge):
             seen = _seen(action, reader.actions, chosen.action_margin)
             who = _seen(subject, reader.subjects, chosen.subject_margin)
             verdicts.append(
-                Verdict(
-                    action_correct=seen == item.action.name,
-                    subject_correct=who == item.subject.name,
-                    action_seen=seen,
-                    subject_seen=who,
-                    action_score=float(action[reader.actions.index(item.action.name)]),
-                    subject_score=float(subject[reader.subjects.index(item.subject.name)]),
+                Verdict.naming(
+                    *(item, seen, who),
+                    float(action[reader.actions.index(item.action.name)]),
+                    float(subject[reader.subjects.index(item.subject.name)]),
                 )
             )
         return verdicts

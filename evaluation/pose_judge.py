@@ -119,10 +119,11 @@ class PoseJudge(Judge):
         # A calibration asks often about one, and shows exemplars, whose keypoints are known.
         known = self.reader.bodies.by_image
         strange = {id(image): image for image in images if id(image) not in known}
-        found = dict(zip(strange, self.reader.keypoints.find([*strange.values()]), strict=True))
-        bodies = {id(image): {**known, **found}[id(image)] for image in images}
-        read = self.reader.bodies.scores([*bodies.values()], self.left_out)
-        scores = dict(zip(bodies, read, strict=True))
+        found = self.reader.keypoints.find([*strange.values()])
+        bodies = {**known, **dict(zip(strange, found, strict=True))}
+        asked = list(dict.fromkeys(map(id, images)))
+        read = self.reader.bodies.scores([bodies[image] for image in asked], self.left_out)
+        scores = dict(zip(asked, read, strict=True))
         verdicts = []
         subjects = self.reader.subjects.judge(images, items)
         for image, item, subject in zip(images, items, subjects, strict=True):

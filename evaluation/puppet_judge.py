@@ -74,13 +74,10 @@ class PuppetJudge(Judge):
             seen = seen if seen in actions else NONE
             who = reader.subjects[int(subject.argmax())]
             verdicts.append(
-                Verdict(
-                    action_correct=seen == item.action.name,
-                    subject_correct=who == item.subject.name,
-                    action_seen=seen,
-                    subject_seen=who,
-                    action_score=float(pose[reader.poses.index(item.action.name)]),
-                    subject_score=float(subject[reader.subjects.index(item.subject.name)]),
+                Verdict.naming(
+                    *(item, seen, who),
+                    float(pose[reader.poses.index(item.action.name)]),
+                    float(subject[reader.subjects.index(item.subject.name)]),
                 )
             )
         return verdicts

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 
+import cli
 from actionbench.backbone import Backbone
 from actionbench.tiny import load_tiny, tiny_pipeline
 
@@ -21,3 +25,25 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(tiny_model: Path) -> Backbone:
     """The tiny pipeline as a backbone, loaded anew for each test."""
     return load_tiny(tiny_model)
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Runs a command in this process: a new one spends most of its time on imports."""
+
+    def typed(*words: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["actionbench", *map(str, words)])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        told = capsys.readouterr()
+        return Done(int(exited.value.code or 0), told.out, told.err)
+
+    return typed

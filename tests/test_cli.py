@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -25,6 +24,7 @@ import cli
 from actionbench.store import Store, read_image
 from evaluation.ablation import ABLATIONS, Question, Variant
 from evaluation.pictures import ROW
+from tests.conftest import Done
 from tests.small_cli import install_plugins
 from tests.small_run import Drift, small_suite
 from tests.test_tuning import dev_suite
@@ -45,30 +45,16 @@ def command(folder: Path, *words: str | Path) -> list[str]:
     return [sys.executable, "-m", "tests.small_cli", str(folder), *map(str, words)]
 
 
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 @pytest.fixture
 def call(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, monkeypatch: pytest.MonkeyPatch, typed: Callable[..., Done]
 ) -> Callable[..., Done]:
-    """Run a command in this process: a new one spends most of its time on imports."""
+    """A command on the small suite, with the small methods and judge."""
     suite = small_suite(folder)
     monkeypatch.setattr(actionbench.suites, "suites", lambda: {suite.name: suite})
     monkeypatch.syspath_prepend(str(folder / "plugins"))
 
-    def call(*words: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["actionbench", *map(str, words)])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-        told = capsys.readouterr()
-        return Done(int(exited.value.code or 0), told.out, told.err)
-
-    return call
+    return typed
 
 
 @pytest.fixture

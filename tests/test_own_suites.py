@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import cli
 from actionbench.backbone import Backbone
 from actionbench.benchmark import Sampling, paper_actions, paper_subjects
 from actionbench.definition import PHOTOS, read_definition, write_definition
@@ -21,6 +19,7 @@ from actionbench.store import Store
 from actionbench.suites import Suite, get_suite, known_suite, suites
 from actionbench.tiny import tiny_task
 from methods.controlnet import UNTRAINED, ControlNet, Settings
+from tests.conftest import Done
 from tests.photographs import SUITE, cloud, make_folder, write_suite
 from tests.small_cli import install_plugins
 from tests.small_run import Brightness, Drift, Plain
@@ -198,25 +197,18 @@ def test_controlnet_says_how_to_get_keypoints(tmp_path: Path, tiny: Backbone) ->
 
 @pytest.fixture
 def call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Callable[..., Done]
+) -> Callable[..., Done]:
     """A command in this process and an empty folder, with the small methods and judge."""
     install_plugins(tmp_path / "plugins")
     monkeypatch.syspath_prepend(str(tmp_path / "plugins"))
     monkeypatch.chdir(tmp_path)
 
-    def call(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["actionbench", *map(str, words)])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-        told = capsys.readouterr()
-        return int(exited.value.code or 0), told.out, told.err
-
-    return call
+    return typed
 
 
 def test_from_a_folder_of_photographs_to_a_board(
-    call: Callable[..., tuple[int, str, str]], tmp_path: Path, tiny_model: Path
+    call: Callable[..., Done], tmp_path: Path, tiny_model: Path
 ) -> None:
     make_folder(tmp_path / "source")
     definition = write_suite(tmp_path)
@@ -253,9 +245,7 @@ def test_from_a_folder_of_photographs_to_a_board(
     assert status == 2 and err.count("\n") == 1 and "my-photos/suite.yaml" in err
 
 
-def test_problems_are_a_line_each(
-    call: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
+def test_problems_are_a_line_each(call: Callable[..., Done], tmp_path: Path) -> None:
     make_folder(tmp_path / "source")
     status, _, err = call("data", "import", "source", "--out", "photos")
     told = err.splitlines()
@@ -273,15 +263,13 @@ def test_problems_are_a_line_each(
 
 
 def test_suites_are_listed_without_photographs(
-    call: Callable[..., tuple[int, str, str]],
+    call: Callable[..., Done],
 ) -> None:
     status, out, _ = call("list", "suites")
     assert status == 0 and "photos-clip-v1" in out and "sd-2.1" in out
 
 
-def test_a_dataset_is_told_from_the_puppets(
-    call: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
+def test_a_dataset_is_told_from_the_puppets(call: Callable[..., Done], tmp_path: Path) -> None:
     suite = imported(tmp_path)
     assert suite.file is not None
     facts = suite.file.parent / "dataset.json"

@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-import cli
 from actionbench.store import Store
 from actionbench.tiny import tiny_pipeline
+from tests.conftest import Done
 from tests.photographs import SUITE, make_folder, write_suite
 from tests.tiny_judges import tiny_clip, tiny_detector, tiny_qwen, tiny_vitpose
 
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Call:
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["actionbench", *map(str, words)])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-        told = capsys.readouterr()
-        return int(exited.value.code or 0), told.out, told.err
-
-    return call
-
 
 def test_from_photographs_over_sd2s_structure_to_three_judges_boards(
-    call: Call, tmp_path: Path
+    typed: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A v-predicting pipeline of SD 2's structure, ADI and ControlNet, judges clip, vqa, pose."""
+    """A v-predicting pipeline of SD 2's structure, ADI and Textual Inversion, three judges."""
+    monkeypatch.chdir(tmp_path)
     make_folder(tmp_path / "source")
     write_suite(tmp_path, SUITE.replace("judge: brightness", "judge: clip"))
     tiny_pipeline(tmp_path / "sd2", "v_prediction", sd2=True)
@@ -46,17 +28,17 @@ def test_from_photographs_over_sd2s_structure_to_three_judges_boards(
 
     importing = ("data", "import", "source", "--suite", "two-actions.yaml", "--count", "2",
                  "--out", "mine")  # fmt: skip
-    status, _, told = call(*importing, "--detector", detector)
+    status, _, told = typed(*importing, "--detector", detector)
     assert status == 2 and "are for --keypoints" in told
-    status, _, told = call(*importing)
+    status, _, told = typed(*importing)
     assert status == 0, told
 
     made = ("--suite", "mine", "--model", "sd2", "--images-per-pair", "1")
     by_clip = ("--judge-set", f"model={clip}")
     adi = ("--set", "steps=2", "--set", "pool_steps=1", "--set", "pool_sampling_steps=1")
-    status, _, told = call("run", "--method", "adi", *made, *by_clip, *adi)
+    status, _, told = typed("run", "--method", "adi", *made, *by_clip, *adi)
     assert status == 0, told
-    status, _, told = call("run", "--method", "textual-inversion", *made, *by_clip,
+    status, _, told = typed("run", "--method", "textual-inversion", *made, *by_clip,
                            "--set", "steps=2")  # fmt: skip
     assert status == 0, told
     store = Store(tmp_path / "runs")
@@ -67,7 +49,7 @@ def test_from_photographs_over_sd2s_structure_to_three_judges_boards(
     seen = (f"model={clip}", f"detector={detector}", f"pose_model={vitpose}", "min_score=0")
     for judge, words in (("vqa", asked), ("pose", (*seen, "min_visible=0"))):
         given = [part for word in words for part in ("--judge-set", word)]
-        status, _, told = call("judge", *runs, "--judge", judge, *given)
+        status, _, told = typed("judge", *runs, "--judge", judge, *given)
         assert status == 0, told
 
     rows = pd.concat(
@@ -82,10 +64,10 @@ def test_from_photographs_over_sd2s_structure_to_three_judges_boards(
     subjects = rows.pivot(index="image", columns="judge", values="subject_correct")
     assert (subjects["pose"] == subjects["clip"]).all()
 
-    status, out, told = call("report", "--out", "board")
+    status, out, told = typed("report", "--out", "board")
     assert status == 0 and all(protocol in out for protocol in protocols), told
     board = pd.read_csv(tmp_path / "board" / "board.csv")
     measured = board[board["section"] == "measured"]
     assert measured.groupby("protocol").size().to_dict() == dict.fromkeys(protocols, 2)
-    status, out, _ = call("agreement")
+    status, out, _ = typed("agreement")
     assert status == 0 and "clip" in out and "vqa" in out

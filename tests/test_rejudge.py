@@ -6,7 +6,6 @@ import csv
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import pytest
 from PIL.Image import Image
 
 import actionbench.suites
-import cli
 from actionbench.benchmark import Item, paper_actions, paper_subjects
 from actionbench.canary import canary_images, check_canary
 from actionbench.errors import UserError
@@ -29,6 +27,7 @@ from evaluation.calibration import calibrate, may_tune
 from evaluation.clip_judge import ClipJudge, ClipSettings
 from evaluation.judge_agreement import beyond, compare_judges
 from evaluation.puppet_judge import PuppetJudge
+from tests.conftest import Done
 from tests.small_run import Brightness, small_plan, small_suite
 from tests.tiny_judges import tiny_clip
 
@@ -53,18 +52,15 @@ def clip_judge(folder: Path) -> ClipJudge:
 
 @pytest.fixture
 def call(
-    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    copied: Path, monkeypatch: pytest.MonkeyPatch, typed: Callable[..., Done]
 ) -> Callable[..., str]:
     suite = small_suite(copied)
     monkeypatch.setattr(actionbench.suites, "suites", lambda: {suite.name: suite})
 
     def call(*words: str | Path) -> str:
-        monkeypatch.setattr(sys, "argv", ["actionbench", *map(str, words)])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-        told = capsys.readouterr()
-        assert not exited.value.code, told.err
-        return told.out
+        status, told, error = typed(*words)
+        assert not status, error
+        return told
 
     return call
 
@@ -210,14 +206,13 @@ def test_the_canary_shows_what_the_puppet_judge_knows() -> None:
 # Calibration
 
 
-def test_calibration_of_the_shipped_judge(tmp_path: Path, monkeypatch, capsys) -> None:
-    words = ["calibrate-judge", "--suite", "puppets-dev", "--out", str(tmp_path), "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", ["actionbench", *words])
-    with pytest.raises(SystemExit) as exited:
-        cli.main()
-    assert not exited.value.code and "puppet on puppets-dev" in capsys.readouterr().out
+def test_calibration_of_the_shipped_judge(typed: Callable[..., Done], tmp_path: Path) -> None:
+    status, told, _ = typed(
+        *("calibrate-judge", "--suite", "puppets-dev", "--out", tmp_path, "--device", "cpu")
+    )
+    assert not status and "puppet on the exemplars of puppets-dev" in told
     facts = json.loads((tmp_path / "calibration.json").read_text())
-    assert facts["missed"]["n"] == 40 and facts["missed"]["share"] < 0.1
+    assert facts["right"]["n"] == 40 and facts["right"]["share"] > 0.9
     assert facts["false"]["n"] == 120 and facts["false"]["share"] < 0.05
     with (tmp_path / "calibration.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -253,7 +248,7 @@ class Peeping(Judge):
 
 def test_an_exemplar_is_left_out_and_the_eight_actions_tune_nothing() -> None:
     found = calibrate(Peeping(get_suite("puppets-dev")))
-    assert found.missed.value == 1 and found.false.value == 0
+    assert found.right.value == 0 and found.false.value == 0
     assert {row.seen["none"] for row in found.actions} == {10}
     assert found.suggestion["shape"] == (40, 4)
     assert found.suggestion["truth"] == sorted([0, 1, 2, 3] * 10)

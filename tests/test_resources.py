@@ -118,8 +118,11 @@ def test_the_text_encoder_rests_where_it_may_and_is_back_afterwards(tiny_model: 
     encoder = backbone.pipeline.text_encoder
     own = encoder.to
     encoder.to = lambda place: (moves.append(str(place)), own(place))[1]
+    away: list[int] = []
+    backbone.pipeline.unet.register_forward_pre_hook(lambda *_: away.append(len(moves)))
     list(backbone.generate(["a dog sits"], [1]))
     assert moves == ["cpu", "cpu"]  # away, and back to the device
+    assert set(away) == {1}  # the UNet runs while it is away
     with pytest.raises(ZeroDivisionError), backbone.text_encoder_resting():
         raise ZeroDivisionError
     assert moves == ["cpu"] * 4

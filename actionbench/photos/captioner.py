@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from actionbench.errors import UserError, one_line
+from actionbench.errors import UserError
+from actionbench.models import resolve_network
+from actionbench.networks import batched, load_network, load_part
 from actionbench.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -34,14 +36,11 @@ class Captioner:
 
         processor, model = self._loaded
         captions: list[str] = []
-        for begin in range(0, len(images), BATCH):
-            batch = processor(images=list(images[begin : begin + BATCH]), return_tensors="pt")
+        for batch in batched(images, BATCH):
+            inputs = processor(images=list(batch), return_tensors="pt").to(self.device)
             with torch.inference_mode():
                 tokens = model.generate(
-                    **batch.to(self.device),
-                    max_new_tokens=MAX_NEW_TOKENS,
-                    num_beams=BEAMS,
-                    do_sample=False,
+                    **inputs, max_new_tokens=MAX_NEW_TOKENS, num_beams=BEAMS, do_sample=False
                 )
             captions += processor.batch_decode(tokens, skip_special_tokens=True)
             progress.update(len(captions), len(images), "writing captions")
@@ -52,17 +51,10 @@ class Captioner:
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        from actionbench.backbone import quiet_libraries
-
-        quiet_libraries()
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        try:
-            processor = AutoProcessor.from_pretrained(self.name)
-            model = AutoModelForImageTextToText.from_pretrained(self.name, use_safetensors=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(
-                f"the captioner {self.name} cannot be had ({one_line(error)}): name a folder or a "
-                "Hub id of a captioning model with safetensors weights, such as BLIP"
-            ) from error
-        return processor, model.to(self.device).eval()
+        source = resolve_network(self.name, "captioner")
+        return (
+            load_part(AutoProcessor, source, backend="pil"),
+            load_network(AutoModelForImageTextToText, source, self.device),
+        )

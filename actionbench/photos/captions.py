@@ -57,10 +57,11 @@ def _table(
     file: str, rows: Iterator[tuple[int, str, str]], names: list[str], problems: list[str]
 ) -> dict[str, str]:
     found: dict[str, str] = {}
+    known = set(names)
     for line, name, caption in rows:
         # Written by hand on whatever system: ".\sit\1.jpg" means "sit/1.jpg".
         name = name.replace("\\", "/").removeprefix("./")
-        if name not in names:
+        if name not in known:
             problems.append(
                 f"{file}, line {line}: there is no photograph '{name}': "
                 "name it as ACTION/FILE, or remove the line"

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from actionbench.errors import UserError, one_line
+from actionbench.errors import UserError
 from actionbench.files import own_folder, replacing
+from actionbench.hub import remedy
 from actionbench.photos.imported import FACTS, FILES, check_imported
 
 ORIGIN = "origin.json"
@@ -105,26 +106,4 @@ def _hub_told(repo_id: str, doing: str) -> Iterator[None]:
         ) from error
     # RuntimeError: what the Hub's own upload library (hf_xet) raises.
     except (OSError, no_answer, RuntimeError) as error:
-        raise UserError(f"{repo_id} cannot be {doing} the Hub: {_remedy(error)}") from error
-
-
-def _remedy(error: Exception) -> str:
-    from huggingface_hub import errors
-
-    # A download's refusal comes wrapped in "not in the cache either".
-    error = error.__cause__ if isinstance(error.__cause__, errors.HfHubHTTPError) else error
-    log_in = "log in with `hf auth login`, or set HF_TOKEN"
-    if isinstance(error, errors.GatedRepoError):
-        return f"it is gated: ask for access on its page, then {log_in}"
-    if isinstance(error, errors.RevisionNotFoundError):
-        return "it has no such revision"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return f"there is none of that name that you may see: check it, and if private {log_in}"
-    if isinstance(error, errors.LocalTokenNotFoundError):
-        return f"no token is stored: {log_in}"
-    if isinstance(error, errors.HfHubHTTPError):
-        status = error.response.status_code
-        if status in (401, 403):
-            return f"you may not (HTTP {status}): {log_in}, with a token that has the right"
-        return f"it answered HTTP {status}: try again later"
-    return f"it cannot be reached ({one_line(error)}): the network is needed once"
+        raise UserError(f"{repo_id} cannot be {doing} the Hub: {remedy(error)}") from error

@@ -32,8 +32,8 @@ COUNT = 10
 
 
 class PoseReader(Protocol):
-    def read(self, images: Sequence[Image.Image]) -> list[np.ndarray]:
-        """Keypoints float32 [18, 3] of each image; UserError where one shows nobody."""
+    def find(self, images: Sequence[Image.Image]) -> Sequence[np.ndarray | None]:
+        """Keypoints float32 [18, 3] of each image; None for one that shows nobody."""
 
 
 @dataclass(frozen=True)
@@ -304,18 +304,10 @@ def _templates(
 def _keypoints(
     reader: PoseReader, images: Mapping[str, Image.Image], problems: list[str]
 ) -> dict[str, np.ndarray]:
-    try:
-        return dict(zip(images, reader.read(list(images.values())), strict=True))
-    except UserError as error:
-        whole = error
-    # One by one, to name each photograph that shows nobody.
-    found, failures = {}, {}
-    for name, image in images.items():
-        try:
-            (found[name],) = reader.read([image])
-        except UserError as error:
-            failures[name] = str(error)
-    if not found and len(set(failures.values())) == 1:
-        raise whole  # it is the reader that fails, not the photographs
-    problems += [f"{name}: {failure}" for name, failure in failures.items()]
-    return found
+    found = dict(zip(images, reader.find(list(images.values())), strict=True))
+    problems += [
+        f"{name}: no person is found in it: take another photograph of the action"
+        for name, points in found.items()
+        if points is None
+    ]
+    return {name: points for name, points in found.items() if points is not None}
