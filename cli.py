@@ -114,6 +114,12 @@ def suite_option(default: str) -> Callable[[Command], Command]:
     )  # fmt: skip
 
 
+set_option = click.option(
+    "--set", "given", multiple=True, metavar="KEY=VALUE",
+    help="A setting, where one method is named; see `actionbench list methods --settings`.",
+)  # fmt: skip
+
+
 judge_set_option = click.option(
     "--judge-set", "judge_given", multiple=True, metavar="KEY=VALUE",
     help="A setting of the judge; see `actionbench list judges --settings`.",
@@ -159,9 +165,7 @@ def setup_options(command: Command) -> Command:
 @subjects_option()
 @images_option
 @click.option("--seed", default=0, show_default=True)
-@click.option("--set", "given", multiple=True, metavar="KEY=VALUE",
-              help="A setting, where one method is named; see `actionbench list methods "
-              "--settings`.")  # fmt: skip
+@set_option
 @setup_options
 @click.option("--dry-run", is_flag=True, help="Say what is to do and what is there; do nothing.")
 def run(
@@ -174,14 +178,10 @@ def run(
     """
     from actionbench.campaign import execute_each
     from actionbench.display import RunView
-    from actionbench.registry import get_method, method_names
+    from actionbench.registry import get_method
 
     every = methods == ["all"]
-    names = method_names() if every else list(dict.fromkeys(methods))
-    if given and (every or len(names) > 1):
-        raise UserError(
-            "--set is for one method, for methods have settings of their own: run each with its own"
-        )
+    names = _method_names(methods, given)
     setup = _setup(**choices)
     failed: list[str] = []
     plans = []
@@ -210,6 +210,18 @@ def run(
             else:
                 _print_result(outcome.plan, outcome.result)
     _end_with(failed)
+
+
+def _method_names(methods: list[str], given: Sequence[str]) -> list[str]:
+    """The methods that are named, each once. UserError where `given` settings are for several."""
+    from actionbench.registry import method_names
+
+    names = method_names() if methods == ["all"] else list(dict.fromkeys(methods))
+    if given and len(names) > 1:
+        raise UserError(
+            "--set is for one method, for methods have settings of their own: name it with --method"
+        )
+    return names
 
 
 def _setup(
@@ -285,20 +297,23 @@ def _print_result(plan: Plan, result: RunResult) -> None:
 @click.option("--actions", callback=_words, metavar="A,B", help="Only these of the suite.")
 @subjects_option()
 @images_option
+@set_option
 @setup_options
-def doctor(methods: list[str], suite_name: str, batch_size: int, **choices: Any) -> None:
+def doctor(
+    methods: list[str], suite_name: str, given: tuple[str, ...], batch_size: int, **choices: Any
+) -> None:
     """Check device, memory, disk, packages, plug-ins, model and suite; estimate time and memory.
 
-    Takes the options of `run`, loads nothing and needs no network. Status 1 where the run cannot
-    work; each failure comes with how to mend it.
+    Takes what `run` takes, but for the seed, loads nothing and needs no network. Status 1 where the
+    run cannot work; each failure comes with how to mend it.
     """
     from actionbench.display import JobProgress, findings_table, output
     from actionbench.doctor import Question, examine
-    from actionbench.registry import method_names
 
     question = Question(
         suite=suite_name,
-        methods=method_names() if methods == ["all"] else methods,
+        methods=_method_names(methods, given),
+        given=given,
         judge=choices.pop("judge_name"),
         resources=_resources(choices),
         **choices,
@@ -320,29 +335,31 @@ def doctor(methods: list[str], suite_name: str, batch_size: int, **choices: Any)
 @click.option("--model", metavar="NAME", help="Base model, instead of the suite's own.")
 @click.option("--judge", "judge_name", metavar="NAME", help="Judge, instead of the suite's own.")
 @judge_set_option
+@set_option
 def prefetch(
     methods: list[str],
     suite_name: str,
+    given: tuple[str, ...],
     model: str | None,
     judge_name: str | None,
     judge_given: tuple[str, ...],
 ) -> None:
     """Fetch base model, ControlNet and judge models into the Hub's cache, and verify them.
 
-    Prints fingerprints, and of the base model revision and hashes. Status 1 where something cannot
+    Prints revisions, and of the base model fingerprint and hashes. Status 1 where something cannot
     be had.
     """
     from actionbench.display import JobProgress
     from actionbench.models import local_model, preset_name
     from actionbench.prefetch import prefetch as fetch_each
-    from actionbench.registry import get_method, make_judge, method_names
+    from actionbench.registry import get_method, make_judge
     from actionbench.suites import get_suite
 
     suite = get_suite(suite_name)
     name = model or suite.model
     preset = preset_name(name, local_model(name))
-    kinds = map(get_method, method_names() if methods == ["all"] else methods)
-    systems = [kind.for_model(preset) for kind in kinds]
+    kinds = map(get_method, _method_names(methods, given))
+    systems = [kind.for_model(preset, given) for kind in kinds]
     judge = make_judge(judge_name or suite.judge, suite, judge_given)
     missing = []
     with JobProgress() as progress:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from packaging.requirements import Requirement
 
-from actionbench.benchmark import Sampling
+from actionbench.benchmark import ActionTask, Sampling
 from actionbench.errors import UserError
 from actionbench.hub import Repository, how_to_get
 from actionbench.judge import Judge
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "warn", "fail"]
 GIB = 2**30
+EXEMPLARS = 10
+"""Of an action, where there are none yet: the paper's number."""
 CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
 """Of a checkout; an installed package has none."""
 
@@ -60,6 +63,7 @@ class Question:
     actions: Sequence[str] | None = None
     subjects: Sequence[str] | None = None
     images_per_pair: int = 2
+    given: Sequence[str] = ()
 
 
 def examine(question: Question) -> Iterator[Finding]:
@@ -72,12 +76,12 @@ def examine(question: Question) -> Iterator[Finding]:
         yield check_compiling(device)
     try:
         suite = get_suite(question.suite)
-        exemplars = sum(len(task.exemplars) for task in suite.tasks.values())
     except UserError as error:
         yield Finding("suite", "fail", str(error), "see docs/photos.md, or take --suite puppets")
         return
-    told = f"{suite.name}: {len(suite.actions)} actions, {exemplars} exemplars"
-    yield Finding("suite", "ok", told)
+    tasks, finding = check_suite(suite)
+    yield finding
+    actions = suite.pick_actions(question.actions)
     name = question.model or suite.model
     folder, finding = check_model(name)
     yield finding
@@ -85,18 +89,21 @@ def examine(question: Question) -> Iterator[Finding]:
     methods = []
     for method in question.methods:
         try:
-            methods.append(get_method(method).for_model(preset))
+            methods.append(get_method(method).for_model(preset, question.given))
         except UserError as error:
             yield Finding(method, "fail", str(error))
+    if tasks is not None:
+        yield from check_tasks(methods, [tasks[action.name] for action in actions])
     try:
         judge = make_judge(question.judge or suite.judge, suite, question.judge_given)
     except UserError as error:
         yield Finding("judge", "fail", str(error), "name another with --judge")
     else:
-        yield from check_downloads(methods, judge)
+        yield from check_downloads(methods, judge, _prefetch_command(question))
     if folder is None or device is None:
         return
-    yield from estimate(question, suite, methods, folder, device)
+    counts = [len(tasks[action.name].exemplars) for action in actions] if tasks else [EXEMPLARS]
+    yield from estimate(question, suite, max(counts), methods, folder, device)
 
 
 # -- what is there -------------------------------------------------------------------------
@@ -198,6 +205,29 @@ def memory(device: str) -> tuple[int, int]:
     return free, page * os.sysconf("SC_PHYS_PAGES")
 
 
+def check_suite(suite: Suite) -> tuple[Mapping[str, ActionTask] | None, Finding]:
+    """Its exemplars by action; None where they cannot be had, which hinders no estimate."""
+    known = f"{suite.name}: {len(suite.actions)} actions"
+    try:
+        tasks = suite.tasks
+    except UserError as error:
+        told = f"{known}, estimated with {EXEMPLARS} exemplars each; {error}"
+        mend = "see docs/photos.md, or take --suite puppets"
+        return None, Finding("suite", "fail", told, mend)
+    exemplars = sum(len(task.exemplars) for task in tasks.values())
+    return tasks, Finding("suite", "ok", f"{known}, {exemplars} exemplars")
+
+
+def check_tasks(methods: Sequence[Method[Any]], tasks: Sequence[ActionTask]) -> Iterator[Finding]:
+    """Methods that the exemplars do not serve."""
+    for method in methods:
+        try:
+            for task in tasks:
+                method.check_task(task)
+        except UserError as error:
+            yield Finding(method.name, "fail", str(error))
+
+
 def check_model(name: str) -> tuple[Path | None, Finding]:
     try:
         folder = local_model(name)
@@ -211,7 +241,7 @@ def check_model(name: str) -> tuple[Path | None, Finding]:
         return None, Finding("model", "fail", str(error))
 
 
-def check_downloads(methods: Sequence[Method[Any]], judge: Judge) -> Iterator[Finding]:
+def check_downloads(methods: Sequence[Method[Any]], judge: Judge, mend: str) -> Iterator[Finding]:
     """What methods and judge name on the Hub: here or not."""
     owners: list[Method[Any] | Judge] = [*methods, judge]
     for owner in owners:
@@ -221,17 +251,34 @@ def check_downloads(methods: Sequence[Method[Any]], judge: Judge) -> Iterator[Fi
                 owner.name,
                 "ok" if here else "fail",
                 f"{hub_id} is {'here' if here else 'not on this machine'}",
-                "" if here else "actionbench prefetch, with the same options",
+                "" if here else mend,
             )
+
+
+def _prefetch_command(question: Question) -> str:
+    words = ["actionbench", "prefetch", "--suite", question.suite]
+    if list(question.methods) != method_names():
+        words += ["--method", ",".join(question.methods)]
+    words += ["--model", question.model] if question.model else []
+    words += ["--judge", question.judge] if question.judge else []
+    words += [word for value in question.judge_given for word in ("--judge-set", value)]
+    words += [word for value in question.given for word in ("--set", value)]
+    return shlex.join(words)
 
 
 # -- what it takes -------------------------------------------------------------------------
 
 
 def estimate(
-    question: Question, suite: Suite, methods: Sequence[Method[Any]], folder: Path, device: str
+    question: Question,
+    suite: Suite,
+    exemplars: int,
+    methods: Sequence[Method[Any]],
+    folder: Path,
+    device: str,
 ) -> Iterator[Finding]:
-    """Time, memory and disk of each method's run, finished work not taken off.
+    """Time, memory and disk of each method's run on `exemplars` an action, finished work not taken
+    off.
 
     Time is a floor: the operations of the networks, counted, over what this device does in a
     plain matrix product. A run takes longer, for no kernel is as fast as that.
@@ -246,7 +293,6 @@ def estimate(
     free, _ = memory(device)
     actions = suite.pick_actions(question.actions)
     images = len(actions) * len(suite.pick_subjects(question.subjects)) * question.images_per_pair
-    exemplars = max(len(suite.tasks[action.name].exemplars) for action in actions)
     drawing = images * image_flops(networks, suite.sampling)
     disk = 0
     for method in methods:

@@ -121,7 +121,9 @@ def how_to_get(repository: Repository, instead: str | None) -> str:
 
     words = ["hf", "download", repository.name]
     words += ["--revision", repository.revision] if repository.revision else []
-    words += ["--include", *repository.wanted, "--exclude", *repository.ignored]
+    # The option takes one pattern: what followed would be names of files.
+    for option, patterns in (("--include", repository.wanted), ("--exclude", repository.ignored)):
+        words += [word for pattern in patterns for word in (option, pattern)]
     command = f"where there is a network, run `{shlex.join(words)}"
     cached = f"models--{repository.name.replace('/', '--')}"
     copy = f"copy {cached} from that cache into {HF_HUB_CACHE}"

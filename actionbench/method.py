@@ -108,6 +108,10 @@ class Method(ABC, Generic[S]):
         `actionbench doctor`; None where it is not told."""
         return None
 
+    def check_task(self, task: ActionTask) -> None:
+        """Raise UserError for exemplars that cannot be learned from, as `fit` would: for
+        `actionbench doctor`, before a run begins. Computed without torch."""
+
     @abstractmethod
     def fit(
         self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress

@@ -18,6 +18,7 @@ from actionbench.models import (
     local_model,
     model_repositories,
     resolve_model,
+    resolve_network,
     weight_files,
 )
 from actionbench.progress import SILENT, Progress
@@ -29,9 +30,9 @@ class Fetched:
     folder: Path | None
     """None where it cannot be had."""
     told: str
-    """Its fingerprint, or why it cannot be had."""
+    """Its fingerprint or revision, or why it cannot be had."""
     pins: tuple[str, ...] = ()
-    """For the model: revision and hashes, as `models.MODEL_PRESETS` can hold them."""
+    """For the base model: revision and hashes, as `models.MODEL_PRESETS` can hold them."""
 
 
 def prefetch(
@@ -79,6 +80,7 @@ def _download(hub_id: str, what: str, tell: Callable[[str], None]) -> Fetched:
     if repository.cached() is None:
         _announce([repository], tell)
     folder = fetch([repository], "model", hub_id)
+    resolve_network(str(folder), "model")  # raises where it has no config, or no safetensors
     return Fetched(what, folder, f"revision {folder.name}")
 
 

@@ -93,6 +93,11 @@ class Suite:
         if self.file is None:
             return "`actionbench data build` draws it again"
         folder, name = self.file.parent, self.name if self.name in suites() else self.file
+        if self.file.name != SUITE_FILE:  # a definition alone: its dataset is yet to be made
+            return (
+                f"`actionbench data import DIR --suite {name} --out {self.name}` makes a dataset "
+                f"of photographs; then name that: --suite {self.name}"
+            )
         return (
             f"`actionbench data import DIR --suite {name} --out {folder}` makes it of photographs "
             f"and `actionbench data pull REPO_ID --out {folder}` fetches one; a dataset that lies "

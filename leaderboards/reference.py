@@ -39,7 +39,7 @@ def keep_reference(board: Board, runs: Path, out: Path) -> Path:
         headings = "; ".join(group.heading for group in groups) or "none is complete"
         raise UserError(
             f"a reference is one measurement of complete runs, {runs} has {len(groups)} "
-            f"({headings}): name one with --suite, or keep it in a runs folder of its own"
+            f"({headings}): name one with --suite, or measure it in a --runs folder of its own"
         )
     (group,) = groups
     out = own_folder(out, MARK)
@@ -56,7 +56,11 @@ def keep_reference(board: Board, runs: Path, out: Path) -> Path:
             "suite_fingerprint": group.facts["suite_fingerprint"],
             "model": group.facts["model"]["fingerprint"],
             "judge": group.facts["judge"]["fingerprint"],
-            "commands": list(dict.fromkeys(" ".join(_command(row.record)) for row in rows)),
+            "commands": list(
+                dict.fromkeys(
+                    " ".join(_without_places(row.record.get("command", []))) for row in rows
+                )
+            ),
             "runs": sorted(row.run_id for row in rows),
         }
         (folder / MARK).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
@@ -73,7 +77,8 @@ def _keep_row(store: Store, kept: Store, row: BoardRow) -> None:
     for action, size in fit_bytes(store, record).items():
         record["costs"][action]["fit"]["bytes"] = size
     record["model"].pop("path", None)
-    record["command"] = _command(record)
+    record.pop("suite_file", None)
+    record = _without_places(record)
     kept.save_rows(row.run_id, store.load_row_dicts(row.run_id))
     kept.save_record(row.run_id, record)
     copying = store.load_copying(row.run_id)
@@ -81,9 +86,16 @@ def _keep_row(store: Store, kept: Store, row: BoardRow) -> None:
         kept.save_copying(row.run_id, copying)
 
 
-def _command(record: Any) -> list[str]:
-    """The words that were typed, with absolute paths cut down to their last part."""
-    return [re.sub(r"^(--[\w-]+=)?/\S*/", r"\1", word) for word in record.get("command", ())]
+def _without_places(value: Any) -> Any:
+    """The same record, list or word, with absolute paths cut down to their last part: alone or
+    after `--option=` or `key=`."""
+    if isinstance(value, dict):
+        return {key: _without_places(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_places(item) for item in value]
+    if isinstance(value, str):
+        return re.sub(r"^((?:[\w-]+=)*)/.*/(?=.)", r"\1", value)
+    return value
 
 
 def find_reference(name: str) -> Path:

@@ -84,14 +84,11 @@ class ControlNet(Method[Settings]):
     def fit_work(self, exemplars: int, layers: int) -> Work:
         return Work()
 
-    def fit(
-        self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
-    ) -> Customization:
-        """Keeps the keypoints [n, 18, 3] of the exemplars that show any."""
-        import torch
+    def check_task(self, task: ActionTask) -> None:
+        self._seen(task)
 
-        if self.source is not None:
-            check_fit(backbone, self.source)
+    def _seen(self, task: ActionTask) -> list[tuple[str, np.ndarray]]:
+        """Names and keypoints [18, 3] of the exemplars that show any."""
         kept = [(e.id, e.keypoints) for e in task.exemplars if e.keypoints is not None]
         if len(kept) < len(task.exemplars):
             raise UserError(
@@ -104,6 +101,17 @@ class ControlNet(Method[Settings]):
                 f"no exemplar of '{task.action.name}' has a visible keypoint: "
                 "there is no skeleton to steer by"
             )
+        return seen
+
+    def fit(
+        self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
+    ) -> Customization:
+        """Keeps the keypoints [n, 18, 3] of the exemplars that show any."""
+        import torch
+
+        if self.source is not None:
+            check_fit(backbone, self.source)
+        seen = self._seen(task)
         return Customization(
             method=self.name,
             action=task.action.name,

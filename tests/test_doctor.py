@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
+from safetensors.torch import save_file
 
 from actionbench.benchmark import Sampling
 from actionbench.counting import Networks
@@ -24,12 +26,15 @@ from actionbench.doctor import (
 )
 from actionbench.judge import Judge
 from actionbench.method import Work
+from actionbench.photos.importing import Choices, import_photographs
 from actionbench.prefetch import prefetch
 from actionbench.registry import get_method
 from actionbench.resources import PLAIN, Resources
+from actionbench.suites import get_suite
 from actionbench.tiny import tiny_pipeline
 from benchmarks import sd21
 from cli import cli
+from tests.photographs import make_folder, write_suite
 from tests.small_run import Brightness, Plain, small_suite
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -160,6 +165,48 @@ def test_doctor_on_what_is_there_and_on_what_is_not(
     assert "not on this machine" in done.stdout and "actionbench prefetch" in done.stdout
 
 
+def test_before_the_photographs_are_there_all_else_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = tiny_pipeline(tmp_path / "model")
+    asked = question(
+        tmp_path,
+        **{"suite": "photos", "model": str(model), "judge": "vqa", "methods": ["controlnet"]},
+        **{"judge_given": ["model=somebody/model"], "given": ["controlnet=somebody/net"]},
+    )
+    found = list(examine(asked))
+    (suite,) = [f for f in found if f.what == "suite"]
+    assert suite.state == "fail" and "data import DIR --suite photos" in suite.told
+    missing = [f for f in found if "is not on this machine" in f.told]
+    assert [f.told.split()[0] for f in missing] == ["somebody/net", "somebody/model"]
+    words = shlex.split(missing[0].mend)
+    assert words[:2] == ["actionbench", "prefetch"]
+    context = cli.commands["prefetch"].make_context("prefetch", words[2:])
+    assert context.params["suite_name"] == "photos" and context.params["model"] == str(model)
+    assert context.params["methods"] == ["controlnet"] and context.params["judge_name"] == "vqa"
+    assert context.params["judge_given"] == ("model=somebody/model",)
+    assert context.params["given"] == ("controlnet=somebody/net",)
+    assert any(f.told.startswith("estimate: at least") for f in found)
+
+
+def test_exemplars_that_do_not_serve_a_method_are_told(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path)
+    make_folder(tmp_path / "source")
+    import_photographs(
+        tmp_path / "source", tmp_path / "mine", get_suite(str(suite)), Choices(count=2)
+    )
+    model = tiny_pipeline(tmp_path / "model")
+    asked = question(
+        tmp_path,
+        **{"suite": str(tmp_path / "mine"), "model": str(model), "judge": "clip"},
+        **{"methods": ["p-plus", "controlnet"]},
+    )
+    told = [f.told for f in examine(asked) if f.what == "controlnet" and f.state == "fail"]
+    assert "have no keypoints" in told[0] and "data import" in told[0]
+    assert not [f for f in examine(asked) if f.what == "p-plus" and f.state == "fail"]
+
+
 def question(tmp_path: Path, **changes: object) -> Question:
     told = {
         **{
@@ -185,12 +232,11 @@ def test_a_run_that_cannot_work_is_told_with_how_to_mend_it(tmp_path: Path) -> N
 
 def test_a_fit_too_large_for_the_memory_is_told(tmp_path: Path) -> None:
     from actionbench.doctor import estimate
-    from actionbench.suites import get_suite
 
     folder = folder_of(sd21.configs(64, tiny=True), tmp_path / "model")
     huge = get_method("textual-inversion").for_model(None, ["batch_size=100000000"])
     asked = question(tmp_path, resources=Resources(gradient_checkpointing=True))
-    found = {f.what: f for f in estimate(asked, get_suite("puppets"), [huge], folder, "cpu")}
+    found = {f.what: f for f in estimate(asked, get_suite("puppets"), 10, [huge], folder, "cpu")}
     assert found["textual-inversion"].state == "fail"
     assert "--dtype bfloat16" in found["textual-inversion"].mend
     assert found["disk"].state == "ok"
@@ -224,6 +270,7 @@ def test_prefetch_takes_what_is_there_and_names_what_is_not(
     snapshot = tmp_path / "hub" / "models--somebody--judge" / "snapshots" / ("1" * 40)
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text("{}")
+    save_file({"weight": torch.zeros(1)}, snapshot / "model.safetensors")
     refs = tmp_path / "hub" / "models--somebody--judge" / "refs"
     refs.mkdir()
     (refs / "v1").write_text("1" * 40)
@@ -239,8 +286,11 @@ def test_prefetch_takes_what_is_there_and_names_what_is_not(
     assert controlnet.folder is None
     assert "hf download thibaud/controlnet-sd21-openpose-diffusers" in controlnet.told
     assert judged.folder == snapshot and judged.told == f"revision {'1' * 40}"
-    states = [finding.state for finding in check_downloads([net], judge)]
+    states = [finding.state for finding in check_downloads([net], judge, "mend it")]
     assert states == ["fail", "ok"]
+    (snapshot / "model.safetensors").unlink()
+    *_, judged = prefetch(str(tiny_model), [], judge, tell=lambda _line: None)
+    assert judged.folder is None and "holds no safetensors weights" in judged.told
 
 
 @pytest.mark.parametrize("name", ["adi", "controlnet"])

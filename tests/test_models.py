@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,13 +14,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from huggingface_hub import constants
+from huggingface_hub.cli.hf import app
 
 from actionbench import hashing, models
 from actionbench.backbone import Backbone
 from actionbench.errors import UserError
+from actionbench.hub import Repository, how_to_get
 from actionbench.models import local_model, preset_name, resolve_model
 from actionbench.tiny import tiny_pipeline
 
@@ -230,6 +235,23 @@ def test_without_a_network_a_preset_says_what_to_do_in_one_line(cache: Path) -> 
         "--model stable-diffusion-2-1-base",
     ):
         assert words in told
+
+
+def test_the_download_that_is_told_fetches_what_is_wanted(cache: Path) -> None:
+    """The line is parsed by the Hub's own command."""
+    for repository in (
+        Repository.whole("owner/name@v1"),
+        Repository("owner/name", ("unet/*", "model_index.json"), half=True),
+    ):
+        told = re.search(r"`hf (download .*?)`", how_to_get(repository, None))
+        assert told is not None
+        name, command, words = app.resolve_command(click.Context(app), shlex.split(told[1]))
+        assert command is not None
+        asked = command.make_context(name, words).params
+        assert asked["repo_id"] == "owner/name" and not asked["filenames"]
+        assert asked["revision"] == repository.revision
+        assert tuple(asked["include"]) == repository.wanted
+        assert list(asked["exclude"]) == repository.ignored
 
 
 def test_a_folder_with_half_precision_alone_is_read_as_such(tmp_path: Path) -> None:

@@ -134,7 +134,8 @@ def test_photos_without_photographs_say_what_to_do(
     assert suite.protocol_of("vqa") == "photos-vqa-v1"
     with pytest.raises(UserError, match="data import DIR --suite photos --out photos"):
         _ = suite.tasks
-    with pytest.raises(UserError, match=r"data import DIR --suite .*two-actions\.yaml"):
+    # What it says works: the folder of the YAML file itself could not hold the dataset.
+    with pytest.raises(UserError, match=r"data import DIR --suite .*two-actions\.yaml --out two"):
         _ = get_suite(str(write_suite(tmp_path))).tasks
 
 

@@ -499,6 +499,21 @@ def test_a_captioner_describes_what_has_no_caption(
     assert made.captions == f"text files and the captioner {tiny_blip}"
 
 
+class Echo:
+    name = "echo"
+
+    def caption(self, images: Sequence[Any], progress: Any = None) -> list[str]:
+        return ["she waves and waves"] * len(images)
+
+
+def test_captions_that_tell_the_action_twice_are_told_by_file(
+    import_: Callable[..., Imported],
+) -> None:
+    with pytest.raises(Problems) as raised:
+        import_(captioner=Echo())
+    assert [p.partition(",")[0] for p in raised.value.lines] == ["wave/0.jpg", "wave/1.jpg"]
+
+
 def test_a_captioner_that_is_not_there_is_told(import_: Callable[..., Imported]) -> None:
     with pytest.raises(UserError, match=r"no captioner folder at ./no-such-model"):
         import_(captioner=Captioner("./no-such-model"))

@@ -34,13 +34,18 @@ def test_what_is_kept_reads_back_as_it_was(tmp_path: Path) -> None:
     for run_id in store.run_ids():
         record = store.load_record(run_id) or {}
         record["model"]["path"] = "/somewhere/private/model"
-        record["command"] = ["actionbench", "run", "--method", "all", "--runs", "/private/runs"]
+        record["command"] = ["actionbench", "run", "--method", "all", "--runs", "/private/my runs"]
+        record["command"] += ["--judge-set", "model=/private/judge", "--out=/private/out"]
+        record["suite_file"] = "/private/suite.yaml"
+        record["judge"]["settings"] = {"model": "/private/judge"}
         store.save_record(run_id, record)
     kept = keep(runs, tmp_path / "puppets-v1")
     there = {path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file()}
     assert {"reference.json", "board.md", "board.json"} <= there
     facts = json.loads((kept / "reference.json").read_text())
-    assert facts["commands"] == ["actionbench run --method all --runs runs"]
+    assert facts["commands"] == [
+        "actionbench run --method all --runs my runs --judge-set model=judge --out=out"
+    ]
     assert len(facts["runs"]) == 2, "a partial run is no measurement"
     texts = [path.read_text() for path in kept.rglob("*.*") if path.suffix in (".json", ".md")]
     assert not any("private" in text for text in texts)

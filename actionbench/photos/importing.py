@@ -108,10 +108,13 @@ def import_photographs(
     if captioner and len(templates) < len(found):
         bare = [photo for photo in found if photo.name not in templates]
         said = captioner.caption([images[photo.name] for photo in bare], progress)
-        templates |= {
-            photo.name: with_slot(caption, photo.action, append=True)
-            for photo, caption in zip(bare, said, strict=True)
-        }
+        for photo, caption in zip(bare, said, strict=True):
+            try:
+                templates[photo.name] = with_slot(caption, photo.action, append=True)
+            except UserError as error:
+                problems.append(f"{photo.name}, by the captioner: {error}")
+        if problems:
+            raise Problems(f"{source} was not imported", problems)
         told += f"{' and ' if told else ''}the captioner {captioner.name}"
 
     places = {a.name: [photo for photo in found if photo.action == a] for a in suite.actions}
