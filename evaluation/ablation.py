@@ -360,7 +360,7 @@ def table_rows(ablation: Ablation, question: Question) -> list[list[str]]:
                 ""
                 if c is None
                 else f"{100 * c.difference:+.1f} [{100 * c.low:+.0f}, {100 * c.high:+.0f}], "
-                f"p {c.p_value:.3f}",
+                f"p {c.p_text}",
             ]
         )
     return rows

@@ -282,7 +282,10 @@ def _control_gates(
         pose.truth, pose.seen, reader.poses, out / "control-poses.png", "ControlNet: poses"
     )
     return [
-        _gate("control, pose", "skeletons of actions and known poses", pose.hits[:n], 0.90),
-        _gate("control, other pose", "skeletons of poses without a name", pose.hits[n:]),
+        # Half of the poses that the sampler draws have a name; one without is the easier to hit,
+        # for whatever has none counts: so each half is told as well.
+        _gate("control, pose", "skeletons of fresh poses", pose.hits, 0.90),
+        _gate("control, named pose", "of these: actions and known poses", pose.hits[:n]),
+        _gate("control, other pose", "of these: poses without a name", pose.hits[n:]),
         _gate("control, subject", "known subjects under skeletons", subject.hits),
     ]

@@ -47,6 +47,11 @@ class Comparison:
         return self.p_value < ALPHA
 
     @property
+    def p_text(self) -> str:
+        """Of three places; a p-value is never nothing."""
+        return f"{self.p_value:.3f}" if self.p_value >= 0.0005 else "<0.001"
+
+    @property
     def reversed(self) -> Comparison:
         """`second` minus `first`."""
         return replace(self, difference=-self.difference, low=-self.high, high=-self.low)

@@ -364,7 +364,8 @@ def _notes(
         )
     if comparisons:
         notes.append(
-            "Rows share a rank unless a paired test of total accuracy tells them apart (p < 0.05)."
+            "A new rank begins only where paired tests of total accuracy tell every row above from "
+            "every row below (p < 0.05): rows of one rank may differ."
         )
     if any(row.partial for row in rows):
         notes.append("Partial runs have only some of the images and take no rank.")

@@ -159,7 +159,7 @@ def _against_title(lead: BoardRow) -> str:
 def _comparison_cells(c: Comparison) -> list[str]:
     return [
         f"{100 * c.difference:+.1f} [{100 * c.low:+.0f}, {100 * c.high:+.0f}]",
-        f"{c.p_value:.3f}",
+        c.p_text,
         "yes" if c.told_apart else "no",
         f"{c.units}, by {c.unit}",
     ]

@@ -257,7 +257,8 @@ def test_the_gate_of_followed_skeletons(tiny: Backbone, folder: Path, tmp_path: 
     reader = Reader.load(WEIGHTS, "cpu")
     gates = _control_gates(reader, tiny, folder, tmp_path, 6, SILENT)
     assert [(g.name, g.n, g.passed) for g in gates] == [
-        ("control, pose", 6, False),  # random weights follow nothing
+        ("control, pose", 12, False),  # random weights follow nothing
+        ("control, named pose", 6, None),
         ("control, other pose", 6, None),
         ("control, subject", 12, None),
     ]
