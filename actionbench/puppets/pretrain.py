@@ -720,12 +720,17 @@ def assemble(
     facts = {"preset": PRESET, "recipe": asdict(recipe)}
     with replacing(out) as folder:
         pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
-        for file in folder.rglob("*.json"):  # nothing of where the parts lay on this machine
-            told = json.loads(file.read_text("utf-8"))
-            if isinstance(told, dict) and told.pop("_name_or_path", None) is not None:
-                file.write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+        forget_places(folder)
         (folder / MARK).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     return out
+
+
+def forget_places(folder: Path) -> None:
+    """Takes out of a saved network's or pipeline's configs where its parts lay on this machine."""
+    for file in folder.rglob("*.json"):
+        told = json.loads(file.read_text("utf-8"))
+        if isinstance(told, dict) and told.pop("_name_or_path", None) is not None:
+            file.write_text(json.dumps(told, indent=2) + "\n", "utf-8")
 
 
 def pretrain(

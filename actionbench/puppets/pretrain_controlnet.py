@@ -29,6 +29,7 @@ from actionbench.puppets.pretrain import (
     batches,
     bone_maps,
     encode_corpus,
+    forget_places,
     limb_places,
     rate_at,
 )
@@ -136,6 +137,7 @@ def pretrain_controlnet(
         facts["start"] = json.loads((begun.path / MARK).read_text("utf-8"))
     with replacing(out) as folder:
         network.half().save_pretrained(folder, safe_serialization=True)
+        forget_places(folder)
         (folder / MARK).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     return out
 
