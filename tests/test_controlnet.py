@@ -227,7 +227,10 @@ def test_training_goes_on_from_where_it_was_killed(
     pretrain_controlnet(tmp_path / "b", tmp_path / "work-b", str(tiny_model), recipe=TINY)
     weights = "diffusion_pytorch_model.safetensors"
     assert (tmp_path / "b" / weights).read_bytes() == (whole / weights).read_bytes()
-    assert not any(str(tmp_path) in file.read_text() for file in whole.glob("*.json"))
+    further = tmp_path / "further"
+    pretrain_controlnet(*(further, tmp_path / "work-a", str(tiny_model)), recipe=TINY, start=whole)
+    for made in (whole, further):
+        assert not any(str(tmp_path) in file.read_text() for file in made.glob("*.json"))
 
     backbone = load_tiny(tiny_model)
     network = load_controlnet(backbone, resolve_controlnet(str(whole)))
