@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from actionbench.errors import Problems, UserError
-from actionbench.models import BATCH_SIZE
+from actionbench.files.models import BATCH_SIZE
 
 if TYPE_CHECKING:
-    from actionbench.campaign import Outcome, Setup
+    from actionbench.device import Resources
     from actionbench.judge import Judge
     from actionbench.method import Method
-    from actionbench.resources import Resources
-    from actionbench.runner import Plan, RunResult
-    from evaluation.ablation import Ablation
-    from evaluation.calibration import Calibration
-    from evaluation.tuning import Tuning
+    from actionbench.runs.campaign import Outcome, Setup
+    from actionbench.runs.execute import Plan, RunResult
+    from evaluation.experiments.ablation import Ablation
+    from evaluation.experiments.tuning import Tuning
+    from evaluation.judges.calibration import Calibration
 
 RUNS = "runs"
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -176,9 +176,9 @@ def run(
     Several methods run one after another. One that fails is told at the end, with status 1, and
     the others go on.
     """
-    from actionbench.campaign import execute_each
-    from actionbench.display import RunView
+    from actionbench.commands.display import RunView
     from actionbench.registry import get_method
+    from actionbench.runs.campaign import execute_each
 
     every = methods == ["all"]
     names = _method_names(methods, given)
@@ -198,7 +198,7 @@ def run(
         for plan in plans:
             _print_work(plan)
     elif len(plans) == 1 and not failed:
-        from actionbench.runner import execute
+        from actionbench.runs.execute import execute
 
         with RunView(plans[0]) as view:
             result = execute(plans[0], view)
@@ -228,11 +228,11 @@ def _setup(
     suite_name: str, model: str | None, judge_name: str | None, judge_given: Sequence[str],
     **choices: Any,
 ) -> Setup:  # fmt: skip
-    from actionbench.campaign import Setup
-    from actionbench.display import JobProgress
-    from actionbench.models import resolve_model
+    from actionbench.commands.display import JobProgress
+    from actionbench.files.models import resolve_model
     from actionbench.registry import make_judge
-    from actionbench.suites import get_suite
+    from actionbench.runs.campaign import Setup
+    from actionbench.suite.suite import get_suite
 
     suite = get_suite(suite_name)
     judge = make_judge(judge_name or suite.judge, suite, judge_given)
@@ -252,7 +252,7 @@ def _setup(
 
 def _resources(choices: dict[str, Any]) -> Resources:
     """Out of the options, where they are then no longer."""
-    from actionbench.resources import Resources
+    from actionbench.device import Resources
 
     return Resources(**{field.name: choices.pop(field.name) for field in fields(Resources)})
 
@@ -281,7 +281,7 @@ def _print_work(plan: Plan) -> None:
 
 
 def _print_result(plan: Plan, result: RunResult) -> None:
-    from actionbench.display import run_line, shows_table, total_row
+    from actionbench.commands.display import run_line, shows_table, total_row
 
     if not shows_table():
         click.echo(run_line(total_row(result.rows)))
@@ -307,8 +307,8 @@ def doctor(
     Takes what `run` takes, but for the seed, loads nothing and needs no network. Status 1 where the
     run cannot work; each failure comes with how to mend it.
     """
-    from actionbench.display import JobProgress, findings_table, output
-    from actionbench.doctor import Question, examine
+    from actionbench.commands.display import JobProgress, findings_table, output
+    from actionbench.runs.doctor import Question, examine
 
     question = Question(
         suite=suite_name,
@@ -349,11 +349,11 @@ def prefetch(
     Prints revisions, and of the base model fingerprint and hashes. Status 1 where something cannot
     be had.
     """
-    from actionbench.display import JobProgress
-    from actionbench.models import local_model, preset_name
-    from actionbench.prefetch import prefetch as fetch_each
+    from actionbench.commands.display import JobProgress
+    from actionbench.files.models import local_model, preset_name
     from actionbench.registry import get_method, make_judge
-    from actionbench.suites import get_suite
+    from actionbench.runs.prefetch import prefetch as fetch_each
+    from actionbench.suite.suite import get_suite
 
     suite = get_suite(suite_name)
     name = model or suite.model
@@ -394,11 +394,11 @@ def tune(
     The eight actions are refused: nothing may be tuned on them. Configurations are ordinary
     runs, so the same command goes on, and a larger budget adds to what was tried.
     """
-    from actionbench.display import RunView
+    from actionbench.commands.display import RunView
     from actionbench.registry import get_method
-    from actionbench.suites import get_suite
-    from evaluation.measured import measure_each
-    from evaluation.tuning import (
+    from actionbench.suite.suite import get_suite
+    from evaluation.experiments.measured import measure_each
+    from evaluation.experiments.tuning import (
         check_tuning_suite,
         choose,
         default_subjects,
@@ -431,7 +431,7 @@ def _print_tuning(tuning: Tuning) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from actionbench.display import output
+    from actionbench.commands.display import output
 
     table = Table("", "settings", "action %", "subject %", "total %", "n", "fit s")
     for number, trial in enumerate(tuning.trials):
@@ -470,9 +470,9 @@ def ablate(
     Writes a table (Markdown, CSV, JSON) and a plot of the groups that are asked for. Variants are
     ordinary runs, so the same command goes on, and what several groups share is run once.
     """
-    from actionbench.display import RunView
-    from actionbench.store import Store
-    from evaluation.ablation import (
+    from actionbench.commands.display import RunView
+    from actionbench.runs.store import Store
+    from evaluation.experiments.ablation import (
         collect,
         distinct_plans,
         estimate,
@@ -480,7 +480,7 @@ def ablate(
         plan_ablation,
         write_ablation,
     )
-    from evaluation.measured import measure_each
+    from evaluation.experiments.measured import measure_each
 
     questions = find_questions(method, only)
     setup = _setup(**choices)
@@ -509,8 +509,8 @@ def _print_ablation(ablation: Ablation) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from actionbench.display import output
-    from evaluation.ablation import TABLE, table_rows
+    from actionbench.commands.display import output
+    from evaluation.experiments.ablation import TABLE, table_rows
 
     for question in ablation.questions:
         table = Table(*TABLE, title=question.title, title_justify="left")
@@ -531,8 +531,8 @@ def report(
     runs: Path, suite_name: str | None, reference: str | None, keep: Path | None, out: Path | None
 ) -> None:
     """Print the board of the stored runs, and write it as Markdown, CSV and JSON."""
-    from actionbench.display import output
-    from actionbench.store import Store
+    from actionbench.commands.display import output
+    from actionbench.runs.store import Store
     from leaderboards import build_board
     from leaderboards.reference import find_reference, keep_reference
 
@@ -567,7 +567,7 @@ def show(
 
     RUN is a run's id or the beginning of one; see `actionbench list runs`.
     """
-    from actionbench.store import Store
+    from actionbench.runs.store import Store
     from evaluation.pictures import write_comparison, write_grid
 
     store = Store(runs)
@@ -597,12 +597,12 @@ def judge(
     that `actionbench report` shows a board for each judge. RUN is a run's id or the beginning of
     one.
     """
-    from actionbench.display import JobProgress
+    from actionbench.commands.display import JobProgress
+    from actionbench.device import resolve_device
     from actionbench.registry import make_judge
-    from actionbench.rejudge import judge_run
-    from actionbench.runner import resolve_device
-    from actionbench.store import Store
-    from actionbench.suites import recorded_suite
+    from actionbench.runs.judging import judge_run
+    from actionbench.runs.store import Store
+    from actionbench.suite.suite import recorded_suite
     from evaluation.stored import read_record
 
     store, where = Store(runs), resolve_device(device)
@@ -635,11 +635,11 @@ def calibrate_judge(
     An exemplar is left out of what the judge looks at when it is asked about it. Writes
     calibration.json and the confusion matrix, calibration.csv.
     """
-    from actionbench.display import JobProgress
+    from actionbench.commands.display import JobProgress
+    from actionbench.device import resolve_device
     from actionbench.registry import make_judge
-    from actionbench.runner import resolve_device
-    from actionbench.suites import get_suite
-    from evaluation.calibration import calibrate, write_calibration
+    from actionbench.suite.suite import get_suite
+    from evaluation.judges.calibration import calibrate, write_calibration
 
     suite = get_suite(suite_name)
     name, where = judge_name or suite.judge, resolve_device(device)
@@ -654,8 +654,8 @@ def calibrate_judge(
 def _print_calibration(found: Calibration) -> None:
     from rich.table import Table
 
-    from actionbench.display import output
-    from evaluation.calibration import CONFUSION, TABLE, confusion_rows, table_rows
+    from actionbench.commands.display import output
+    from evaluation.judges.calibration import CONFUSION, TABLE, confusion_rows, table_rows
 
     table = Table(*TABLE, title=f"{found.judge} on the exemplars of {found.suite}")
     for row in table_rows(found):
@@ -683,9 +683,9 @@ def agreement(run_ids: tuple[str, ...], runs: Path, out: Path | None) -> None:
     """
     from rich.table import Table
 
-    from actionbench.display import output
-    from actionbench.store import Store
-    from evaluation.judge_agreement import TABLE, compare_judges, table_rows, write_agreement
+    from actionbench.commands.display import output
+    from actionbench.runs.store import Store
+    from evaluation.judges.agreement import TABLE, compare_judges, table_rows, write_agreement
 
     store = Store(runs)
     found = compare_judges(store, [store.find_run(run_id) for run_id in run_ids] or None)
@@ -711,8 +711,8 @@ def check_method(name: str) -> None:
     from actionbench.registry import get_method
 
     method = get_method(name)  # a wrong name is told before the heavy imports
-    from actionbench.conformance import check_method as check
-    from actionbench.display import JobProgress, checks_table, failed_checks, output
+    from actionbench.commands.display import JobProgress, checks_table, failed_checks, output
+    from actionbench.plugins.conformance import check_method as check
 
     with JobProgress() as progress:
         outcomes = check(method, progress=progress)
@@ -730,8 +730,8 @@ def check_method(name: str) -> None:
               help="Folder to make; default: actionbench-NAME here.")  # fmt: skip
 def new_method(name: str, out: Path | None) -> None:
     """Write an installable package with a method that works as it is, to be changed."""
+    from actionbench.plugins.template import write_skeleton
     from actionbench.registry import method_names
-    from actionbench.skeleton import write_skeleton
 
     folder = out or Path(f"actionbench-{name}")
     for path in write_skeleton(name, folder, method_names()):
@@ -750,7 +750,7 @@ def list_methods(settings: bool) -> None:
     """The systems that can be run."""
     from rich.table import Table
 
-    from actionbench.display import output
+    from actionbench.commands.display import output
     from actionbench.registry import get_method, method_names
 
     table = Table("method", "title", "reference")
@@ -771,7 +771,7 @@ def _print_settings(kind: type[Method[Any]] | type[Judge]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from actionbench.display import output
+    from actionbench.commands.display import output
     from actionbench.settings import describe_settings
 
     changes: Mapping[str, Mapping[str, Any]] = getattr(kind, "presets", {})
@@ -791,8 +791,8 @@ def list_suites() -> None:
     """What can be measured."""
     from rich.table import Table
 
-    from actionbench.display import output
-    from actionbench.suites import suites
+    from actionbench.commands.display import output
+    from actionbench.suite.suite import suites
 
     table = Table("suite", "title", "protocol", "actions", "subjects", "judge", "model")
     for suite in suites().values():
@@ -810,7 +810,7 @@ def list_judges(settings: bool) -> None:
     """Who can judge."""
     from rich.table import Table
 
-    from actionbench.display import output
+    from actionbench.commands.display import output
     from actionbench.registry import get_judge, judge_names
 
     table = Table("judge", "what it is")
@@ -833,8 +833,8 @@ def list_runs(runs: Path) -> None:
     """The stored runs, finished or not."""
     from rich.table import Table
 
-    from actionbench.display import output
-    from actionbench.store import Store
+    from actionbench.commands.display import output
+    from actionbench.runs.store import Store
 
     store = Store(runs)
     table = Table("run", "suite", "model", "seed", "state", "judged", "total %", "begun")
@@ -873,11 +873,11 @@ def data() -> None:
 @click.option("--out", type=FOLDER, metavar="DIR", help="Default: the shipped folder.")
 def build(out: Path | None) -> None:
     """Draw the puppets' dataset: Parquet files and card."""
-    from actionbench.display import JobProgress
+    from actionbench.commands.display import JobProgress
     from actionbench.puppets.dataset import build_dataset
-    from actionbench.suites import PUPPETS
+    from actionbench.suite.shipped import DATASET
 
-    folder = out or PUPPETS / "dataset"
+    folder = out or DATASET
     with JobProgress() as progress:
         fingerprint = build_dataset(folder, progress)
     click.echo(f"wrote {folder}, fingerprint {fingerprint}")
@@ -893,9 +893,9 @@ def check(folder: Path | None) -> None:
     """
     from actionbench.photos.imported import check_imported, is_imported
     from actionbench.puppets.dataset import check_dataset
-    from actionbench.suites import PUPPETS
+    from actionbench.suite.shipped import DATASET
 
-    path = folder or PUPPETS / "dataset"
+    path = folder or DATASET
     checked = check_imported(path) if is_imported(path) else check_dataset(path)
     click.echo(f"{path} is in order, fingerprint {checked}")
 
@@ -949,18 +949,18 @@ def import_(
     photograph; where there are none, they are "a photo of a person" and the action's description.
     All problems are told at once; then nothing is written.
     """
-    from actionbench.display import JobProgress
+    from actionbench.commands.display import JobProgress
     from actionbench.photos.captioner import Captioner
     from actionbench.photos.importing import Choices, import_photographs
-    from actionbench.suites import get_suite
+    from actionbench.suite.suite import get_suite
 
     if captioner or keypoints:
-        from actionbench.runner import resolve_device
+        from actionbench.device import resolve_device
 
         device = resolve_device(device)
     reader = None
     if keypoints:
-        from actionbench.keypoints import DETECTOR, POSE_MODEL, KeypointReader
+        from actionbench.photos.keypoints import DETECTOR, POSE_MODEL, KeypointReader
 
         reader = KeypointReader(device, pose_model or POSE_MODEL, detector or DETECTOR)
     elif detector or pose_model:
@@ -992,7 +992,7 @@ def import_(
 @click.option("--revision", metavar="BRANCH", help="Default: main.")
 def push(folder: Path, repo_id: str, private: bool, revision: str | None) -> None:
     """Upload an imported dataset to the Hugging Face Hub."""
-    from actionbench.photos.hub import push as upload
+    from actionbench.photos.sharing import push as upload
 
     commit = upload(folder, repo_id, private=private, revision=revision)
     click.echo(f"pushed {folder}: {repo_id}@{commit}")
@@ -1003,7 +1003,7 @@ def push(folder: Path, repo_id: str, private: bool, revision: str | None) -> Non
 @click.option("--out", type=FOLDER, default=Path("photos"), show_default=True, metavar="FOLDER")
 def pull(source: str, out: Path) -> None:
     """Fetch a dataset from the Hugging Face Hub, or copy it from a folder, and check it."""
-    from actionbench.photos.hub import pull as fetch
+    from actionbench.photos.sharing import pull as fetch
 
     commit = fetch(source, out)
     click.echo(f"pulled {out}{f', commit {commit}' if commit else ''}")
@@ -1052,11 +1052,11 @@ def pretrain(
     start: Path | None,
 ) -> None:
     """Train puppet-diffusion in stages: text and image encoder, autoencoder, diffusion."""
-    from actionbench.display import JobProgress
+    from actionbench.commands.display import JobProgress
+    from actionbench.device import resolve_device
     from actionbench.puppets.pretrain import STAGES, Recipe, refine
     from actionbench.puppets.pretrain import pretrain as train
-    from actionbench.runner import resolve_device
-    from actionbench.suites import get_suite
+    from actionbench.suite.suite import get_suite
 
     folder = out or Path(get_suite("puppets").model)
     with JobProgress() as progress:
@@ -1088,16 +1088,16 @@ def pretrain_controlnet(
     start: Path | None,
 ) -> None:
     """Train the base model's ControlNet on drawn skeletons."""
-    from actionbench.control import SHIPPED
-    from actionbench.display import JobProgress
+    from actionbench.commands.display import JobProgress
+    from actionbench.device import resolve_device
     from actionbench.puppets.pretrain_controlnet import ControlRecipe
     from actionbench.puppets.pretrain_controlnet import pretrain_controlnet as train
-    from actionbench.runner import resolve_device
-    from actionbench.suites import get_suite
+    from actionbench.suite.shipped import CONTROLNET
+    from actionbench.suite.suite import get_suite
 
     base = Path(get_suite("puppets").model)
     with JobProgress() as progress:
-        folder, where = out or base.parent / SHIPPED, resolve_device(device)
+        folder, where = out or base.parent / CONTROLNET, resolve_device(device)
         recipe = ControlRecipe() if steps is None else ControlRecipe(steps=steps)
         made = train(folder, work, model or str(base), where, progress, recipe, start)
     click.echo(f"wrote {made}")
@@ -1111,15 +1111,15 @@ def pretrain_controlnet(
 @device_option
 def train_judge(out: Path | None, model: Path | None, work: Path, device: str) -> None:
     """Train the puppet judge on drawings that the base model never saw."""
-    from actionbench.display import JobProgress
-    from actionbench.runner import resolve_device
-    from actionbench.suites import get_suite
-    from evaluation.puppet_judge import WEIGHTS
-    from evaluation.puppet_judge import train_judge as train
+    from actionbench.commands.display import JobProgress
+    from actionbench.device import resolve_device
+    from actionbench.suite.shipped import JUDGE
+    from actionbench.suite.suite import get_suite
+    from evaluation.judges.puppet import train_judge as train
 
     source = model or Path(get_suite("puppets").model)
     with JobProgress() as progress:
-        made = train(out or WEIGHTS, work, source, resolve_device(device), progress=progress)
+        made = train(out or JUDGE, work, source, resolve_device(device), progress=progress)
     click.echo(f"wrote {made}")
 
 
@@ -1133,10 +1133,10 @@ def check_puppets(out: Path, model: str | None, n: int, device: str) -> None:
     missed."""
     from rich.table import Table
 
-    from actionbench.display import JobProgress, output
-    from actionbench.runner import resolve_device
-    from actionbench.suites import get_suite
-    from evaluation.puppet_gates import run_gates
+    from actionbench.commands.display import JobProgress, output
+    from actionbench.device import resolve_device
+    from actionbench.suite.suite import get_suite
+    from evaluation.judges.gates import run_gates
 
     with JobProgress() as progress:
         model = model or get_suite("puppets").model

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
-    from actionbench.benchmark import Item
-    from actionbench.suites import Suite
+    from actionbench.suite.items import Item
+    from actionbench.suite.suite import Suite
 
 VERDICT_COLUMNS = (
     "method",

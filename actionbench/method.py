@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,14 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 from PIL.Image import Image
 
 from actionbench.errors import UserError
+from actionbench.files.hashing import canonical_json
 from actionbench.settings import NoSettings, build_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from actionbench.backbone import Backbone
-    from actionbench.benchmark import ActionTask, Item
+    from actionbench.diffusion.backbone import Backbone
     from actionbench.progress import Progress
+    from actionbench.suite.items import ActionTask, Item
 
 S = TypeVar("S")
 
@@ -156,8 +156,3 @@ def check_images(images: Iterable[Any], wanted: int) -> Iterator[Image]:
     if count != wanted:
         more = "or more " if count > wanted else ""
         raise UserError(f"drew {count} images {more}for {wanted} items: mend the method")
-
-
-def canonical_json(value: Any) -> str:
-    """The text that keys and fingerprints are hashed from: sorted, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from actionbench.runs.execute import ActionRow
+
 
 class Progress:
     """Told `update(done, total, what)` by a long job. This base class is silent."""
@@ -11,3 +16,13 @@ class Progress:
 
 
 SILENT = Progress()
+
+
+class Observer:
+    """Told how a run goes on. This base class is silent; the command line draws."""
+
+    def step(self, action: str, stage: str, done: int, total: int, what: str = "") -> None:
+        """`done` of `total` of a stage (`fit`, `generate`, `judge`) of an action are finished."""
+
+    def row(self, row: ActionRow) -> None:
+        """An action is finished: fitted, drawn and judged."""

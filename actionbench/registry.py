@@ -16,7 +16,7 @@ from actionbench.method import Method
 from actionbench.settings import build_settings
 
 if TYPE_CHECKING:
-    from actionbench.suites import Suite
+    from actionbench.suite.suite import Suite
 
 METHODS = "actionbench.methods"
 JUDGES = "actionbench.judges"

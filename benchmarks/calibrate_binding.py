@@ -4,7 +4,7 @@
 
 Prints, for each guidance scale, how often the description alone gives the action and the subject,
 and how often known subjects in known poses come out right, by the puppet judge. The suite's
-sampling (`actionbench/suites.py`) and the recipe's `exact_share` were chosen by it: text alone
+sampling (`actionbench/suite/suite.py`) and the recipe's `exact_share` were chosen by it: text alone
 between 20% and 50%, subjects at 80% or more. The eight benchmark actions are not drawn here.
 """
 
@@ -14,12 +14,13 @@ import argparse
 
 import numpy as np
 
-from actionbench.backbone import Backbone
-from actionbench.benchmark import Sampling
-from actionbench.models import resolve_model
-from actionbench.suites import get_suite
-from evaluation.puppet_gates import known_poses, text_alone
-from evaluation.puppet_judge import WEIGHTS, Reader
+from actionbench.diffusion.backbone import Backbone
+from actionbench.files.models import resolve_model
+from actionbench.suite.items import Sampling
+from actionbench.suite.shipped import JUDGE
+from actionbench.suite.suite import get_suite
+from evaluation.judges.gates import known_poses, text_alone
+from evaluation.judges.puppet import Reader
 
 
 def main() -> None:
@@ -30,7 +31,7 @@ def main() -> None:
     parser.add_argument("--scales", default="2,4,6")
     given = parser.parse_args()
     backbone = Backbone.load(resolve_model(given.model))
-    reader = Reader.load(WEIGHTS, "cpu")
+    reader = Reader.load(JUDGE, "cpu")
     print("guidance   text alone: action subject   known: pose subject   (%)")
     for scale in map(float, given.scales.split(",")):
         backbone.sampling = Sampling(suite.sampling.steps, scale)

@@ -21,20 +21,20 @@ import time
 from typing import Any
 
 from actionbench.registry import method_names
-from actionbench.suites import get_suite
+from actionbench.suite.suite import get_suite
 
 
 def measure(name: str, model: str, device: str, steps: int, count: int) -> dict[str, float]:
     """Of one method, in this process: seconds, images a second, MiB."""
     import torch
 
-    from actionbench.backbone import Backbone
-    from actionbench.benchmark import make_items
-    from actionbench.models import resolve_model
+    from actionbench.diffusion.backbone import Backbone
+    from actionbench.files.models import resolve_model
     from actionbench.progress import SILENT
-    from actionbench.provenance import peak_memory_mib
     from actionbench.registry import get_method
+    from actionbench.runs.provenance import peak_memory_mib
     from actionbench.settings import build_settings
+    from actionbench.suite.items import make_items
 
     suite = get_suite("puppets")
     backbone = Backbone.load(resolve_model(model), device=device)

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from actionbench.backbone import Backbone
-from actionbench.denoising import add_noise, losses
-from actionbench.finetune import (
+from actionbench.diffusion.backbone import Backbone
+from actionbench.diffusion.denoising import add_noise, losses
+from actionbench.diffusion.finetune import (
     Draw,
     FinetuneBatch,
     class_latents,
@@ -30,10 +30,10 @@ from actionbench.finetune import (
     train_unet,
     with_prior,
 )
-from actionbench.models import resolve_model
+from actionbench.files.models import resolve_model
 from actionbench.progress import SILENT
 from actionbench.settings import build_settings
-from actionbench.suites import get_suite
+from actionbench.suite.suite import get_suite
 from methods.custom_diffusion import (
     CustomDiffusion,
     first_position_detached,

@@ -29,7 +29,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from actionbench.models import MODEL_PRESETS
+from actionbench.files.models import MODEL_PRESETS
 from actionbench.registry import method_names
 
 PRESET = "sd-2.1-base"
@@ -80,9 +80,9 @@ def make_backbone(size: int, tiny: bool, device: str, dtype: str, resources: Any
     """The pipeline in memory, made on the device; its weights are small noise."""
     import torch
 
-    from actionbench.backbone import DTYPES, Backbone, quiet_libraries
-    from actionbench.benchmark import Sampling
-    from actionbench.tiny import sd_scheduler, tiny_tokenizer
+    from actionbench.diffusion.backbone import DTYPES, Backbone, quiet_libraries
+    from actionbench.plugins.tiny import sd_scheduler, tiny_tokenizer
+    from actionbench.suite.items import Sampling
 
     quiet_libraries()
     from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
@@ -136,15 +136,15 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
     """Of one method, in this process."""
     import torch
 
-    from actionbench.backbone import DTYPES
-    from actionbench.benchmark import Sampling
-    from actionbench.counting import Networks
-    from actionbench.doctor import image_flops, matmul_speed
+    from actionbench.device import Resources
+    from actionbench.diffusion.backbone import DTYPES
+    from actionbench.diffusion.cost import Networks
+    from actionbench.plugins.tiny import tiny_items, tiny_task
     from actionbench.progress import SILENT
-    from actionbench.provenance import peak_memory_mib
     from actionbench.registry import get_method
-    from actionbench.resources import Resources
-    from actionbench.tiny import tiny_items, tiny_task
+    from actionbench.runs.doctor import image_flops, matmul_speed
+    from actionbench.runs.provenance import peak_memory_mib
+    from actionbench.suite.items import Sampling
 
     resources = Resources(gradient_checkpointing=given.gradient_checkpointing)
     speed = matmul_speed(given.device, DTYPES[given.dtype])
@@ -224,8 +224,8 @@ def pool_seconds(backbone: Any, settings: Any, work: Any, wait: Any) -> float:
     """ADI's pool, from two steps of its training and one image."""
     import torch
 
-    from actionbench.benchmark import Sampling
-    from actionbench.finetune import FinetuneBatch, restored, train_unet
+    from actionbench.diffusion.finetune import FinetuneBatch, restored, train_unet
+    from actionbench.suite.items import Sampling
 
     side = backbone.image_size // 8
     with torch.no_grad():

@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 
-from actionbench.backbone import Backbone
-from actionbench.models import resolve_model
+from actionbench.diffusion.backbone import Backbone
+from actionbench.diffusion.token_learning import Batch, ExemplarBatches, GradientRule, learn_tokens
+from actionbench.files.models import resolve_model
 from actionbench.progress import SILENT
 from actionbench.settings import build_settings
-from actionbench.suites import get_suite
-from actionbench.token_learning import Batch, ExemplarBatches, GradientRule, learn_tokens
+from actionbench.suite.suite import get_suite
 from methods.adi import ADI, TRIPLE, Triples
 from methods.p_plus import PPlus
 

@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from actionbench.errors import UserError, unknown
-from actionbench.store import Store, read_image
-from actionbench.suites import recorded_suite
+from actionbench.runs.store import Store, read_image
+from actionbench.suite.suite import recorded_suite
 from evaluation.stored import read_record, read_verdicts
 
 if TYPE_CHECKING:

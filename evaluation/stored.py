@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from actionbench.errors import UserError
-from actionbench.store import Store
-from evaluation.statistics import PAIR
+from actionbench.runs.store import Store
+from evaluation.measures.comparison import PAIR
 
 if TYPE_CHECKING:
     import pandas as pd

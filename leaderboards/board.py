@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from actionbench.method import canonical_json
-from actionbench.store import Store
-from actionbench.suites import get_suite, known_suite
-from evaluation.accuracy import MIN_ACTIONS, Share, overall
-from evaluation.agreement import MIN_METHODS, Agreement, agreement
-from evaluation.diagnostics import Failures, copied_images, failures
-from evaluation.statistics import Comparison, rank_verdicts
+from actionbench.files.hashing import canonical_json
+from actionbench.runs.store import Store
+from actionbench.suite.suite import get_suite, known_suite
+from evaluation.measures.accuracy import MIN_ACTIONS, Share, overall
+from evaluation.measures.comparison import Comparison, rank_verdicts
+from evaluation.measures.failures import Failures, copied_images, failures
+from evaluation.measures.order import MIN_METHODS, Agreement, agreement
 from evaluation.stored import read_record, read_verdicts
 from leaderboards.published import Published, published
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
-from evaluation.accuracy import Share, wilson
+from evaluation.measures.accuracy import Share, wilson
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from actionbench.errors import UserError, unknown
-from actionbench.files import own_folder, replacing
-from actionbench.store import Store
+from actionbench.files.atomic import own_folder, replacing
+from actionbench.runs.store import Store
 from leaderboards.board import Board, BoardRow, build_board, fit_bytes
 
 MARK = "reference.json"

@@ -18,13 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 from actionbench.errors import UserError
-from evaluation.accuracy import MEASURES, Breakdown, Share, breakdown
+from evaluation.measures.accuracy import MEASURES, Breakdown, Share, breakdown
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from evaluation.agreement import Agreement
-    from evaluation.statistics import Comparison
+    from evaluation.measures.comparison import Comparison
+    from evaluation.measures.order import Agreement
     from leaderboards.board import Board, BoardRow, Group
     from leaderboards.published import Published
 

@@ -13,14 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from actionbench.benchmark import ActionTask
-from actionbench.denoising import add_noise
-from actionbench.errors import UserError
-from actionbench.finetune import PoolSettings, action_different_pool, pool_work
-from actionbench.method import Customization, Work
-from actionbench.progress import Progress
-from actionbench.settings import setting
-from actionbench.token_learning import (
+from actionbench.diffusion.denoising import add_noise
+from actionbench.diffusion.finetune import PoolSettings, action_different_pool, pool_work
+from actionbench.diffusion.token_learning import (
     Batch,
     TokenMethod,
     TokenSettings,
@@ -28,9 +23,14 @@ from actionbench.token_learning import (
     learn_tokens,
     learning_work,
 )
+from actionbench.errors import UserError
+from actionbench.method import Customization, Work
+from actionbench.progress import Progress
+from actionbench.settings import setting
+from actionbench.suite.items import ActionTask
 
 if TYPE_CHECKING:
-    from actionbench.backbone import Backbone
+    from actionbench.diffusion.backbone import Backbone
 
 TRIPLE = 3
 """Samples of a triple, in this order: anchor, context-different, action-different."""

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from actionbench.benchmark import ActionTask, Item
-from actionbench.control import SHIPPED, Control, check_fit, load_controlnet, new_controlnet
+from actionbench.diffusion.control import Control, check_fit, load_controlnet, new_controlnet
 from actionbench.errors import UserError
+from actionbench.files.models import ControlNetSource, from_hub, resolve_controlnet
 from actionbench.method import Customization, Method, Work
-from actionbench.models import ControlNetSource, from_hub, resolve_controlnet
 from actionbench.progress import Progress
-from actionbench.puppets.skeleton import draw_skeleton
 from actionbench.settings import setting
-from actionbench.suites import PUPPETS
+from actionbench.suite.items import ActionTask, Item
+from actionbench.suite.shipped import CONTROLNET, WEIGHTS
+from actionbench.suite.skeleton import draw_skeleton
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from actionbench.backbone import Backbone
+    from actionbench.diffusion.backbone import Backbone
 
 UNTRAINED, RANDOM = "untrained", "random"
 
@@ -37,8 +37,8 @@ class Settings:
     controlnet: str = setting(
         "thibaud/controlnet-sd21-openpose-diffusers",
         "folder or Hub id of a ControlNet for OpenPose skeletons that fits the base model; "
-        f"`{SHIPPED}` is the shipped one, `{UNTRAINED}` one without effect, which fits any model, "
-        f"`{RANDOM}` one with an effect at random, for trying out",
+        f"`{CONTROLNET}` is the shipped one, `{UNTRAINED}` one without effect, which fits any "
+        f"model, `{RANDOM}` one with an effect at random, for trying out",
     )
     scale: float = setting(1.0, "what the ControlNet's outputs are multiplied by", low=0)
 
@@ -51,7 +51,7 @@ class ControlNet(Method[Settings]):
     reference = "Zhang et al., ICCV 2023, arXiv 2302.05543"
     Settings = Settings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "puppet-diffusion": {"controlnet": SHIPPED},
+        "puppet-diffusion": {"controlnet": CONTROLNET},
         # SD 2.1's is the default. This one is recalled: not tried with this project.
         "sd-1.5": {"controlnet": "lllyasviel/control_v11p_sd15_openpose"},
         "tiny": {"controlnet": RANDOM},
@@ -63,9 +63,9 @@ class ControlNet(Method[Settings]):
         wanted = self.settings.controlnet
         if wanted in (UNTRAINED, RANDOM):
             return None
-        if wanted != SHIPPED:
+        if wanted != CONTROLNET:
             return resolve_controlnet(wanted)
-        folder = PUPPETS / "weights" / SHIPPED
+        folder = WEIGHTS / CONTROLNET
         if not folder.exists():
             raise UserError(
                 f"{folder} is missing: `actionbench puppets pretrain-controlnet` makes it"
@@ -79,7 +79,7 @@ class ControlNet(Method[Settings]):
     @property
     def downloads(self) -> tuple[str, ...]:
         wanted = self.settings.controlnet
-        return () if wanted in (UNTRAINED, RANDOM, SHIPPED) else from_hub(wanted)
+        return () if wanted in (UNTRAINED, RANDOM, CONTROLNET) else from_hub(wanted)
 
     def fit_work(self, exemplars: int, layers: int) -> Work:
         return Work()

@@ -15,8 +15,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from actionbench.benchmark import SLOT, ActionTask, Item
-from actionbench.finetune import (
+from actionbench.diffusion.finetune import (
     Draw,
     FinetuneBatch,
     FinetuneSettings,
@@ -24,13 +23,14 @@ from actionbench.finetune import (
     finetuning_work,
     generate_with,
 )
+from actionbench.diffusion.token_learning import TrainingPrompts
 from actionbench.method import Customization, Method, Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
-from actionbench.token_learning import TrainingPrompts
+from actionbench.suite.items import SLOT, ActionTask, Item
 
 if TYPE_CHECKING:
-    from actionbench.backbone import Backbone, Tokens
+    from actionbench.diffusion.backbone import Backbone, Tokens
 
 VIEWS = 20
 """Augmented views of each exemplar. A fixed number, so that each is encoded once."""

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from actionbench.benchmark import SLOT, ActionTask, Item
-from actionbench.finetune import (
+from actionbench.diffusion.finetune import (
     Draw,
     FinetuneBatch,
     FinetuneSettings,
@@ -21,15 +20,16 @@ from actionbench.finetune import (
     finetuning_work,
     generate_with,
 )
+from actionbench.diffusion.token_learning import TrainingPrompts
 from actionbench.method import Customization, Method, Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
-from actionbench.token_learning import TrainingPrompts
+from actionbench.suite.items import SLOT, ActionTask, Item
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from actionbench.backbone import Backbone
+    from actionbench.diffusion.backbone import Backbone
 
 
 @dataclass(frozen=True)

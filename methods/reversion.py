@@ -15,12 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from actionbench.benchmark import ActionTask
-from actionbench.errors import UserError
-from actionbench.method import Customization, Work
-from actionbench.progress import Progress
-from actionbench.settings import setting
-from actionbench.token_learning import (
+from actionbench.diffusion.token_learning import (
     Batch,
     ExemplarBatches,
     TokenMethod,
@@ -28,9 +23,14 @@ from actionbench.token_learning import (
     learn_tokens,
     learning_work,
 )
+from actionbench.errors import UserError
+from actionbench.method import Customization, Work
+from actionbench.progress import Progress
+from actionbench.settings import setting
+from actionbench.suite.items import ActionTask
 
 if TYPE_CHECKING:
-    from actionbench.backbone import Backbone, Tokens
+    from actionbench.diffusion.backbone import Backbone, Tokens
 
 BASES = {
     # The paper's 56 prepositions.

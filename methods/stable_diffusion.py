@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from actionbench.benchmark import ActionTask, Item
 from actionbench.method import Customization, Method
 from actionbench.progress import Progress
 from actionbench.settings import NoSettings
+from actionbench.suite.items import ActionTask, Item
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from actionbench.backbone import Backbone
+    from actionbench.diffusion.backbone import Backbone
 
 
 class StableDiffusion(Method[NoSettings]):

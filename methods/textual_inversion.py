@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from actionbench.benchmark import ActionTask
-from actionbench.method import Customization, Work
-from actionbench.progress import Progress
-from actionbench.token_learning import (
+from actionbench.diffusion.token_learning import (
     ExemplarBatches,
     TokenMethod,
     TokenSettings,
     learn_tokens,
     learning_work,
 )
+from actionbench.method import Customization, Work
+from actionbench.progress import Progress
+from actionbench.suite.items import ActionTask
 
 if TYPE_CHECKING:
-    from actionbench.backbone import Backbone
+    from actionbench.diffusion.backbone import Backbone
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import cli
-from actionbench.backbone import Backbone
-from actionbench.tiny import load_tiny, tiny_pipeline
+from actionbench.diffusion.backbone import Backbone
+from actionbench.plugins.tiny import load_tiny, tiny_pipeline
 
 torch.set_num_threads(1)
 

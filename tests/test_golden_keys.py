@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from actionbench.benchmark import Sampling
-from actionbench.models import ModelSource
+from actionbench.files.models import ModelSource
 from actionbench.registry import get_method, make_judge, method_names
-from actionbench.runner import fit_seed, plan_run
-from actionbench.suites import Suite, get_suite
+from actionbench.runs.execute import fit_seed, plan_run
+from actionbench.suite.items import Sampling
+from actionbench.suite.suite import Suite, get_suite
 from leaderboards.reference import find_reference
 
 FILE = Path(__file__).parent / "golden" / "keys.json"

@@ -12,8 +12,11 @@ import pytest
     ("module", "unwanted"),
     [
         ("cli", {"torch", "diffusers", "transformers", "pandas", "matplotlib", "datasets"}),
-        ("actionbench.runner", {"torch", "diffusers", "transformers", "matplotlib", "datasets"}),
-        ("evaluation.puppet_judge", {"torch", "diffusers", "transformers"}),
+        (
+            "actionbench.runs.execute",
+            {"torch", "diffusers", "transformers", "matplotlib", "datasets"},
+        ),
+        ("evaluation.judges.puppet", {"torch", "diffusers", "transformers"}),
         # A method's settings are read for every plan and board, the backbone is not.
         ("methods.adi", {"diffusers", "transformers"}),
         ("methods.textual_inversion", {"diffusers", "transformers"}),

@@ -11,8 +11,8 @@ import pytest
 
 from actionbench.errors import UserError
 from actionbench.registry import get_judge, get_method, judge_names, method_names
-from tests.small_cli import install_plugins
-from tests.small_run import Brightness, Drift, Plain
+from tests.helpers.small_cli import install_plugins
+from tests.helpers.small_run import Brightness, Drift, Plain
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_what_cannot_serve_is_refused_with_the_reason(
     head = (
         "from dataclasses import dataclass\n"
         "from actionbench.method import Method\n"
-        "from tests.small_run import Drift\n"
+        "from tests.helpers.small_run import Drift\n"
         "class Bare(Method):\n    fit = generate = lambda self: None\n"
         "@dataclass(frozen=True)\nclass Loose:\n    steps: int = 3\n"
     )

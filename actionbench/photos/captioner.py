@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from actionbench.errors import UserError
-from actionbench.models import resolve_network
-from actionbench.networks import batched, load_network, load_part
+from actionbench.files.models import resolve_network
+from actionbench.files.networks import batched, load_network, load_part
 from actionbench.progress import SILENT, Progress
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from actionbench.benchmark import SLOT, Action
 from actionbench.errors import UserError
+from actionbench.suite.items import SLOT, Action
 
 CSV, JSONL = "captions.csv", "metadata.jsonl"
 FILE_COLUMNS, TEXT_COLUMNS = ("file", "file_name"), ("caption", "text")

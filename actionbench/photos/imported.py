@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from actionbench import dataset
-from actionbench.benchmark import SLOT
-from actionbench.definition import SUITE_FILE
 from actionbench.errors import UserError
-from actionbench.suites import Suite, get_suite
+from actionbench.suite import tables as dataset
+from actionbench.suite.items import SLOT
+from actionbench.suite.suite import Suite, get_suite
+from actionbench.suite.yaml_file import SUITE_FILE
 
 FACTS = "dataset.json"
 """What the import was told and what came of it; the mark of an imported dataset."""

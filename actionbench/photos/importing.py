@@ -15,17 +15,17 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from actionbench import dataset
-from actionbench.benchmark import SLOT, Action, slug
-from actionbench.definition import SUITE_FILE, write_definition
 from actionbench.errors import Problems, UserError, unknown
-from actionbench.files import own_folder, replacing
+from actionbench.files.atomic import own_folder, replacing
 from actionbench.photos.captioner import Captioner
 from actionbench.photos.captions import PLAIN, read_captions, with_slot
 from actionbench.photos.imported import FACTS, FORMAT, MEND, TABLES, write_card
-from actionbench.photos.picture import SIMILAR, Fit, Picture, read_picture
+from actionbench.photos.photograph import SIMILAR, Fit, Picture, read_picture
 from actionbench.progress import SILENT, Progress
-from actionbench.suites import Suite
+from actionbench.suite import tables as dataset
+from actionbench.suite.items import SLOT, Action, slug
+from actionbench.suite.suite import Suite
+from actionbench.suite.yaml_file import SUITE_FILE, write_definition
 
 COUNT = 10
 """Photographs an action, as in the paper."""

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from actionbench.benchmark import SLOT
-from actionbench.token_learning import TokenSettings
+from actionbench.diffusion.token_learning import TokenSettings
+from actionbench.suite.items import SLOT
 
 # What methods train under must be words to the miniature as well.
 HEADS = tuple(dict.fromkeys(t.split(SLOT)[0].strip() for t in TokenSettings().templates))

@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actionbench.benchmark import Action, development_actions, paper_actions, paper_subjects
-from actionbench.files import replacing
+from actionbench.files.atomic import replacing
+from actionbench.files.hashing import make_key
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.backdrop import BACKDROPS
 from actionbench.puppets.looks import SUBJECTS, Look, random_person, varied
 from actionbench.puppets.pose import KNOWN, Pose, action_pose, free_pose, known_pose, loose_pose
 from actionbench.puppets.scene import Scene, draw
-from actionbench.store import make_key
+from actionbench.suite.items import Action, development_actions, paper_actions, paper_subjects
 
 OTHER = "other"
 """Label of a pose that has no name."""

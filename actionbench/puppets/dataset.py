@@ -8,29 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from actionbench import dataset
-from actionbench.benchmark import (
+from actionbench.errors import UserError
+from actionbench.files.atomic import own_folder, replacing
+from actionbench.progress import SILENT, Progress
+from actionbench.puppets.backdrop import BACKDROPS
+from actionbench.puppets.looks import random_person
+from actionbench.puppets.pose import action_pose
+from actionbench.puppets.scene import Scene, draw
+from actionbench.suite import tables as dataset
+from actionbench.suite.items import (
     Action,
     benchmark_lists,
     development_actions,
     paper_actions,
     paper_subjects,
 )
-from actionbench.dataset import card_configs, exemplar_row, subject_rows, write_tables
-from actionbench.errors import UserError
-from actionbench.files import own_folder, replacing
-from actionbench.progress import SILENT, Progress
-from actionbench.puppets.backdrop import BACKDROPS
-from actionbench.puppets.looks import random_person
-from actionbench.puppets.pose import action_pose
-from actionbench.puppets.scene import Scene, draw
+from actionbench.suite.tables import card_configs, exemplar_row, subject_rows, write_tables
 
 PIXELS = 512
 EXEMPLARS = 10
 SEED = 311_15841
 """Exemplars are drawn from this seed alone; no model is ever trained on them."""
 
-DATASET = Path(__file__).parent / "dataset"
 DEV = "dev.parquet"
 FILES = (dataset.EXEMPLARS, DEV, dataset.SUBJECTS)
 _MEND = "`actionbench data build` draws it again"
@@ -152,7 +151,7 @@ are used: the figures are made of polygons by this project's code (`actionbench/
 ```python
 from datasets import load_dataset
 
-exemplars = load_dataset("actionbench/puppets/dataset", "exemplars", split="train")
+exemplars = load_dataset("actionbench/data/puppets/dataset", "exemplars", split="train")
 ```
 
 ## Columns of `exemplars` and `dev`

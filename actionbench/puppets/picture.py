@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from actionbench.benchmark import paper_actions, paper_subjects
-from actionbench.canary import SIDE
 from actionbench.puppets.backdrop import BACKDROPS
 from actionbench.puppets.looks import SUBJECTS
 from actionbench.puppets.pose import action_pose
 from actionbench.puppets.scene import Scene, draw
+from actionbench.runs.canary import SIDE
+from actionbench.suite.items import paper_actions, paper_subjects
 
 SHOWN = ("girl", "Barack Obama", "Batman", "lion", "panda")
 CELL, GAP, HEADER, MARGIN = 150, 6, 28, 118

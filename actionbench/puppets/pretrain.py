@@ -34,12 +34,12 @@ from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from actionbench.errors import UserError, unknown
-from actionbench.files import own_folder, replacing
+from actionbench.files.atomic import own_folder, replacing
+from actionbench.files.hashing import make_key
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.captions import retell
 from actionbench.puppets.corpus import SIZE, Corpus, corpus
-from actionbench.puppets.skeleton import LIMBS
-from actionbench.store import make_key
+from actionbench.suite.skeleton import LIMBS
 
 PRESET = "puppet-diffusion"
 MARK = "actionbench.json"

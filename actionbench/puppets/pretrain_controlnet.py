@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from actionbench.backbone import Backbone
-from actionbench.control import load_controlnet, new_controlnet
-from actionbench.denoising import Noised, add_noise
-from actionbench.files import own_folder, replacing
-from actionbench.models import resolve_controlnet, resolve_model
+from actionbench.diffusion.backbone import Backbone
+from actionbench.diffusion.control import load_controlnet, new_controlnet
+from actionbench.diffusion.denoising import Noised, add_noise
+from actionbench.files.atomic import own_folder, replacing
+from actionbench.files.hashing import make_key
+from actionbench.files.models import resolve_controlnet, resolve_model
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.corpus import SIZE, Corpus, corpus
 from actionbench.puppets.pretrain import (
@@ -33,8 +34,7 @@ from actionbench.puppets.pretrain import (
     limb_places,
     rate_at,
 )
-from actionbench.puppets.skeleton import draw_skeleton
-from actionbench.store import make_key
+from actionbench.suite.skeleton import draw_skeleton
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from actionbench.benchmark import SLOT
 from actionbench.puppets.backdrop import BACKDROPS
 from actionbench.puppets.figure import Figure, Pen, shade
 from actionbench.puppets.looks import Look
 from actionbench.puppets.pose import Pose, solve
+from actionbench.suite.items import SLOT
 
 BODY = 0.8
 """Height of a standing figure in picture widths, for a look of height 1."""

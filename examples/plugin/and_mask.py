@@ -12,16 +12,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from actionbench.benchmark import ActionTask
+from actionbench.diffusion.token_learning import (
+    ExemplarBatches,
+    TokenMethod,
+    TokenSettings,
+    learn_tokens,
+)
 from actionbench.method import Customization
 from actionbench.progress import Progress
 from actionbench.settings import setting
-from actionbench.token_learning import ExemplarBatches, TokenMethod, TokenSettings, learn_tokens
+from actionbench.suite.items import ActionTask
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from actionbench.backbone import Backbone
+    from actionbench.diffusion.backbone import Backbone
 
 
 @dataclass(frozen=True)

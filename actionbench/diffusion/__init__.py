@@ -1,0 +1,1 @@
+"""The base model that methods customize, and the loops that fits share."""

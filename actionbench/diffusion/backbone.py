@@ -1,0 +1,517 @@
+"""The model that methods customize: a diffusers Stable Diffusion pipeline and what all fits share.
+
+Shapes: B samples, T token positions, D the text encoder's width, L cross-attention layers,
+N identifier tokens. An identifier is a float32 tensor [L, N, D], or [1, N, D] where all layers
+share one (Textual Inversion).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.utils import logging as diffusers_logging
+from PIL import Image, ImageOps
+from torch import Tensor
+from transformers.utils import logging as transformers_logging
+
+from actionbench.device import PLAIN, Resources
+from actionbench.diffusion.denoising import randn
+from actionbench.diffusion.text_prefix import Prefix, encode_from, encode_prefix
+from actionbench.errors import UserError, one_line
+from actionbench.files.models import BATCH_SIZE, ModelSource
+from actionbench.suite.items import SLOT, Sampling
+
+if TYPE_CHECKING:
+    from actionbench.diffusion.control import Control
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+KEPT_PREFIXES = 64
+"""Beginnings of prompts whose encoding is kept: a few MB each for Stable Diffusion."""
+FILLER = 0
+"""The token id that stands in the slot before its embedding is overwritten: any valid one does."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A prompt ready for the text encoder."""
+
+    ids: tuple[int, ...]
+    """T ids: BOS, text, EOS, padding."""
+    slot: tuple[int, ...]
+    """The N positions of the identifier; empty for a prompt without `SLOT`."""
+
+
+@dataclass(frozen=True)
+class LatentDistribution:
+    """The autoencoder's posterior of a few images, scaled as the UNet wants it.
+
+    The images of a fit never change, so that they are encoded once and only resampled.
+    """
+
+    mean: Tensor
+    """[B, C, h, w]"""
+    std: Tensor
+    """[B, C, h, w]"""
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    def __getitem__(self, rows: Tensor | list[int]) -> LatentDistribution:
+        return LatentDistribution(self.mean[rows], self.std[rows])
+
+    @property
+    def digest(self) -> str:
+        """Tells one set of images from another."""
+        parts = [part.float().cpu().numpy().tobytes() for part in (self.mean, self.std)]
+        return hashlib.sha256(b"".join(parts)).hexdigest()
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draw latents [B, C, h, w]; `generator` lives on the CPU."""
+        return self.mean + self.std * randn(self.mean.shape, generator, self.mean)
+
+
+class Backbone:
+    """A frozen Stable-Diffusion-shaped pipeline. Neither fits nor sampling change its weights."""
+
+    def __init__(
+        self,
+        pipeline: Any,
+        *,
+        name: str,
+        fingerprint: str,
+        preset: str | None,
+        device: str = "cpu",
+        dtype: str = "float32",
+        resources: Resources = PLAIN,
+    ) -> None:
+        self.pipeline = pipeline
+        self.name = name
+        self.fingerprint = fingerprint
+        self.preset = preset
+        """Names the method presets that were tuned for this model, if any."""
+        self.device = torch.device(device)
+        self.dtype = DTYPES[dtype]
+        self.resources = resources
+        self.sampling = Sampling(steps=50, guidance_scale=7.5)
+        """How images are drawn; a run sets its suite's."""
+        self.batch_size = BATCH_SIZE
+        """Images drawn at once. It changes speed and memory, not the images."""
+        self.layers = cross_attention_layers(pipeline.unet)
+        """Names of the cross-attention layers in the order of computation, L of them."""
+        self.image_size = int(pipeline.unet.config.sample_size * pipeline.vae_scale_factor)
+        self.noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+        """Training noise; apart from the pipeline's scheduler, which sampling sets up."""
+        self.drawn: dict[Any, Tensor] = {}
+        """Latents that one fit had this model draw and the next can use again, by their making."""
+        self._tokens: dict[tuple[str, int], Tokens] = {}
+        self._prefixes: dict[tuple[int, ...], Prefix] = {}
+        for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+            part.eval().requires_grad_(False)
+        if resources.gradient_checkpointing:
+            pipeline.unet.enable_gradient_checkpointing()
+        if resources.vae_slicing:
+            pipeline.vae.enable_slicing()
+        if resources.compile:
+            compile_blocks(pipeline.unet)
+
+    @classmethod
+    def load(
+        cls,
+        source: ModelSource,
+        device: str = "cpu",
+        dtype: str = "float32",
+        resources: Resources = PLAIN,
+    ) -> Backbone:
+        """Load a pipeline folder, whatever dtype it has on disk, as `dtype` on `device`.
+
+        Without its safety checker, if it has one: what it takes for unsafe it would hand out as a
+        black image, and the judges would count that against the method.
+
+        Raises UserError where the folder holds no Stable Diffusion pipeline, and where what
+        `resources` ask for cannot be had here.
+        """
+        if resources.compile:
+            check_compiler(device)
+        quiet_libraries()
+        # Imported after the line above, for transformers warns of a missing torchvision on import.
+        from diffusers import StableDiffusionPipeline
+
+        try:
+            pipeline = StableDiffusionPipeline.from_pretrained(
+                source.path,
+                dtype=DTYPES[dtype],
+                variant=source.variant,
+                use_safetensors=True,
+                low_cpu_mem_usage=False,  # else it asks for accelerate, which nothing here needs
+                safety_checker=None,
+                feature_extractor=None,
+                requires_safety_checker=False,
+            )
+        except Exception as error:
+            raise UserError(
+                f"{source.path} cannot be loaded as a Stable Diffusion pipeline ({one_line(error)})"
+            ) from error
+        pipeline.set_progress_bar_config(disable=True)
+        return cls(
+            pipeline.to(device),
+            name=source.name,
+            fingerprint=source.fingerprint,
+            preset=source.preset,
+            device=device,
+            dtype=dtype,
+            resources=resources,
+        )
+
+    @property
+    def width(self) -> int:
+        """D, the width of a token's embedding and of one layer's conditioning."""
+        return int(self.pipeline.text_encoder.config.hidden_size)
+
+    @property
+    def prediction_type(self) -> str:
+        return str(self.noise_schedule.config.prediction_type)
+
+    # -- images ----------------------------------------------------------------------------
+
+    def encode_images(self, images: Sequence[Image.Image]) -> LatentDistribution:
+        """Encode RGB images, padded to a square and resized to the model's size.
+
+        They are neither flipped nor cropped: that would change the action. Raises UserError for
+        none: there is nothing to learn from.
+        """
+        if not images:
+            raise UserError("there are no exemplars to learn from")
+        size = (self.image_size, self.image_size)
+        pixels = np.stack(
+            [
+                np.asarray(ImageOps.pad(i.convert("RGB"), size, method=Image.Resampling.LANCZOS))
+                for i in images
+            ]
+        )
+        scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        vae = self.pipeline.vae
+        with torch.no_grad():
+            posteriors = [
+                vae.encode(part.to(self.device, self.dtype)).latent_dist
+                for part in scaled.split(self.batch_size)
+            ]
+        # The stock pipeline decodes by the scaling factor alone, so that nothing else applies.
+        factor = vae.config.scaling_factor
+        mean = torch.cat([p.mean for p in posteriors]) * factor
+        return LatentDistribution(mean, torch.cat([p.std for p in posteriors]) * factor)
+
+    # -- text ------------------------------------------------------------------------------
+
+    def tokenize(self, text: str, slot_length: int = 1) -> Tokens:
+        """Tokenise a prompt with `slot_length` positions in place of `SLOT`, if it has one.
+
+        The parts before and after are tokenised apart: the tokenizer and its vocabulary stay as
+        they are, and no placeholder can collapse with a word. What is too long loses its last
+        words. Raises UserError where the slot itself would not fit.
+        """
+        key = (text, slot_length)
+        if key not in self._tokens:
+            self._tokens[key] = self._tokenize(text, slot_length)
+        return self._tokens[key]
+
+    def _tokenize(self, text: str, slot_length: int) -> Tokens:
+        tokenizer = self.pipeline.tokenizer
+        before, *after = text.split(SLOT)
+        if len(after) > 1:
+            raise UserError(f"a prompt holds the identifier {SLOT} once at most: '{text}'")
+        length = tokenizer.model_max_length
+        head = tokenizer(before, add_special_tokens=False).input_ids
+        tail = tokenizer(after[0], add_special_tokens=False).input_ids if after else []
+        start = 1 + len(head)
+        slot = tuple(range(start, start + slot_length)) if after else ()
+        if slot and slot[-1] > length - 2:
+            raise UserError(f"no room for the identifier within {length} tokens: '{text}'")
+        body = (head + [FILLER] * len(slot) + tail)[: length - 2]
+        ids = [tokenizer.bos_token_id, *body, tokenizer.eos_token_id]
+        # SD 2 pads with "!" and attends to it, SD 1 with EOS: always the tokenizer's own.
+        return Tokens((*ids, *[tokenizer.pad_token_id] * (length - len(ids))), slot)
+
+    def word_embedding(self, text: str) -> Tensor:
+        """The mean token embedding of a word or phrase, float32 [D] on the CPU.
+
+        Raises UserError for a text without a token.
+        """
+        ids = self.pipeline.tokenizer(text, add_special_tokens=False).input_ids
+        if not ids:
+            raise UserError(f"'{text}' has no token to take an embedding from")
+        table = self.pipeline.text_encoder.get_input_embeddings().weight
+        return table[ids].detach().float().mean(0).cpu()
+
+    def encode_prompts(self, prompts: Sequence[Tokens], vectors: Tensor | None = None) -> Tensor:
+        """The UNet's conditioning for B prompts.
+
+        Args:
+            prompts: B tokenised prompts, all with the same number N of slot positions.
+            vectors: None for prompts without a slot; [1, L, N, D] for one identifier that all
+                prompts share (each different prompt is then encoded once); [B, L, N, D] for a
+                leaf of its own for each sample (B * L rows are encoded). L may be 1.
+
+        Returns:
+            [B, T, D], or [B, T, L * D] for L > 1: the layers' states side by side, told apart
+            by `layer_conditioning`. Differentiable in `vectors`.
+        """
+        if vectors is not None and len(vectors) == len(prompts) > 1:
+            return self._encode_rows(prompts, vectors)
+        unique = list(dict.fromkeys(prompts))
+        states = self._encode_rows(unique, vectors)
+        if len(unique) == len(prompts):
+            return states
+        row = {tokens: number for number, tokens in enumerate(unique)}
+        return states[[row[tokens] for tokens in prompts]]
+
+    def _encode_rows(self, prompts: Sequence[Tokens], vectors: Tensor | None) -> Tensor:
+        """One row of the text encoder for each prompt and layer."""
+        ids = torch.tensor([p.ids for p in prompts], device=self.device)
+        if vectors is None:
+            return self.pipeline.text_encoder(ids).last_hidden_state
+        layers = vectors.shape[1]
+        vectors = vectors.to(self.device).expand(len(prompts), -1, -1, -1).flatten(0, 1)
+        # The positions before every slot do not depend on the identifier.
+        start = min(p.slot[0] for p in prompts)
+        slots = torch.tensor([p.slot for p in prompts], device=self.device) - start
+        table = self.pipeline.text_encoder.get_input_embeddings()
+        embeddings = place_vectors(
+            table(ids[:, start:]).repeat_interleave(layers, 0),
+            slots.repeat_interleave(layers, 0),
+            vectors,
+        )
+        prefixes = [self._prefix(p.ids[:start]) for p in prompts]
+        rows = encode_from(
+            self.pipeline.text_encoder,
+            embeddings,
+            prefixes,
+            checkpointing=self.resources.gradient_checkpointing,
+        )
+        if layers == 1:
+            return rows
+        return rows.unflatten(0, (len(prompts), layers)).transpose(1, 2).flatten(2)
+
+    def _prefix(self, ids: tuple[int, ...]) -> Prefix:
+        if ids not in self._prefixes:
+            if len(self._prefixes) >= KEPT_PREFIXES:
+                self._prefixes.clear()
+            self._prefixes[ids] = encode_prefix(self.pipeline.text_encoder, ids)
+        return self._prefixes[ids]
+
+    # -- UNet ------------------------------------------------------------------------------
+
+    @contextmanager
+    def layer_conditioning(self) -> Iterator[None]:
+        """While inside, each cross-attention layer takes its own D columns of packed states.
+
+        States [B, T, D] reach every layer as they are. A pre-hook rather than an attention
+        processor of our own: it keeps the stock kernels and compiles.
+        """
+        width = self.width
+        packed = width * len(self.layers)
+
+        def slicer(number: int) -> Any:
+            own = slice(number * width, (number + 1) * width)
+
+            def take(_module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+                states = kwargs["encoder_hidden_states"]
+                if states.shape[-1] == packed:
+                    kwargs = {**kwargs, "encoder_hidden_states": states[..., own]}
+                return args, kwargs
+
+            return take
+
+        handles = [
+            self.pipeline.unet.get_submodule(name).register_forward_pre_hook(
+                slicer(number), with_kwargs=True
+            )
+            for number, name in enumerate(self.layers)
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
+    def text_encoder_resting(self) -> Iterator[None]:
+        """While inside, the text encoder may wait in main memory: nothing may run it."""
+        if not self.resources.offload:
+            yield
+            return
+        try:
+            self.pipeline.text_encoder.to("cpu")
+            yield
+        finally:
+            self.pipeline.text_encoder.to(self.device)
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, states: Tensor) -> Tensor:
+        """The UNet's prediction [B, C, h, w] under conditioning from `encode_prompts`."""
+        with self.layer_conditioning():
+            return self.pipeline.unet(
+                noisy, timesteps, encoder_hidden_states=states, return_dict=False
+            )[0]
+
+    # -- sampling --------------------------------------------------------------------------
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        vectors: Tensor | None = None,
+        control: Control | None = None,
+    ) -> Iterator[Image.Image]:
+        """Draw one image a prompt, in order, with an identifier [L, N, D] in the slots if given,
+        steered by a ControlNet if given.
+
+        An image depends on its own prompt, seed and control picture alone, not on its batch.
+        """
+        slot_length = 1 if vectors is None else vectors.shape[1]
+        tokens = [self.tokenize(prompt, slot_length) for prompt in prompts]
+        shared = None if vectors is None else vectors.unsqueeze(0)
+        for start in range(0, len(tokens), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            with torch.no_grad():
+                states = self.encode_prompts(tokens[part], shared)
+            yield from self.sample(states, seeds[part], control=control and control[part])
+
+    def sample(
+        self,
+        states: Tensor,
+        seeds: Sequence[int],
+        negative: str = "",
+        control: Control | None = None,
+    ) -> Iterator[Image.Image]:
+        """Draw one image for each row of `states` [B, T, D or L * D], in order."""
+        without = self._negative(negative, states)
+        for start in range(0, len(seeds), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            yield from self._run(
+                *(states[part], without, seeds[part], self.sampling, "pil"),
+                control and control[part],
+            )
+
+    def sample_latents(
+        self, states: Tensor, seeds: Sequence[int], sampling: Sampling, negative: str = ""
+    ) -> Tensor:
+        """As `sample`, but the latents [B, C, h, w], scaled as the UNet wants them."""
+        without = self._negative(negative, states)
+        parts = [
+            self._run(
+                states[start : start + self.batch_size],
+                without,
+                seeds[start : start + self.batch_size],
+                sampling,
+                "latent",
+            )
+            for start in range(0, len(seeds), self.batch_size)
+        ]
+        return torch.cat(parts)
+
+    def _negative(self, text: str, states: Tensor) -> Tensor:
+        """The negative prompt's states [1, T, D], tiled to the width of `states`."""
+        with torch.no_grad():
+            plain = self.encode_prompts([self.tokenize(text)])
+        return plain.repeat(1, 1, states.shape[-1] // plain.shape[-1])
+
+    def _run(
+        self,
+        states: Tensor,
+        negative: Tensor,
+        seeds: Sequence[int],
+        sampling: Sampling,
+        output_type: str,
+        control: Control | None = None,
+    ) -> Any:
+        pipeline = self.pipeline if control is None else control.pipeline(self)
+        extra = {} if control is None else control.arguments
+        guided = sampling.guidance_scale > 1
+        steering = nullcontext() if control is None else control.steering(guided)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        unet = self.pipeline.unet.config
+        shape = (1, unet.in_channels, unet.sample_size, unet.sample_size)
+        noise = torch.cat([randn(shape, generator, states) for generator in generators])
+        # Hooks are gone again before an image is handed out: a caller may stop half way.
+        with torch.no_grad(), self.layer_conditioning(), self.text_encoder_resting(), steering:
+            return pipeline(
+                prompt_embeds=states,
+                negative_prompt_embeds=negative.expand(len(states), -1, -1),
+                latents=noise,
+                generator=generators,
+                num_inference_steps=sampling.steps,
+                guidance_scale=sampling.guidance_scale,
+                output_type=output_type,
+                **extra,
+            ).images
+
+
+def quiet_libraries() -> None:
+    """No progress bars of the libraries' own, and no warnings of what nothing here needs."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    diffusers_logging.disable_progress_bar()
+
+
+def compile_blocks(unet: Any, backend: str = "inductor") -> None:
+    """Have the UNet's transformer blocks compiled when they first run.
+
+    Blocks rather than the whole: they are most of the time and alike, so that few are compiled,
+    and `layer_conditioning` hooks the layers around them.
+    """
+    # Custom Diffusion hooks projections within a block for a while: they are looked for each time.
+    torch._dynamo.config.skip_nnmodule_hook_guards = False
+    # Widths, batch sizes, trained or frozen weights: each is compiled for, none falls back unsaid.
+    torch._dynamo.config.recompile_limit = 64
+    unet.compile_repeated_blocks(backend=backend)
+
+
+def check_compiler(device: str) -> None:
+    """Raises UserError where `torch.compile` has no compiler to call."""
+    if device == "cuda":
+        from torch.utils._triton import has_triton
+
+        if not has_triton():
+            raise UserError("--compile needs Triton, which is not installed: leave --compile out")
+        return
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise UserError(
+            "--compile needs a C++ compiler, and none is found: install g++ or leave --compile out"
+        ) from error
+
+
+def place_vectors(embeddings: Tensor, slots: Tensor, vectors: Tensor) -> Tensor:
+    """Token embeddings [R, S, D] with `vectors` [R, N, D] at the positions `slots` [R, N].
+
+    Leaves instead of rows of the encoder's table: neither the vocabulary nor its other rows are
+    ever touched, and each sample can have a leaf of its own.
+    """
+    where = slots.unsqueeze(-1).expand(-1, -1, embeddings.shape[-1])
+    return embeddings.scatter(1, where, vectors.to(embeddings.dtype))
+
+
+def cross_attention_layers(unet: torch.nn.Module) -> tuple[str, ...]:
+    """Names of the UNet's cross-attention layers in the order of computation: down, mid, up.
+
+    Sorted explicitly, for a UNet registers its middle block last.
+    """
+    stages = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
+
+    def place(name: str) -> tuple[int, ...]:
+        return (stages[name.split(".")[0]], *map(int, re.findall(r"\d+", name)))
+
+    names = [n for n, module in unet.named_modules() if isinstance(module, Transformer2DModel)]
+    return tuple(sorted(names, key=place))

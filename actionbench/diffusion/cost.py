@@ -1,0 +1,219 @@
+"""What a model's networks cost, counted from their configs alone: no weights, no device.
+
+The networks are made on torch's `meta` device, where tensors have shapes and no content, and run
+once for one sample each way that a method may ask for.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from actionbench.diffusion.text_prefix import encode_from, encode_prefix
+from actionbench.method import Work
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one sample."""
+
+    flops: float
+    """Floating-point operations, a multiplication and an addition being two."""
+    kept: int
+    """Numbers that wait in memory for the backward pass, the weights not among them."""
+
+
+class Networks:
+    """The networks of a pipeline folder, without content; each cost is counted when asked for."""
+
+    def __init__(self, folder: Path, *, gradient_checkpointing: bool = False) -> None:
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from transformers import CLIPTextConfig, CLIPTextModel
+
+        def config(part: str) -> Any:
+            return json.loads((folder / part / "config.json").read_text("utf-8"))
+
+        with torch.device("meta"):
+            self.unet = UNet2DConditionModel.from_config(config("unet"))
+            self.vae = AutoencoderKL.from_config(config("vae"))
+            self.text_encoder = CLIPTextModel(CLIPTextConfig.from_dict(config("text_encoder")))
+        for part in (self.unet, self.vae, self.text_encoder):
+            part.eval().requires_grad_(False)
+        self.checkpointing = gradient_checkpointing
+        self.side = int(self.unet.config.sample_size)
+        """Of the latents."""
+        self.pixels = self.side * 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.length = int(self.text_encoder.config.max_position_embeddings)
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        parts = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoder}
+        return {name: sum(p.numel() for p in module.parameters()) for name, module in parts.items()}
+
+    @cached_property
+    def forward(self) -> Cost:
+        """The UNet without gradients, as in sampling (which runs it twice a step)."""
+        return self._unet(states_learn=False)
+
+    @cached_property
+    def conditioned(self) -> Cost:
+        """The frozen UNet forward and backward to the text's states, as tokens are learned."""
+        return self._unet(states_learn=True)
+
+    @cached_property
+    def trained(self) -> Cost:
+        """The whole UNet forward and backward to its own weights."""
+        self.unet.requires_grad_(True)
+        try:
+            return self._unet(states_learn=False)
+        finally:
+            self.unet.requires_grad_(False)
+
+    @cached_property
+    def decoded(self) -> Cost:
+        """The autoencoder from latents to an image."""
+        latents = torch.empty(1, self.vae.config.latent_channels, self.side, self.side, **_META)
+        return _count(self.vae, lambda: self.vae.decode(latents).sample)
+
+    @cached_property
+    def encoded(self) -> Cost:
+        """The autoencoder from an image to latents."""
+        channels = self.vae.config.in_channels
+        image = torch.empty(1, channels, self.pixels, self.pixels, **_META)
+        return _count(self.vae, lambda: self.vae.encode(image).latent_dist.mean)
+
+    @cached_property
+    def text(self) -> Cost:
+        """A row of the text encoder forward and backward to a token right after its beginning."""
+        from transformers import CLIPTextModel
+
+        config = copy.deepcopy(self.text_encoder.config)
+        config.num_hidden_layers = 1  # they are alike: one is counted
+        with torch.device("meta"):
+            encoder = CLIPTextModel(config).eval().requires_grad_(False)
+        prefix = encode_prefix(encoder, [0])
+        rest = torch.empty(1, self.length - 1, config.hidden_size, requires_grad=True, **_META)
+        layer = self._count_checkpointed(
+            encoder, lambda again: encode_from(encoder, rest, [prefix], checkpointing=again)
+        )
+        layers = self.text_encoder.config.num_hidden_layers
+        return Cost(layers * layer.flops, layers * layer.kept)
+
+    def _unet(self, *, states_learn: bool) -> Cost:
+        config = self.unet.config
+        latents = torch.empty(1, config.in_channels, self.side, self.side, **_META)
+        width = config.cross_attention_dim
+        states = torch.empty(1, self.length, width, requires_grad=states_learn, **_META)
+        timestep = torch.zeros((), dtype=torch.long, **_META)
+
+        def run(again: bool) -> Tensor:
+            if again:
+                self.unet.enable_gradient_checkpointing()
+            try:
+                return self.unet(latents, timestep, encoder_hidden_states=states).sample
+            finally:
+                self.unet.disable_gradient_checkpointing()
+
+        return self._count_checkpointed(self.unet, run)
+
+    def _count_checkpointed(self, module: torch.nn.Module, run: Callable[[bool], Tensor]) -> Cost:
+        """`run` is told whether to checkpoint: then it is computed once more, and keeps less."""
+        cost = _count(module, lambda: run(False))
+        if not (self.checkpointing and cost.kept):
+            return cost
+        again = _count(module, lambda: run(True), backward=False)
+        return Cost(cost.flops + again.flops, again.kept)
+
+    # A whole fit
+
+    def flops(self, work: Work, exemplars: int) -> float:
+        """Of one fit, without what all fits of a run share."""
+        total = exemplars * self.encoded.flops
+        for samples, name in (
+            (work.conditioned, "conditioned"),
+            (work.trained, "trained"),
+            (work.drawn, "forward"),
+            (work.texts, "text"),
+        ):
+            # What no method of the run asks for is not counted: each takes a second or two.
+            if samples:
+                total += samples * getattr(self, name).flops
+        return total
+
+    def fit_bytes(self, work: Work, dtype: torch.dtype) -> int:
+        """Memory that a fit takes at the least: weights, what is trained of them, activations.
+
+        Gradients are in the weights' format; AdamW's two moments, and for weights of half
+        precision a copy and its gradient, in float32 (as `finetune.train_unet` has it). Kernels'
+        working memory and fragmentation come on top.
+        """
+        size: int = dtype.itemsize
+        weights = size * sum(self.parameters.values())
+        activations = []
+        if work.conditioned:
+            activations.append(
+                size * (work.batch * self.conditioned.kept + work.rows * self.text.kept)
+            )
+        if work.trained:
+            each = size + 8 + (8 if size < 4 else 0)
+            batch = work.trained_batch * self.trained.kept
+            activations.append(each * self.parameters["unet"] + size * batch)
+        return weights + max(activations, default=0)
+
+
+_META: dict[str, Any] = {"device": "meta"}
+
+
+class _Attention(torch.autograd.Function):
+    """Attention as the fused kernels have it: they keep queries, keys and values, not the map."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        return (query @ key.mT) @ value
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = ctx.saved_tensors
+        attention = query.new_empty(*query.shape[:-1], key.shape[-2])
+        scores = gradient @ value.mT
+        return scores @ key, scores.mT @ query, attention.mT @ gradient
+
+
+class _FusedAttention(TorchFunctionMode):
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function is scaled_dot_product_attention:
+            return _Attention.apply(*args[:3])
+        return function(*args, **(kwargs or {}))
+
+
+def _count(module: torch.nn.Module, run: Callable[[], Tensor], *, backward: bool = True) -> Cost:
+    own = {parameter.untyped_storage()._cdata for parameter in module.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        # Those noted stay alive meanwhile, so that no storage takes another's place.
+        if tensor.untyped_storage()._cdata not in own:
+            kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    with FlopCounterMode(display=False) as counter, _FusedAttention(), hooks:
+        result = run()
+        numbers = sum(t.untyped_storage().nbytes() // t.itemsize for t in kept.values())
+        if backward and result.requires_grad:
+            result.sum().backward()
+    return Cost(float(counter.get_total_flops()), numbers)

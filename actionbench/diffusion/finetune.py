@@ -1,0 +1,503 @@
+"""Training the UNet for a while: what DreamBooth, Custom Diffusion and ADI's pool share.
+
+Source of prior preservation: DreamBooth, Ruiz et al., CVPR 2023, arXiv 2208.12242.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from actionbench.diffusion.denoising import add_noise, loss_scale, losses
+from actionbench.diffusion.token_learning import CHECK_EVERY
+from actionbench.errors import UserError
+from actionbench.method import Work
+from actionbench.progress import Progress
+from actionbench.settings import setting
+from actionbench.suite.items import SLOT, Action, ActionTask, Sampling
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from actionbench.diffusion.backbone import Backbone, LatentDistribution
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """What DreamBooth and Custom Diffusion can both be told; defaults are DreamBooth's."""
+
+    steps: int = setting(800, "optimisation steps", low=1)
+    batch_size: int = setting(1, "exemplars a step; as many class images come on top", low=1)
+    learning_rate: float = setting(5e-6, "AdamW's learning rate", low=0)
+    weight_decay: float = setting(1e-2, "AdamW's decoupled weight decay", low=0)
+    max_gradient_norm: float = setting(1.0, "gradients are scaled down to this norm", low=0)
+    prompts: Literal["template", "caption"] = setting(
+        "template",
+        "train on `templates`, or on each exemplar's own caption with the action replaced",
+    )
+    templates: tuple[str, ...] = setting(
+        (f"a person {SLOT}",), f"prompts with {SLOT} for the action; each step draws one"
+    )
+    prior_weight: float = setting(
+        1.0, "weight of the class images' loss; 0: train without them", low=0
+    )
+    class_prompt: str = setting("a person", "what the class images show")
+    class_images: int = setting(200, "images that the model draws of its class beforehand", low=1)
+    class_sampling_steps: int = setting(50, "sampling steps of the class images", low=1)
+    class_guidance_scale: float = setting(7.5, "guidance of the class images", low=1)
+
+
+@dataclass(frozen=True)
+class FinetuneBatch:
+    latents: Tensor
+    """[B, C, h, w]"""
+    states: Tensor
+    """[B, T, D]. What is learned of the text gets its gradient through them."""
+    weights: Tensor | None = None
+    """How much each sample's loss counts, [B]; None for the mean over the batch."""
+    mask: Tensor | None = None
+    """[B, 1, h, w], 1 where a prediction counts; None for everywhere."""
+
+    def loss(self, each: Tensor) -> Tensor:
+        """The step's loss from each sample's [B]."""
+        return each.mean() if self.weights is None else (each * self.weights).sum()
+
+
+Draw = Callable[[torch.Generator], FinetuneBatch]
+"""Makes the next step's batch."""
+
+
+@contextmanager
+def restored(module: torch.nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Whatever happens to the module's weights inside, they are the same bits again after it.
+
+    Yields the weights as they were. They wait in main memory: a GPU has none to spare while it
+    trains them.
+    """
+    kept = {
+        name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()
+    }
+    try:
+        yield kept
+    finally:
+        module.requires_grad_(False)
+        module.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for name, tensor in module.state_dict().items():
+                tensor.copy_(kept[name])
+
+
+def train_unet(
+    backbone: Backbone,
+    draw: Draw,
+    *,
+    steps: int,
+    learning_rate: float,
+    weight_decay: float = 1e-2,
+    max_gradient_norm: float = 1.0,
+    generator: torch.Generator,
+    parameters: Sequence[Tensor] | None = None,
+    report: Callable[[int], None] | None = None,
+) -> list[float]:
+    """Train the UNet on the batches that `draw` makes; to be called inside `restored`.
+
+    All of it, or `parameters` alone: some of its own, and leaves that the batches' states depend
+    on. They are frozen again afterwards. Where they are of half precision, the steps are taken on
+    float32 copies: half precision would round most of them away. `report` is told how many steps
+    are done. Returns the mean loss of each `CHECK_EVERY` steps.
+    Raises UserError when the loss is no longer a finite number.
+    """
+    unet = backbone.pipeline.unet
+    weights = list(unet.parameters()) if parameters is None else list(parameters)
+    for weight in weights:
+        weight.requires_grad_(True)
+    half = backbone.dtype != torch.float32
+    masters = [weight.detach().float() for weight in weights] if half else weights
+    scale = loss_scale(backbone.dtype)
+    optimizer = torch.optim.AdamW(masters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    running = torch.zeros((), device=backbone.device)
+    history = []
+    for step in range(1, steps + 1):
+        batch = draw(generator)
+        noised = add_noise(backbone, batch.latents, generator)
+        loss = batch.loss(losses(backbone, noised, batch.states, batch.mask))
+        (scale * loss).backward()
+        if half:
+            for master, weight in zip(masters, weights):
+                if weight.grad is not None:
+                    master.grad, weight.grad = weight.grad.float() / scale, None
+        torch.nn.utils.clip_grad_norm_(masters, max_gradient_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if half:
+            with torch.no_grad():
+                for master, weight in zip(masters, weights):
+                    weight.copy_(master)
+        running += loss.detach()
+        if step % CHECK_EVERY == 0 or step == steps:
+            mean = float(running) / (step % CHECK_EVERY or CHECK_EVERY)
+            if not math.isfinite(mean):
+                raise UserError(
+                    f"the loss of training the UNet is no finite number after {step} steps: "
+                    f"try a lower learning rate than {learning_rate:g}"
+                )
+            history.append(round(mean, 6))
+            running.zero_()
+        if report is not None:
+            report(step)
+    for weight in weights:
+        weight.requires_grad_(False)
+    return history
+
+
+# -- prior preservation --------------------------------------------------------------------
+
+
+def class_latents(backbone: Backbone, settings: FinetuneSettings, progress: Progress) -> Tensor:
+    """What the model as it is draws of the class, [class_images, C, h, w].
+
+    Neither the action nor a fit's seed changes them, so that all fits of a run share them.
+    """
+    count = settings.class_images
+    sampling = Sampling(settings.class_sampling_steps, settings.class_guidance_scale)
+    made_by = (settings.class_prompt, count, sampling)
+    if made_by not in backbone.drawn:
+        with torch.no_grad():
+            states = backbone.encode_prompts([backbone.tokenize(settings.class_prompt)])
+        parts = []
+        for start in range(0, count, backbone.batch_size):
+            seeds = range(start, min(start + backbone.batch_size, count))
+            rows = states.expand(len(seeds), -1, -1)
+            parts.append(backbone.sample_latents(rows, seeds, sampling))
+            progress.update(seeds.stop, count, "class images")
+        backbone.drawn[made_by] = torch.cat(parts)
+    return backbone.drawn[made_by]
+
+
+def with_prior(
+    backbone: Backbone, draw: Draw, settings: FinetuneSettings, progress: Progress
+) -> Draw:
+    """Batches of `draw`, each followed by as many class images (DreamBooth, equation 2).
+
+    Loss: the exemplars' mean + prior_weight x the class images' mean. To be called before the
+    UNet is trained, for the class images are drawn here.
+    """
+    if settings.prior_weight == 0:
+        return draw
+    images = class_latents(backbone, settings, progress)
+    with torch.no_grad():
+        states = backbone.encode_prompts([backbone.tokenize(settings.class_prompt)])
+
+    def both(generator: torch.Generator) -> FinetuneBatch:
+        batch = draw(generator)
+        count = len(batch.latents)
+        rows = torch.randint(len(images), (count,), generator=generator).tolist()
+        share = torch.full((count,), 1 / count, device=backbone.device)
+        mask = batch.mask
+        return FinetuneBatch(
+            torch.cat([batch.latents, images[rows]]),
+            torch.cat([batch.states, states.expand(count, -1, -1)]),
+            torch.cat([share, settings.prior_weight * share]),
+            None if mask is None else torch.cat([mask, torch.ones_like(mask)]),
+        )
+
+    return both
+
+
+def finetuning_work(settings: FinetuneSettings, *, whole: bool) -> Work:
+    """What `finetune` costs: of the whole UNet, or of what little sees the text."""
+    prior = settings.prior_weight > 0
+    samples = settings.batch_size * (2 if prior else 1)
+    drawn = 2 * settings.class_sampling_steps * settings.class_images if prior else 0
+    total = settings.steps * samples
+    if whole:
+        return Work(trained=total, trained_batch=samples, drawn_once=drawn)
+    return Work(conditioned=total, texts=settings.steps, batch=samples, rows=1, drawn_once=drawn)
+
+
+# -- what a fit changed --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    changes: dict[str, Tensor]
+    """By the UNet's parameters, float16 on the CPU: what is to be added to those that moved."""
+    losses: list[float]
+    """As `train_unet` returns them."""
+
+
+def finetune(
+    backbone: Backbone,
+    settings: FinetuneSettings,
+    draw: Draw,
+    *,
+    learning_rate: float,
+    parameters: Sequence[Tensor] | None = None,
+    generator: torch.Generator,
+    progress: Progress,
+) -> Finetuned:
+    """Train the UNet (or `parameters`) with prior preservation, note what changed, and undo it.
+
+    Without `parameters`, `draw` may not run the text encoder.
+    """
+    draw = with_prior(backbone, draw, settings, progress)
+    unet = backbone.pipeline.unet
+    # Where the whole UNet is trained the batches' states are encoded already.
+    resting = backbone.text_encoder_resting() if parameters is None else nullcontext()
+    with resting, restored(unet) as before:
+        history = train_unet(
+            backbone,
+            draw,
+            steps=settings.steps,
+            learning_rate=learning_rate,
+            weight_decay=settings.weight_decay,
+            max_gradient_norm=settings.max_gradient_norm,
+            generator=generator,
+            parameters=parameters,
+            report=lambda step: progress.update(step, settings.steps, "learning"),
+        )
+        return Finetuned(weight_changes(unet, before), history)
+
+
+def weight_changes(module: torch.nn.Module, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What has changed since `before`, as float16 differences on the CPU.
+
+    Differences, for a weight in float16 is off by up to its 2000th part, as much as fine-tuning
+    may move it; a difference is off by its own 2000th part alone.
+    """
+    changes = {}
+    for name, weight in module.named_parameters():
+        old = before[name].to(weight.device).float()
+        change = (weight.detach().float() - old).half()
+        if bool(change.any()):
+            changes[name] = change.cpu()
+    return changes
+
+
+def changed_weights(backbone: Backbone, changes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The UNet's parameters of those names with the changes added, as new tensors.
+
+    Raises UserError where the UNet has no such parameter, or one of another shape.
+    """
+    own = dict(backbone.pipeline.unet.named_parameters())
+    changed = {}
+    for name, change in changes.items():
+        there = tuple(own[name].shape) if name in own else "missing"
+        if there != tuple(change.shape):
+            raise UserError(
+                f"the customization does not fit the UNet of {backbone.name}: it changes {name} "
+                f"{tuple(change.shape)}, which is {there} there"
+            )
+        weight = own[name].detach()
+        changed[name] = (weight.float() + change.to(weight.device)).to(weight.dtype)
+    return changed
+
+
+@contextmanager
+def using(module: torch.nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """While inside, the module computes with `weights`; its own are put aside, not written to."""
+    parameters = {name: module.get_parameter(name) for name in weights}
+    own = {name: parameter.data for name, parameter in parameters.items()}
+    try:
+        for name, parameter in parameters.items():
+            parameter.data = weights[name]
+        yield
+    finally:
+        for name, parameter in parameters.items():
+            parameter.data = own[name]
+
+
+def generate_with(
+    backbone: Backbone,
+    changes: Mapping[str, Tensor],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    vectors: Tensor | None = None,
+) -> Iterator[Image]:
+    """As `Backbone.generate`, by the UNet with `changes`.
+
+    They are added once. Whenever an image is handed out the UNet has its own weights: a caller
+    may stop half way, or draw with something else in between.
+    """
+    weights = changed_weights(backbone, changes)
+    for start in range(0, len(prompts), backbone.batch_size):
+        part = slice(start, start + backbone.batch_size)
+        with using(backbone.pipeline.unet, weights):
+            images = list(backbone.generate(prompts[part], seeds[part], vectors))
+        yield from images
+
+
+# -- ADI's pool ----------------------------------------------------------------------------
+
+
+def exemplar_draw(
+    backbone: Backbone, latents: LatentDistribution, prompts: Sequence[str], batch_size: int
+) -> Draw:
+    """Batches of random exemplars, each under its own prompt; the prompts are encoded once."""
+    with torch.no_grad():
+        states = backbone.encode_prompts([backbone.tokenize(prompt) for prompt in prompts])
+
+    def draw(generator: torch.Generator) -> FinetuneBatch:
+        rows = torch.randint(len(latents), (batch_size,), generator=generator).tolist()
+        return FinetuneBatch(latents[rows].sample(generator), states[rows])
+
+    return draw
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """How ADI's action-different images are made (its details are not public: all inferred)."""
+
+    pool: Literal["per-anchor", "joint"] = setting(
+        "per-anchor",
+        "one DreamBooth for each exemplar (the paper's), or one for all (ten rare words, cheap)",
+    )
+    pool_actions: tuple[str, ...] = setting(
+        ("stands", "squats", "waves", "smiles"),
+        "other actions, as a prompt says them; the one that is learned is left out",
+    )
+    pool_images: int = setting(1, "images of each exemplar in each other action", low=1)
+    pool_prompts: Literal["rare", "caption"] = setting(
+        "rare",
+        "name an exemplar by a rare word (DreamBooth's), or say its own caption with the action "
+        "replaced",
+    )
+    pool_subject: str = setting(
+        f"a {SLOT} person", f"for pool_prompts=rare: the exemplar; {SLOT} is the rare word"
+    )
+    pool_describes_action: bool = setting(
+        True,
+        "for pool_prompts=rare: train under '<subject> <the action's description>', so that the "
+        "rare word takes up the rest of the image; false: under '<subject>' alone",
+    )
+    pool_steps: int = setting(200, "steps of each DreamBooth; 0 leaves the model as it is", low=0)
+    pool_batch_size: int = setting(1, "samples a step of DreamBooth", low=1)
+    pool_learning_rate: float = setting(5e-6, "DreamBooth's learning rate", low=0)
+    pool_sampling_steps: int = setting(25, "sampling steps of the pool's images", low=1)
+    pool_guidance_scale: float = setting(7.5, "guidance of the pool's images", low=1)
+
+
+def other_actions(action: Action, pool_actions: Sequence[str]) -> list[str]:
+    """The pool's actions without the one that is learned, whatever its verb's ending.
+
+    Raises UserError where nothing is left.
+    """
+    own = [w for w in f"{action.name} {action.description}".lower().split() if len(w) > 2]
+
+    def same(phrase: str) -> bool:
+        verb = phrase.lower().split()[0]
+        return any(verb.startswith(word) or word.startswith(verb) for word in own)
+
+    others = [phrase for phrase in pool_actions if phrase.strip() and not same(phrase)]
+    if not others:
+        raise UserError(
+            f"pool_actions ({', '.join(pool_actions)}) has no action besides '{action.name}'"
+        )
+    return others
+
+
+def rare_words(count: int) -> list[str]:
+    """Distinct words without a meaning, for subjects that the model is to learn."""
+    first = ["sks", "zwx", "qvh", "xjd", "vkq", "pxw", "jzt", "wqn", "hvz", "kxf"]
+    longer = ("".join(pair) for pair in itertools.permutations(first, 2))
+    return list(itertools.islice(itertools.chain(first, longer), count))
+
+
+def pool_prompts(task: ActionTask, settings: PoolSettings) -> tuple[list[str], list[list[str]]]:
+    """For each exemplar, what it is trained under, and the prompts of its other actions."""
+    others = other_actions(task.action, settings.pool_actions) * settings.pool_images
+    if settings.pool_prompts == "caption":
+        return [e.caption for e in task.exemplars], [
+            [e.template.replace(SLOT, other) for other in others] for e in task.exemplars
+        ]
+    if SLOT not in settings.pool_subject:
+        raise UserError(f"pool_subject has no {SLOT} for the rare word: '{settings.pool_subject}'")
+    words = rare_words(len(task.exemplars))
+    subjects = [settings.pool_subject.replace(SLOT, word) for word in words]
+    suffix = f" {task.action.description}" if settings.pool_describes_action else ""
+    return [subject + suffix for subject in subjects], [
+        [f"{subject} {other}" for other in others] for subject in subjects
+    ]
+
+
+def action_different_pool(
+    backbone: Backbone,
+    task: ActionTask,
+    anchors: LatentDistribution,
+    settings: PoolSettings,
+    *,
+    seed: int,
+    progress: Progress,
+) -> Tensor:
+    """Latents of each exemplar's person and scene in other actions, [exemplars, P, C, h, w].
+
+    P is the number of other actions times `pool_images`; `anchors` are the exemplars' latents.
+    The pool stays latents, for the fit wants no more. The UNet is bit for bit what it was
+    afterwards. Fits that differ in other settings alone share a pool, as an ablation's do.
+    """
+    prompts = pool_prompts(task, settings)
+    own = [getattr(settings, field.name) for field in fields(PoolSettings)]
+    made_by = repr((anchors.digest, prompts, own, seed))
+    if made_by not in backbone.drawn:
+        generator = torch.Generator().manual_seed(seed)
+        backbone.drawn[made_by] = _draw_pool(
+            backbone, prompts, anchors, settings, generator, progress
+        )
+    return backbone.drawn[made_by]
+
+
+def _draw_pool(
+    backbone: Backbone,
+    prompts: tuple[list[str], list[list[str]]],
+    anchors: LatentDistribution,
+    settings: PoolSettings,
+    generator: torch.Generator,
+    progress: Progress,
+) -> Tensor:
+    instances, wanted = prompts
+    every = list(range(len(anchors)))
+    groups = [every] if settings.pool == "joint" else [[row] for row in every]
+    sampling = Sampling(settings.pool_sampling_steps, settings.pool_guidance_scale)
+    total = len(groups) * settings.pool_steps
+    made = []
+    for number, rows in enumerate(groups):
+
+        def report(step: int, before: int = number * settings.pool_steps) -> None:
+            progress.update(before + step, total, "pool")
+
+        said = [instances[row] for row in rows]
+        draw = exemplar_draw(backbone, anchors[rows], said, settings.pool_batch_size)
+        with restored(backbone.pipeline.unet):
+            with backbone.text_encoder_resting():
+                train_unet(
+                    backbone,
+                    draw,
+                    steps=settings.pool_steps,
+                    learning_rate=settings.pool_learning_rate,
+                    generator=generator,
+                    report=report,
+                )
+            said = [prompt for row in rows for prompt in wanted[row]]
+            seeds = torch.randint(2**62, (len(said),), generator=generator).tolist()
+            with torch.no_grad():
+                states = backbone.encode_prompts([backbone.tokenize(p) for p in said])
+            made.append(backbone.sample_latents(states, seeds, sampling))
+    return torch.cat(made).unflatten(0, (len(anchors), -1))
+
+
+def pool_work(settings: PoolSettings, exemplars: int) -> Work:
+    """What `action_different_pool` costs, none of the pool's actions being left out."""
+    trainings = exemplars if settings.pool == "per-anchor" else 1
+    images = exemplars * len(settings.pool_actions) * settings.pool_images
+    return Work(
+        trained=trainings * settings.pool_steps * settings.pool_batch_size,
+        trained_batch=settings.pool_batch_size,
+        drawn=2 * settings.pool_sampling_steps * images,
+    )

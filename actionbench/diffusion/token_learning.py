@@ -1,0 +1,288 @@
+"""Learning an identifier: the settings, the loop and the interface of all token-learning methods.
+
+An identifier is a float32 tensor [L, N, D]: N token embeddings for each of L cross-attention
+layers, L = 1 where all layers share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from actionbench.diffusion.denoising import Noised, add_noise, loss_scale, losses
+from actionbench.errors import UserError
+from actionbench.method import Customization, Method, Work
+from actionbench.progress import Progress
+from actionbench.settings import setting
+from actionbench.suite.items import SLOT, ActionTask, Exemplar, Item
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from actionbench.diffusion.backbone import Backbone, Tokens
+
+CHECK_EVERY = 25
+"""Steps between two looks at the loss: each look makes a GPU wait."""
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """What every token-learning method can be told; defaults are Textual Inversion's."""
+
+    steps: int = setting(3000, "optimisation steps", low=1)
+    batch_size: int = setting(4, "exemplars a step", low=1)
+    learning_rate: float = setting(5e-3, "AdamW's learning rate", low=0)
+    weight_decay: float = setting(1e-2, "AdamW's decoupled weight decay", low=0)
+    beta1: float = setting(0.9, "AdamW's decay of the gradient's mean", low=0, high=0.9999)
+    beta2: float = setting(0.999, "AdamW's decay of the gradient's square", low=0, high=0.99999)
+    epsilon: float = setting(1e-8, "AdamW's epsilon", low=0)
+    max_gradient_norm: float | None = setting(
+        None, "the update's gradient is scaled down to this norm", low=0
+    )
+    initializer: str = setting("stands", "word or phrase whose mean embedding starts each token")
+    prompts: Literal["template", "caption"] = setting(
+        "template",
+        "train on `templates`, or on each exemplar's own caption with the action replaced",
+    )
+    templates: tuple[str, ...] = setting(
+        (
+            f"a photo of a {SLOT}",
+            f"a picture of a {SLOT}",
+            f"a photo of the {SLOT}",
+            f"a picture of the {SLOT}",
+            f"a close-up photo of a {SLOT}",
+            f"a bright photo of a {SLOT}",
+            f"a good photo of a {SLOT}",
+            f"an image of a {SLOT}",
+        ),
+        f"prompts with {SLOT} for the identifier; each step draws one",
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's B samples."""
+
+    noised: Noised
+    prompts: Sequence[Tokens]
+    """B prompts with the identifier's slot."""
+
+
+GradientRule = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+"""From the samples' gradients [B, L, N, D] to the update's gradient [L, N, D], and which channels
+may move (bool [L, N, D]; None for all)."""
+
+ExtraLoss = Callable[[Tensor, Batch, torch.Generator], Tensor]
+"""A term of the loss on the identifier itself: from it ([1, L, N, D], or [B, L, N, D] under a
+rule) and the step's batch to a scalar."""
+
+
+class PromptSettings(Protocol):
+    """The part of a method's settings that says what it trains under."""
+
+    @property
+    def prompts(self) -> Literal["template", "caption"]: ...
+    @property
+    def templates(self) -> tuple[str, ...]: ...
+
+
+class TrainingPrompts:
+    """The prompts of a step, by the settings `prompts` and `templates`.
+
+    `rewrite` changes each of them before it is tokenised.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        exemplars: Sequence[Exemplar],
+        settings: PromptSettings,
+        rewrite: Callable[[str], str] = str,
+    ) -> None:
+        self.by_caption = settings.prompts == "caption"
+        texts = [e.template for e in exemplars] if self.by_caption else settings.templates
+        for text in texts:
+            if SLOT not in text:
+                raise UserError(f"a training prompt has no {SLOT} for the identifier: '{text}'")
+        self.tokens = [backbone.tokenize(rewrite(text)) for text in texts]
+
+    def draw(self, rows: Sequence[int], generator: torch.Generator) -> list[Tokens]:
+        """The prompts of the exemplars `rows`: their captions, or one template for all.
+
+        One for all, because the text encoder then runs once for each layer, whatever B.
+        """
+        if self.by_caption:
+            return [self.tokens[row] for row in rows]
+        choice = int(torch.randint(len(self.tokens), (1,), generator=generator))
+        return [self.tokens[choice]] * len(rows)
+
+
+class ExemplarBatches:
+    """Draws what Textual Inversion and P+ train on: random exemplars, each with its own noise."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        task: ActionTask,
+        settings: TokenSettings,
+        timestep_weights: Tensor | None = None,
+    ) -> None:
+        """timestep_weights: [T]; without them all timesteps are drawn alike."""
+        self.backbone = backbone
+        self.timestep_weights = timestep_weights
+        self.latents = backbone.encode_images([e.image for e in task.exemplars])
+        self.prompts = TrainingPrompts(backbone, task.exemplars, settings)
+        self.batch_size = settings.batch_size
+
+    def draw(self, generator: torch.Generator) -> Batch:
+        rows = torch.randint(len(self.latents), (self.batch_size,), generator=generator).tolist()
+        latents = self.latents[rows].sample(generator)
+        noised = add_noise(
+            self.backbone, latents, generator, timestep_weights=self.timestep_weights
+        )
+        return Batch(noised, self.prompts.draw(rows, generator))
+
+
+class ChannelAdamW:
+    """AdamW (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2) with a clock for each channel.
+
+    A channel that may not move in a step is left out of it altogether: its value, both moments
+    and its step count stay. With all channels moving it is torch's AdamW; that one has a single
+    clock, so that rarely moving channels would take steps too large by their missing moments.
+    """
+
+    def __init__(self, vectors: Tensor, settings: TokenSettings) -> None:
+        self.vectors = vectors
+        self.settings = settings
+        self.mean = torch.zeros_like(vectors)
+        self.square = torch.zeros_like(vectors)
+        self.count = torch.zeros_like(vectors)
+
+    def step(self, gradient: Tensor, moving: Tensor | None = None) -> None:
+        """Update `vectors` in place by `gradient` where `moving` (all where None)."""
+        s = self.settings
+        if s.max_gradient_norm is not None:
+            norm = gradient.norm().clamp(min=1e-12)
+            gradient = gradient * (s.max_gradient_norm / norm).clamp(max=1.0)
+        mean = torch.lerp(gradient, self.mean, s.beta1)
+        square = torch.lerp(gradient.square(), self.square, s.beta2)
+        count = self.count + 1
+        step = mean / (1 - s.beta1**count)
+        step /= (square / (1 - s.beta2**count)).sqrt() + s.epsilon
+        vectors = self.vectors * (1 - s.learning_rate * s.weight_decay) - s.learning_rate * step
+        new = (vectors, mean, square, count)
+        for old, value in zip((self.vectors, self.mean, self.square, self.count), new):
+            old.copy_(value if moving is None else torch.where(moving, value, old))
+
+
+@dataclass(frozen=True)
+class Learned:
+    vectors: Tensor
+    """The identifier, float32 [L, N, D] on the CPU."""
+    losses: list[float]
+    """The mean denoising loss of each `CHECK_EVERY` steps."""
+
+
+def learn_tokens(
+    backbone: Backbone,
+    settings: TokenSettings,
+    start: Tensor,
+    draw: Callable[[torch.Generator], Batch],
+    *,
+    seed: int,
+    progress: Progress,
+    rule: GradientRule | None = None,
+    extra: ExtraLoss | None = None,
+) -> Learned:
+    """Optimise an identifier from `start` [L, N, D] on the batches that `draw` makes.
+
+    Without a `rule` the mean loss of the batch is descended, and the samples share the identifier.
+    With one, each sample has a copy of its own, so that one backward pass of the summed losses
+    gives every sample's gradient; the rule makes the update of them. `extra` is added to the loss.
+
+    Raises UserError when the loss is no longer a finite number.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    scale = loss_scale(backbone.dtype)
+    vectors = start.detach().to(backbone.device, torch.float32).clone()
+    optimizer = ChannelAdamW(vectors, settings)
+    running = torch.zeros((), device=backbone.device)
+    history: list[float] = []
+    since = 0
+    for step in range(1, settings.steps + 1):
+        batch = draw(generator)
+        copies = 1 if rule is None else len(batch.prompts)
+        leaves = vectors.repeat(copies, 1, 1, 1).requires_grad_()
+        loss = losses(backbone, batch.noised, backbone.encode_prompts(batch.prompts, leaves))
+        descended = loss.mean() if rule is None else loss.sum()
+        if extra is not None:
+            descended = descended + extra(leaves, batch, generator)
+        gradients = torch.autograd.grad(scale * descended, leaves)[0] / scale
+        optimizer.step(*((gradients[0], None) if rule is None else rule(gradients)))
+        running += loss.detach().mean()
+        since += 1
+        if step % CHECK_EVERY == 0 or step == settings.steps:
+            mean = float(running) / since
+            if mean != mean or mean == float("inf"):
+                raise UserError(
+                    f"the training loss is no finite number after {step} steps: "
+                    f"try a lower learning_rate than {settings.learning_rate:g}"
+                )
+            history.append(round(mean, 6))
+            running.zero_()
+            since = 0
+            progress.update(step, settings.steps, "learning")
+    return Learned(vectors.cpu(), history)
+
+
+def learning_work(settings: TokenSettings, layers: int, *, leaves: int | None = None) -> Work:
+    """What `learn_tokens` costs for an identifier of `layers` layers.
+
+    `leaves`: the samples of a step under a rule, each with a copy of its own; without them samples
+    share the identifier, and those of one template also its encoding.
+    """
+    samples = leaves or settings.batch_size
+    by_template = leaves is None and settings.prompts == "template"
+    rows = layers * (1 if by_template else samples)
+    return Work(
+        conditioned=settings.steps * samples,
+        texts=settings.steps * rows,
+        batch=samples,
+        rows=rows,
+    )
+
+
+T = TypeVar("T", bound=TokenSettings)
+
+
+class TokenMethod(Method[T]):
+    """A method whose customization is an identifier: it has only to say how it is learned."""
+
+    def start(self, backbone: Backbone, layers: int) -> Tensor:
+        """The identifier [layers, 1, D] before learning: the initializer's embedding."""
+        word = backbone.word_embedding(self.settings.initializer)
+        return word.expand(layers, 1, -1)
+
+    def customization(
+        self, backbone: Backbone, task: ActionTask, learned: Learned, **facts: Any
+    ) -> Customization:
+        return Customization(
+            method=self.name,
+            action=task.action.name,
+            model=backbone.fingerprint,
+            tensors={"vectors": learned.vectors},
+            facts={"losses": learned.losses, **facts},
+        )
+
+    def generate(
+        self, backbone: Backbone, customization: Customization, items: Sequence[Item]
+    ) -> Iterator[Image]:
+        yield from backbone.generate(
+            [item.slot_prompt for item in items],
+            [item.seed for item in items],
+            customization.tensors["vectors"],
+        )

@@ -1,0 +1,1 @@
+"""Files: atomic writing, hashing, the Hub, and which model lies where."""

@@ -1,0 +1,78 @@
+"""Keys of JSON values, and hashes of weight files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from actionbench.progress import SILENT, Progress
+
+_CHUNK = 1 << 24
+_REMEMBERED_FROM = 1 << 28
+"""Bytes from which a file's hash is kept on disk. Smaller ones are kept while the process lives."""
+
+_known: dict[str, str] = {}
+
+
+def canonical_json(value: Any) -> str:
+    """The text that keys and fingerprints are hashed from: sorted, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def make_key(*inputs: Any) -> str:
+    """16 hexadecimal digits from any JSON values."""
+    return hashlib.sha256(canonical_json(inputs).encode()).hexdigest()[:16]
+
+
+def sha256_of(path: Path, progress: Progress = SILENT) -> str:
+    """sha256 of a file, in hexadecimal. `progress` is told in MiB.
+
+    A file counts as the same while place, size, inode and time of change are; remembered in
+    `hashes.json` of the user's cache folder, so that each command does not read 5 GB again.
+    """
+    path = path.resolve()
+    stat = path.stat()
+    key = f"{path}|{stat.st_size}|{stat.st_ino}|{stat.st_mtime_ns}"
+    large = stat.st_size >= _REMEMBERED_FROM
+    if key not in _known and large:
+        _known.update(_load())
+    if key not in _known:
+        _known[key] = _read(path, stat.st_size, progress)
+        if large:
+            _save({**_load(), key: _known[key]})
+    return _known[key]
+
+
+def _read(path: Path, size: int, progress: Progress) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            progress.update(file.tell() >> 20, size >> 20, f"checking {path.parent.name}")
+    return digest.hexdigest()
+
+
+def _memory() -> Path:
+    folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(folder).expanduser() / "actionbench" / "hashes.json"
+
+
+def _load() -> dict[str, str]:
+    try:
+        return dict(json.loads(_memory().read_text("utf-8")))
+    except (OSError, ValueError):
+        return {}  # nothing remembered yet, or not readable: the files are read
+
+
+def _save(hashes: dict[str, str]) -> None:
+    memory = _memory()
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        temporary = memory.with_name(f".hashes-{os.getpid()}")
+        temporary.write_text(json.dumps(hashes, indent=1), "utf-8")
+        temporary.replace(memory)
+    except OSError:
+        return  # a home that cannot be written costs time at the next command, nothing else

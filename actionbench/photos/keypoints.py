@@ -1,0 +1,185 @@
+"""Keypoints of the person in a photograph: RT-DETR finds the box, ViTPose the body in it.
+
+Sources: RT-DETR (Zhao et al. 2024, arXiv 2304.08069), ViTPose (Xu et al. 2022, arXiv 2204.12484).
+Keypoints are float32 [18, 3] in OpenPose's order: x and y in [0, 1], and how visible the point is
+in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actionbench.errors import UserError
+from actionbench.files.hashing import make_key
+from actionbench.files.models import NetworkSource, from_hub, resolve_network
+from actionbench.files.networks import batched, load_image_processor, load_network
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Recalled and not verified here; another folder or id (owner/name@revision) goes as well.
+POSE_MODEL = "usyd-community/vitpose-base-simple"
+DETECTOR = "PekingU/rtdetr_r50vd_coco_o365"
+
+PERSON = (0,)
+"""The detector's label of people, of COCO's 80 counted from 0."""
+ANIMALS = tuple(range(14, 24))
+"""Its labels of animals: bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe."""
+
+FROM_COCO = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
+"""OpenPose's 18 points among COCO's 17. The neck is no point of COCO's: it is the middle of the
+shoulders."""
+_SHOULDERS = (5, 6)
+
+RULES = 1
+"""Version of how boxes and points are chosen; part of the fingerprint."""
+
+
+class KeypointReader:
+    """Weights are loaded by the first reading, once.
+
+    Args:
+        pose_model, detector: folders or Hub ids of a ViTPose with COCO's 17 points and of an
+            RT-DETR with COCO's 80 labels.
+        labels: the detector's labels that count as a body.
+        min_score: the lowest score of a box, in [0, 1].
+        min_visible: points below it are not visible, 0.
+        whole_image: where no box is found, the body is looked for in the whole image.
+        batch_size: images at once; it changes speed and memory alone.
+    """
+
+    def __init__(
+        self,
+        device: str = "cpu",
+        pose_model: str = POSE_MODEL,
+        detector: str = DETECTOR,
+        *,
+        labels: Sequence[int] = PERSON,
+        min_score: float = 0.5,
+        min_visible: float = 0.3,
+        whole_image: bool = False,
+        batch_size: int = 16,
+    ) -> None:
+        self.device, self.batch_size = device, batch_size
+        self.pose_model, self.detector = pose_model, detector
+        self.labels, self.min_score, self.min_visible = tuple(labels), min_score, min_visible
+        self.whole_image = whole_image
+
+    @property
+    def downloads(self) -> tuple[str, ...]:
+        return from_hub(self.detector, self.pose_model)
+
+    @cached_property
+    def sources(self) -> tuple[NetworkSource, NetworkSource]:
+        """The detector and the pose model. UserError where they are missing."""
+        return (
+            resolve_network(self.detector, "person detector"),
+            resolve_network(self.pose_model, "pose model"),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        chosen = (self.labels, self.min_score, self.min_visible, self.whole_image)
+        return make_key("keypoints", RULES, *(s.fingerprint for s in self.sources), *chosen)
+
+    def read(self, images: Sequence[Image], names: Sequence[str] | None = None) -> list[np.ndarray]:
+        """Keypoints of the most prominent person of each image.
+
+        Raises UserError naming the images (by `names`, else by their number) without one.
+        """
+        found = self.find(images)
+        missing = [n for n, points in enumerate(found) if points is None]
+        if missing:
+            told = ", ".join(names[n] if names else str(n + 1) for n in missing)
+            raise UserError(f"no person found in image {told}: take another picture of the action")
+        return [points for points in found if points is not None]
+
+    def find(self, images: Sequence[Image]) -> list[np.ndarray | None]:
+        """The same, with None for an image in which nobody is found."""
+        found: list[np.ndarray | None] = []
+        for batch in batched(images, self.batch_size):
+            pictures = [image.convert("RGB") for image in batch]
+            boxes = self._boxes(pictures)
+            there = [n for n, box in enumerate(boxes) if box is not None]
+            points = iter(self._points([pictures[n] for n in there], [boxes[n] for n in there]))
+            found += [None if box is None else next(points) for box in boxes]
+        return found
+
+    @cached_property
+    def _networks(self) -> tuple[Any, Any, Any, Any]:
+        from transformers import RTDetrForObjectDetection, VitPoseForPoseEstimation
+
+        detector, pose = self.sources
+        return (
+            load_image_processor(detector),
+            load_network(RTDetrForObjectDetection, detector, self.device),
+            load_image_processor(pose),
+            load_network(VitPoseForPoseEstimation, pose, self.device),
+        )
+
+    def _boxes(self, images: Sequence[Image]) -> list[np.ndarray | None]:
+        """Each image's box in COCO's form: left, top, width and height in pixels.
+
+        Of the boxes that score enough, the one with the largest area times score.
+        """
+        import torch
+
+        processor, network, _, _ = self._networks
+        with torch.inference_mode():
+            inputs = processor(list(images), return_tensors="pt").to(self.device)
+            answer = network(**inputs)
+        # Each query is a box with a score of its own for each label.
+        labels = [label for label in self.labels if label < answer.logits.shape[-1]]
+        scores = answer.logits[..., labels].sigmoid().amax(-1).cpu().numpy()
+        boxes = answer.pred_boxes.cpu().numpy()  # middle, width and height, in [0, 1]
+        found: list[np.ndarray | None] = []
+        for image, own, sizes in zip(images, scores, boxes, strict=True):
+            worth = np.where(own >= self.min_score, own * sizes[:, 2] * sizes[:, 3], 0)
+            best = int(worth.argmax())
+            if worth[best] > 0:
+                x, y, width, height = sizes[best]
+                scale = np.array([image.width, image.height] * 2)
+                found.append(np.array([x - width / 2, y - height / 2, width, height]) * scale)
+            elif self.whole_image:
+                found.append(np.array([0.0, 0.0, image.width, image.height]))
+            else:
+                found.append(None)
+        return found
+
+    def _points(self, images: Sequence[Image], boxes: Sequence[Any]) -> list[np.ndarray]:
+        import torch
+
+        if not images:
+            return []
+        _, _, processor, network = self._networks
+        each = [[box] for box in boxes]
+        with torch.inference_mode():
+            inputs = processor(list(images), boxes=each, return_tensors="pt").to(self.device)
+            answer = network(**inputs)
+        bodies = processor.post_process_pose_estimation(answer, boxes=each)
+        return [
+            from_coco(
+                body["keypoints"].numpy() / [image.width, image.height],
+                body["scores"].numpy(),
+                self.min_visible,
+            )
+            for image, (body,) in zip(images, bodies, strict=True)
+        ]
+
+
+def from_coco(points: np.ndarray, scores: np.ndarray, min_visible: float) -> np.ndarray:
+    """OpenPose's [18, 3] from COCO's points [17, 2] in [0, 1] and scores [17].
+
+    A point below `min_visible`, or outside of the image, has visibility 0; the neck is as visible
+    as the worse of the shoulders.
+    """
+    inside = ((points >= 0) & (points <= 1)).all(1)
+    visible = np.where(inside & (scores >= min_visible), np.clip(scores, 0, 1), 0)
+    coco = np.concatenate([np.clip(points, 0, 1), visible[:, None]], axis=1)
+    shoulders = coco[[*_SHOULDERS]]
+    neck = np.append(shoulders[:, :2].mean(0), shoulders[:, 2].min())
+    return np.stack([neck if n is None else coco[n] for n in FROM_COCO]).astype(np.float32)

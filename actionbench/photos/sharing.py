@@ -1,0 +1,109 @@
+"""Imported datasets on the Hugging Face Hub: there and back, each at one commit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from actionbench.errors import UserError
+from actionbench.files.atomic import own_folder, replacing
+from actionbench.files.hub import remedy
+from actionbench.photos.imported import FACTS, FILES, check_imported
+
+ORIGIN = "origin.json"
+"""In a folder that was pushed or pulled: the repository and the commit."""
+
+
+def push(folder: Path, repo_id: str, *, private: bool, revision: str | None) -> str:
+    """Upload a dataset, after checking it; returns the commit, which is noted in the folder.
+
+    The repository is made if it is not there. Raises UserError where the Hub cannot be reached or
+    does not let this user write.
+    """
+    check_imported(folder)
+    from huggingface_hub import HfApi
+
+    with _hub_told(repo_id, "pushed to"):
+        api = HfApi()
+        api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        if revision:
+            api.create_branch(repo_id, branch=revision, repo_type="dataset", exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            repo_type="dataset",
+            revision=revision,
+            allow_patterns=list(FILES),
+            commit_message="ActionBench dataset",
+        ).oid
+    _note_origin(folder, repo_id, commit)
+    return commit
+
+
+def pull(source: str, out: Path) -> str | None:
+    """Fetch a dataset into `out`, check it, and return the commit, which is noted there.
+
+    Args:
+        source: `owner/name`, `owner/name@revision`, or a folder with a dataset, which is copied
+            with the commit that it notes (None is then returned).
+        out: new, empty, or an earlier dataset, which is replaced.
+
+    Raises UserError where it cannot be had, or is no dataset of this kind; `out` is then as it was.
+    """
+    out = own_folder(out, FACTS)
+    local = Path(source).expanduser()
+    folder, commit = (local, None) if local.is_dir() else _download(source)
+    if folder.resolve() == out:
+        raise UserError(f"{out} is the dataset's own folder: name another --out")
+    check_imported(folder)
+    with replacing(out) as place:
+        place.mkdir()
+        for file in (*FILES, ORIGIN):
+            if (folder / file).exists():
+                shutil.copyfile(folder / file, place / file)
+        if commit:
+            _note_origin(place, source.partition("@")[0], commit)
+    return commit
+
+
+def _download(source: str) -> tuple[Path, str]:
+    """The snapshot's folder in the cache, and the commit."""
+    from huggingface_hub import snapshot_download
+
+    repo_id, _, revision = source.partition("@")
+    with _hub_told(source, "had from"):
+        folder = Path(
+            snapshot_download(
+                repo_id,
+                repo_type="dataset",
+                revision=revision or None,
+                allow_patterns=list(FILES),
+            )
+        )
+    return folder, folder.name  # snapshots/COMMIT
+
+
+def _note_origin(folder: Path, repo_id: str, commit: str) -> None:
+    text = json.dumps({"repo": repo_id, "revision": commit}, indent=2)
+    (folder / ORIGIN).write_text(text, "utf-8")
+
+
+@contextmanager
+def _hub_told(repo_id: str, doing: str) -> Iterator[None]:
+    """Turn what the Hub or the network answers into one line with its remedy."""
+    from huggingface_hub import errors
+
+    # What its HTTP library raises; which one that is differs between the Hub's versions.
+    no_answer = errors.HTTPError  # type: ignore[attr-defined]
+    try:
+        yield
+    except errors.HFValidationError as error:
+        raise UserError(
+            f"'{repo_id}' is neither a folder nor a repository: write it as owner/name"
+        ) from error
+    # RuntimeError: what the Hub's own upload library (hf_xet) raises.
+    except (OSError, no_answer, RuntimeError) as error:
+        raise UserError(f"{repo_id} cannot be {doing} the Hub: {remedy(error)}") from error

@@ -1,0 +1,1 @@
+"""For authors of methods: conformance checks, a template, tiny pipelines."""

@@ -1,0 +1,1 @@
+"""Runs: options, plan, execution, judging, the record and the store."""

@@ -1,0 +1,373 @@
+"""Whether a run can work here, and what it will take: told before it starts, without a network."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from packaging.requirements import Requirement
+
+from actionbench.device import Resources
+from actionbench.errors import UserError
+from actionbench.files.hub import Repository, how_to_get
+from actionbench.files.models import local_model, model_repositories, preset_name
+from actionbench.judge import Judge
+from actionbench.method import Method
+from actionbench.registry import get_judge, get_method, judge_names, make_judge, method_names
+from actionbench.suite.items import ActionTask, Sampling
+from actionbench.suite.shipped import CHECKOUT
+from actionbench.suite.suite import Suite, get_suite
+
+if TYPE_CHECKING:
+    import torch
+
+    from actionbench.diffusion.cost import Networks
+
+State = Literal["ok", "warn", "fail"]
+GIB = 2**30
+EXEMPLARS = 10
+"""Of an action, where there are none yet: the paper's number."""
+CONSTRAINTS = CHECKOUT / "constraints.txt"
+"""Of a checkout; an installed package has none."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    what: str
+    state: State
+    """`fail`: the run cannot work; `warn`: it can, but something is to be known."""
+    told: str
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """The run that is asked about; the words are the command line's."""
+
+    suite: str
+    methods: Sequence[str]
+    model: str | None
+    judge: str | None
+    judge_given: Sequence[str]
+    device: str
+    dtype: str
+    runs: Path
+    resources: Resources
+    actions: Sequence[str] | None = None
+    subjects: Sequence[str] | None = None
+    images_per_pair: int = 2
+    given: Sequence[str] = ()
+
+
+def examine(question: Question) -> Iterator[Finding]:
+    """What there is to be said, as it is found out; nothing is loaded, fetched or hashed."""
+    yield from check_packages(CONSTRAINTS)
+    yield from check_plugins()
+    device, finding = check_device(question.device, question.dtype)
+    yield finding
+    if device is not None and question.resources.compile:
+        yield check_compiling(device)
+    try:
+        suite = get_suite(question.suite)
+    except UserError as error:
+        yield Finding("suite", "fail", str(error), "see docs/photos.md, or take --suite puppets")
+        return
+    tasks, finding = check_suite(suite)
+    yield finding
+    actions = suite.pick_actions(question.actions)
+    name = question.model or suite.model
+    folder, finding = check_model(name)
+    yield finding
+    preset = preset_name(name, folder)
+    methods = []
+    for method in question.methods:
+        try:
+            methods.append(get_method(method).for_model(preset, question.given))
+        except UserError as error:
+            yield Finding(method, "fail", str(error))
+    if tasks is not None:
+        yield from check_tasks(methods, [tasks[action.name] for action in actions])
+    try:
+        judge = make_judge(question.judge or suite.judge, suite, question.judge_given)
+    except UserError as error:
+        yield Finding("judge", "fail", str(error), "name another with --judge")
+    else:
+        yield from check_downloads(methods, judge, _prefetch_command(question))
+    if folder is None or device is None:
+        return
+    counts = [len(tasks[action.name].exemplars) for action in actions] if tasks else [EXEMPLARS]
+    yield from estimate(question, suite, max(counts), methods, folder, device)
+
+
+# -- what is there -------------------------------------------------------------------------
+
+
+def check_packages(constraints: Path) -> Iterator[Finding]:
+    """Against what this project needs, and, in a checkout, against what it was tested with."""
+    wrong = []
+    for line in requires("actionbench") or []:
+        needed = Requirement(line)
+        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = version(needed.name)
+        except PackageNotFoundError:
+            wrong.append(f"{needed} is missing")
+            continue
+        if not needed.specifier.contains(found, prereleases=True):
+            wrong.append(f"{needed.name} is {found}, needed {needed.specifier}")
+    if wrong:
+        yield Finding("packages", "fail", "; ".join(wrong), "pip install -e .")
+        return
+    tested = constraints.read_text("utf-8") if constraints.is_file() else ""
+    other = []
+    for name, exact in re.findall(r"^([\w.-]+)==(\S+)", tested, re.MULTILINE):
+        try:
+            # A local part (`+cu128`) says how it was built, not what it is.
+            if version(name).partition("+")[0] != exact:
+                other.append(f"{name} {version(name)} (tested: {exact})")
+        except PackageNotFoundError:
+            continue
+    if other:
+        mend = f"pip install -c {constraints.name} -e ."
+        yield Finding("packages", "warn", f"others than tested: {', '.join(other)}", mend)
+    else:
+        yield Finding("packages", "ok", "all that is needed is there")
+
+
+def check_plugins() -> Iterator[Finding]:
+    """Methods and judges that cannot be imported; they stop no run but their own."""
+    broken = []
+    for names, get in ((method_names(), get_method), (judge_names(), get_judge)):
+        for name in names:
+            try:
+                get(name)
+            except UserError as error:
+                broken.append(str(error))
+    if broken:
+        yield Finding("plug-ins", "warn", "; ".join(broken), "mend or uninstall them")
+    else:
+        yield Finding("plug-ins", "ok", "every registered method and judge can be imported")
+
+
+def check_device(device: str, dtype: str) -> tuple[str | None, Finding]:
+    """The device that a run would take, and its memory; None where it cannot be had."""
+    import torch
+
+    from actionbench.device import resolve_device
+
+    try:
+        found = resolve_device(device)
+    except UserError as error:
+        return None, Finding("device", "fail", str(error))
+    free, total = memory(found)
+    told = f"{found}, {free / GIB:.1f} of {total / GIB:.1f} GiB free"
+    if found == "cpu":
+        return found, Finding("device", "ok", f"{told}, {torch.get_num_threads()} threads")
+    told = f"{torch.cuda.get_device_name()}: {told}"
+    if dtype == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return found, Finding(
+            "device", "warn", f"{told}; no bfloat16 of its own", "take --dtype float16"
+        )
+    return found, Finding("device", "ok", told)
+
+
+def check_compiling(device: str) -> Finding:
+    from actionbench.diffusion.backbone import check_compiler
+
+    try:
+        check_compiler(device)
+    except UserError as error:
+        return Finding("compile", "fail", str(error))
+    return Finding("compile", "ok", "a compiler is there; the first steps wait for it")
+
+
+def memory(device: str) -> tuple[int, int]:
+    """Bytes that are free, and in all."""
+    if device == "cuda":
+        import torch
+
+        free, total = torch.cuda.mem_get_info()
+        return int(free), int(total)
+    page = os.sysconf("SC_PAGE_SIZE")
+    free = page * os.sysconf("SC_AVPHYS_PAGES")
+    status = Path("/proc/meminfo")
+    if status.exists():  # what is only cached can be had as well
+        found = re.search(r"MemAvailable:\s+(\d+) kB", status.read_text())
+        free = int(found[1]) * 1024 if found else free
+    return free, page * os.sysconf("SC_PHYS_PAGES")
+
+
+def check_suite(suite: Suite) -> tuple[Mapping[str, ActionTask] | None, Finding]:
+    """Its exemplars by action; None where they cannot be had, which hinders no estimate."""
+    known = f"{suite.name}: {len(suite.actions)} actions"
+    try:
+        tasks = suite.tasks
+    except UserError as error:
+        told = f"{known}, estimated with {EXEMPLARS} exemplars each; {error}"
+        mend = "see docs/photos.md, or take --suite puppets"
+        return None, Finding("suite", "fail", told, mend)
+    exemplars = sum(len(task.exemplars) for task in tasks.values())
+    return tasks, Finding("suite", "ok", f"{known}, {exemplars} exemplars")
+
+
+def check_tasks(methods: Sequence[Method[Any]], tasks: Sequence[ActionTask]) -> Iterator[Finding]:
+    """Methods that the exemplars do not serve."""
+    for method in methods:
+        try:
+            for task in tasks:
+                method.check_task(task)
+        except UserError as error:
+            yield Finding(method.name, "fail", str(error))
+
+
+def check_model(name: str) -> tuple[Path | None, Finding]:
+    try:
+        folder = local_model(name)
+        if folder is not None:
+            size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+            return folder, Finding("model", "ok", f"{size / GIB:.2f} GiB in {folder}")
+        offline = how_to_get(model_repositories(name)[0], "--model")
+        mend = f"actionbench prefetch --model {name}; or, {offline}"
+        return None, Finding("model", "fail", f"{name} is not on this machine", mend)
+    except UserError as error:
+        return None, Finding("model", "fail", str(error))
+
+
+def check_downloads(methods: Sequence[Method[Any]], judge: Judge, mend: str) -> Iterator[Finding]:
+    """What methods and judge name on the Hub: here or not."""
+    owners: list[Method[Any] | Judge] = [*methods, judge]
+    for owner in owners:
+        for hub_id in owner.downloads:
+            here = Repository.whole(hub_id).cached() is not None
+            yield Finding(
+                owner.name,
+                "ok" if here else "fail",
+                f"{hub_id} is {'here' if here else 'not on this machine'}",
+                "" if here else mend,
+            )
+
+
+def _prefetch_command(question: Question) -> str:
+    words = ["actionbench", "prefetch", "--suite", question.suite]
+    if list(question.methods) != method_names():
+        words += ["--method", ",".join(question.methods)]
+    words += ["--model", question.model] if question.model else []
+    words += ["--judge", question.judge] if question.judge else []
+    words += [word for value in question.judge_given for word in ("--judge-set", value)]
+    words += [word for value in question.given for word in ("--set", value)]
+    return shlex.join(words)
+
+
+# -- what it takes -------------------------------------------------------------------------
+
+
+def estimate(
+    question: Question,
+    suite: Suite,
+    exemplars: int,
+    methods: Sequence[Method[Any]],
+    folder: Path,
+    device: str,
+) -> Iterator[Finding]:
+    """Time, memory and disk of each method's run on `exemplars` an action, finished work not taken
+    off.
+
+    Time is a floor: the operations of the networks, counted, over what this device does in a
+    plain matrix product. A run takes longer, for no kernel is as fast as that.
+    """
+    from actionbench.diffusion.backbone import DTYPES, cross_attention_layers
+    from actionbench.diffusion.cost import Networks
+
+    networks = Networks(folder, gradient_checkpointing=question.resources.gradient_checkpointing)
+    layers = len(cross_attention_layers(networks.unet))
+    dtype = DTYPES[question.dtype]
+    speed = matmul_speed(device, dtype)
+    free, _ = memory(device)
+    actions = suite.pick_actions(question.actions)
+    images = len(actions) * len(suite.pick_subjects(question.subjects)) * question.images_per_pair
+    drawing = images * image_flops(networks, suite.sampling)
+    disk = 0
+    for method in methods:
+        disk += images * 3 * networks.pixels**2
+        if not method.needs_fit:
+            yield Finding(method.name, "ok", _took("no fit", images, drawing / speed))
+            continue
+        work = method.fit_work(exemplars, layers)
+        if work is None:
+            told = _took("its fits are not known", images, drawing / speed)
+            yield Finding(method.name, "ok", told)
+            continue
+        flops = networks.flops(work, exemplars)
+        once = work.drawn_once * networks.forward.flops if work.drawn_once else 0.0
+        needed = networks.fit_bytes(work, dtype)
+        fits = f"{len(actions)} fits of {_duration(flops / speed)}"
+        if once:
+            fits += f" and {_duration(once / speed)} once"
+        total = (len(actions) * flops + once + drawing) / speed
+        told = f"{_took(fits, images, total)}; a fit needs at least {needed / GIB:.1f} GiB"
+        if work.trained_batch and not work.conditioned:
+            disk += len(actions) * 2 * networks.parameters["unet"]
+        if needed > free:
+            mend = "take --gradient-checkpointing, --dtype bfloat16 or a model of smaller images"
+            yield Finding(method.name, "fail", f"{told}, {free / GIB:.1f} are free", mend)
+        else:
+            yield Finding(method.name, "ok", told)
+    yield Finding(
+        "speed", "ok", f"{speed / 1e12:.2f} TFLOP/s in a matrix product of {question.dtype}"
+    )
+    yield check_disk(question.runs, disk)
+
+
+def _took(fits: str, images: int, seconds: float) -> str:
+    return f"estimate: at least {_duration(seconds)} ({fits}, {images} images)"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def image_flops(networks: Networks, sampling: Sampling) -> float:
+    """Of one image with guidance."""
+    return 2 * sampling.steps * networks.forward.flops + networks.decoded.flops
+
+
+def matmul_speed(device: str, dtype: torch.dtype, seconds: float = 0.5) -> float:
+    """Floating-point operations a second in products of square matrices, measured."""
+    import torch
+
+    side = 8192 if device == "cuda" else 1024
+    matrix = torch.randn(side, side, device=device).to(dtype)
+
+    def product() -> None:
+        matrix @ matrix
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    product()
+    best, ends = float("inf"), time.perf_counter() + seconds
+    while (began := time.perf_counter()) < ends:
+        product()
+        # The best of them: what else the machine does meanwhile is not the device's.
+        best = min(best, time.perf_counter() - began)
+    return 2 * side**3 / best
+
+
+def check_disk(runs: Path, needed: int) -> Finding:
+    """Room for the images (uncompressed, at most) and what fits store."""
+    place = next(p for p in (runs, *runs.resolve().parents) if p.exists())
+    free = shutil.disk_usage(place).free
+    told = f"{free / GIB:.1f} GiB free at {place}, {needed / GIB:.2f} needed at most"
+    if free < needed:
+        return Finding("disk", "fail", told, "free some space, or name another folder with --runs")
+    return Finding("disk", "ok", told)

@@ -1,0 +1,518 @@
+"""The run store: every step's output under a key made of its inputs, so nothing is done twice.
+
+    actionbench-runs.json               the store's format
+    fits/<key>/customization.*          what a method learned of one action
+    images/<key>/<subject>-<index>.png  what it drew with it
+    verdicts/<key>.parquet              what a judge saw on those images
+    canary/<key>.json                   how a judge scored the canary's images first
+    runs/<method>-<key>/run.json        what a command asked for, and what it took
+    runs/<method>-<key>/verdicts.parquet  its rows, `judge.VERDICT_COLUMNS`
+    runs/<method>-<key>/copying.json    which of its images copy an exemplar, once a board asked
+    runs/<method>-<key>/failure.txt     the traceback, where its method failed
+
+Each file or folder is written under a temporary name and renamed: it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, PngImagePlugin
+
+from actionbench.errors import UserError
+from actionbench.judge import VERDICT_COLUMNS, Verdict
+from actionbench.method import Customization
+from actionbench.suite.items import Item, slug
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 1
+VERSION_FILE = "actionbench-runs.json"
+AGAIN = "delete it and run the same command again"
+
+_FOLDERS = ("fits", "images", "verdicts", "canary", "runs")
+_TEMPORARY = ".tmp-"
+_STALE_SECONDS = 24 * 3600
+_HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+_KINDS = {
+    **dict.fromkeys(VERDICT_COLUMNS, pa.string()),
+    **dict.fromkeys(("index", "seed"), pa.int64()),
+    **dict.fromkeys(("action_correct", "subject_correct", "total_correct"), pa.bool_()),
+    **dict.fromkeys(("action_score", "subject_score"), pa.float64()),
+}
+_ROWS = pa.schema([(column, _KINDS[column]) for column in VERDICT_COLUMNS])
+_JUDGED = pa.schema([(c, _KINDS[c]) for c in ("subject", "index", *Verdict.__dataclass_fields__)])
+_RECORD = {
+    **dict.fromkeys(("id", "method", "title", "suite", "suite_fingerprint"), str),
+    **dict.fromkeys(("protocol", "started", "dtype"), str),
+    **dict.fromkeys(("settings", "model", "judge", "costs", "keys"), dict),
+    **dict.fromkeys(("actions", "subjects"), list),
+    **dict.fromkeys(("seed", "images_per_pair", "n_items", "peak_mib"), int),
+    "complete": bool,
+}
+"""The parts of a run's record that somebody reads."""
+_RECORD_COSTS = {"fit", "generate", "judge"}
+_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+
+
+class Store:
+    """A runs folder. Constructing one checks it and writes nothing; a missing folder is empty.
+
+    Raises UserError for a folder that is no store, is of another format, or cannot be read.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        with _told(self.root):
+            self._check()
+
+    def _check(self) -> None:
+        if not self.root.exists():
+            return
+        if not self.root.is_dir():
+            raise UserError(f"{self.root} is a file, not a runs folder: name another with --runs")
+        version_file = self.root / VERSION_FILE
+        if version_file.exists():
+            found = _read_json(version_file).get("format")
+            if found != FORMAT:
+                raise UserError(
+                    f"{self.root} holds runs of format {found}, this version reads {FORMAT}: "
+                    "name another folder with --runs"
+                )
+        elif any(not path.name.startswith(_TEMPORARY) for path in self.root.iterdir()):
+            raise UserError(
+                f"{self.root} is not empty and not a runs folder ({VERSION_FILE} is missing): "
+                "name another with --runs"
+            )
+
+    def prepare(self) -> None:
+        """Make the folder where it is missing, see that it can be written, clear leftovers."""
+        with _told(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._clean()
+        # Written each time: that the folder takes a file shows before hours of work, not after.
+        self._write_json(self.root / VERSION_FILE, {"format": FORMAT})
+
+    def _clean(self) -> None:
+        for folder in (self.root, *(self.root / n for n in _FOLDERS)):
+            for pattern in (f"{_TEMPORARY}*", f"*/{_TEMPORARY}*"):
+                for path in folder.glob(pattern):
+                    if not _in_use(path):
+                        _remove(path)
+
+    # Customizations
+
+    def fit_folder(self, key: str) -> Path:
+        return self.root / "fits" / key
+
+    def has_fit(self, key: str) -> bool:
+        return self.fit_folder(key).is_dir()
+
+    def save_fit(
+        self, key: str, fitted: Customization, cost: Mapping[str, Any], version: int = 1
+    ) -> None:
+        """Store a customization; `cost` (seconds, memory) is kept beside it.
+
+        `version` is the method's.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+
+        folder = self.fit_folder(key)
+        with self._temporary(folder) as temporary:
+            temporary.mkdir()
+            weights = temporary / "customization.safetensors"
+            tensors = {
+                name: tensor.detach().cpu().contiguous() for name, tensor in fitted.tensors.items()
+            }
+            try:
+                save_file(tensors, weights)
+            except SafetensorError as error:
+                raise UserError(f"{folder} cannot be written ({error})") from error
+            _sync(weights)
+            record = {
+                "format": FORMAT,
+                "method": fitted.method,
+                "version": version,
+                "action": fitted.action,
+                "model": fitted.model,
+                "facts": dict(fitted.facts),
+                "tensors_sha256": _sha256(weights),
+                "bytes": weights.stat().st_size,
+                "cost": dict(cost),
+            }
+            _write(temporary / "customization.json", _pretty(record))
+            if folder.exists():  # another process was faster, with the same inputs
+                _remove(temporary)
+            else:
+                temporary.rename(folder)
+
+    def fit_record(self, key: str) -> dict[str, Any]:
+        """The stored facts of a fit: `customization.json`."""
+        folder = self.fit_folder(key)
+        path = folder / "customization.json"
+        record = _read_json(path, folder)
+        for name in ("facts", "cost", "bytes"):
+            if name not in record:
+                raise UserError(_damaged(path, f"'{name}' is missing", folder))
+        return record
+
+    def load_fit(
+        self, key: str, *, method: str, action: str, model: str, version: int = 1
+    ) -> Customization:
+        """A stored customization, on the CPU.
+
+        Raises UserError for one that is damaged, or of another method, method's version, action,
+        model or format.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        folder = self.fit_folder(key)
+        record = {"version": 1, **self.fit_record(key)}  # the first ones did not say
+        expected = {
+            "format": FORMAT, "method": method, "version": version, "action": action,
+            "model": model,
+        }  # fmt: skip
+        for name, value in expected.items():
+            if record.get(name) != value:
+                raise UserError(
+                    f"{folder} holds a fit of {name} {record.get(name)!r}, not {value!r}: {AGAIN}"
+                )
+        weights = folder / "customization.safetensors"
+        with _told(folder):
+            if not weights.is_file() or _sha256(weights) != record.get("tensors_sha256"):
+                raise UserError(f"{weights} is damaged or missing: {AGAIN} (the folder {folder})")
+            try:
+                tensors = load_file(weights)
+            except SafetensorError as error:
+                raise UserError(f"{weights} is damaged ({error}): {AGAIN}") from error
+        return Customization(method, action, model, tensors, record["facts"])
+
+    # Images
+
+    def image_path(self, key: str, item: Item) -> Path:
+        return self.root / "images" / key / f"{slug(item.subject.name)}-{item.index}.png"
+
+    def has_image(self, key: str, item: Item) -> bool:
+        """Whether the image is stored. Raises UserError for one that was cut short."""
+        path = self.image_path(key, item)
+        with _told(path):
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:
+                return False
+            with file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - len(_PNG_END)))
+                if file.read() != _PNG_END:
+                    raise UserError(f"{path} is damaged (cut short): {AGAIN}")
+        return True
+
+    def save_image(self, key: str, item: Item, image: Image.Image) -> None:
+        path = self.image_path(key, item)
+        text = PngImagePlugin.PngInfo()
+        text.add_text("actionbench:item", item.id)
+        text.add_text("actionbench:key", key)
+        with self._temporary(path) as temporary:
+            image.save(temporary, format="PNG", pnginfo=text)
+            _sync(temporary)
+            temporary.replace(path)
+
+    def load_image(self, key: str, item: Item) -> Image.Image:
+        """A stored image, RGB. Raises UserError for one that cannot be read."""
+        return read_image(self.image_path(key, item))
+
+    # Verdicts
+
+    def verdict_path(self, key: str) -> Path:
+        return self.root / "verdicts" / f"{key}.parquet"
+
+    def load_verdicts(self, key: str) -> dict[tuple[str, int], Verdict]:
+        """What was judged so far, by (subject's name, index)."""
+        path = self.verdict_path(key)
+        if not path.exists():
+            return {}
+        rows = _read_table(path, _JUDGED).to_pylist()
+        return {(row.pop("subject"), row.pop("index")): Verdict(**row) for row in rows}
+
+    def add_verdicts(self, key: str, verdicts: Mapping[tuple[str, int], Verdict]) -> None:
+        """Save verdicts beside those of other runs, which may be at work on the same file."""
+        self.save_verdicts(key, {**self.load_verdicts(key), **verdicts})
+
+    def save_verdicts(self, key: str, verdicts: Mapping[tuple[str, int], Verdict]) -> None:
+        """Make these the file's only verdicts."""
+        rows = [
+            {"subject": subject, "index": index, **vars(verdict)}
+            for (subject, index), verdict in verdicts.items()
+        ]
+        self._write_table(self.verdict_path(key), rows, _JUDGED)
+
+    def canary_path(self, key: str) -> Path:
+        return self.root / "canary" / f"{key}.json"
+
+    def load_canary(self, key: str) -> dict[str, Any] | None:
+        """What `save_canary` stored; None where nothing is."""
+        path = self.canary_path(key)
+        return _read_json(path) if path.exists() else None
+
+    def save_canary(self, key: str, found: Mapping[str, Any]) -> None:
+        self._write_json(self.canary_path(key), found)
+
+    # Runs
+
+    def run_folder(self, run_id: str) -> Path:
+        return self.root / "runs" / run_id
+
+    def run_ids(self) -> list[str]:
+        """The ids of all runs, finished or not, sorted."""
+        return sorted(
+            path.parent.name
+            for path in (self.root / "runs").glob("*/run.json")
+            if not path.parent.name.startswith(_TEMPORARY)
+        )
+
+    def find_run(self, prefix: str) -> str:
+        """The id of the only run whose id begins with `prefix`."""
+        ids = self.run_ids()
+        if prefix in ids:
+            return prefix
+        found = [run_id for run_id in ids if run_id.startswith(prefix)]
+        if len(found) == 1:
+            return found[0]
+        problem = f"'{prefix}' is the beginning of several runs" if found else f"no run '{prefix}'"
+        raise UserError(
+            f"{problem} in {self.root}: there are {', '.join(found or ids) or 'none yet'}"
+        )
+
+    def load_record(self, run_id: str) -> dict[str, Any] | None:
+        """The record of a run, `run.json`; None where there is none.
+
+        Raises UserError for one that is damaged, of another run, or lacks a part that is read.
+        """
+        path = self.run_folder(run_id) / "run.json"
+        if not path.exists():
+            return None
+        record = _read_json(path)
+        if record.get("format") != FORMAT:
+            raise UserError(_damaged(path, "it is no run record of this version", None))
+        if missing := _missing_part(record):
+            raise UserError(_damaged(path, f"'{missing}' is missing or wrong", None))
+        if record["id"] != run_id:
+            raise UserError(
+                _damaged(path, f"it is the record of another run, {record['id']}", None)
+            )
+        return record
+
+    def save_record(self, run_id: str, record: Mapping[str, Any]) -> None:
+        self._write_json(self.run_folder(run_id) / "run.json", record)
+
+    def failure_path(self, run_id: str) -> Path:
+        return self.run_folder(run_id) / "failure.txt"
+
+    def save_failure(self, run_id: str, text: str) -> None:
+        """The traceback of what stopped a run."""
+        path = self.failure_path(run_id)
+        with self._temporary(path) as temporary:
+            _write(temporary, text.encode())
+            temporary.replace(path)
+
+    def forget_failure(self, run_id: str) -> None:
+        path = self.failure_path(run_id)
+        with _told(path):
+            path.unlink(missing_ok=True)
+
+    def save_rows(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A run's verdicts, one row an image."""
+        self._write_table(self.run_folder(run_id) / "verdicts.parquet", rows, _ROWS)
+
+    def has_rows(self, run_id: str) -> bool:
+        return (self.run_folder(run_id) / "verdicts.parquet").exists()
+
+    def load_rows(self, run_id: str) -> pd.DataFrame:
+        """A run's verdicts as a table of `judge.VERDICT_COLUMNS`; of the finished actions only."""
+        frame: pd.DataFrame = self._rows(run_id).to_pandas()
+        return frame
+
+    def load_row_dicts(self, run_id: str) -> list[dict[str, Any]]:
+        """The same without pandas."""
+        rows: list[dict[str, Any]] = self._rows(run_id).to_pylist()
+        return rows
+
+    def load_copying(self, run_id: str) -> dict[str, Any] | None:
+        """What `save_copying` stored of a run; None where nothing is."""
+        path = self.run_folder(run_id) / "copying.json"
+        return _read_json(path) if path.exists() else None
+
+    def save_copying(self, run_id: str, found: Mapping[str, Any]) -> None:
+        self._write_json(self.run_folder(run_id) / "copying.json", found)
+
+    def _rows(self, run_id: str) -> pa.Table:
+        return _read_table(self.run_folder(run_id) / "verdicts.parquet", _ROWS)
+
+    # Writing
+
+    def _write_json(self, path: Path, value: Mapping[str, Any]) -> None:
+        with self._temporary(path) as temporary:
+            _write(temporary, _pretty(value))
+            temporary.replace(path)
+
+    def _write_table(
+        self, path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema
+    ) -> None:
+        with self._temporary(path) as temporary:
+            with temporary.open("wb") as file:
+                pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), file)
+            _sync(temporary)
+            temporary.replace(path)
+
+    @contextmanager
+    def _temporary(self, path: Path) -> Iterator[Path]:
+        """A name beside `path` to write under; gone again where writing fails."""
+        name = f"{_TEMPORARY}{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        temporary = path.parent / name
+        with _told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                yield temporary
+            except BaseException:
+                _remove(temporary)
+                raise
+
+
+def read_image(path: Path) -> Image.Image:
+    """An image of the store, RGB and fully decoded; UserError where it is missing or damaged."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: run the same command again") from error
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's ways to say "damaged"
+        raise UserError(f"{path} is damaged ({error}): {AGAIN}") from error
+
+
+def _read_json(path: Path, delete: Path | None = None) -> dict[str, Any]:
+    """`delete` is what to delete where the file is damaged, if not the file itself."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read: no permission") from error
+    except (OSError, ValueError) as error:
+        raise UserError(_damaged(path, str(error), delete)) from error
+    if not isinstance(value, dict):
+        raise UserError(_damaged(path, "not a JSON object", delete))
+    return value
+
+
+def _missing_part(record: Mapping[str, Any]) -> str | None:
+    """The name of a part that a run's record should have and has not."""
+    for name, kind in _RECORD.items():
+        if not isinstance(record.get(name), kind):
+            return name
+    for part in ("model", "judge"):
+        for name in ("name", "fingerprint"):
+            if not isinstance(record[part].get(name), str):
+                return f"{part}.{name}"
+    for action in record["actions"]:
+        for name, parts in (("costs", _RECORD_COSTS), ("keys", {"fit"})):
+            found = record[name].get(action)
+            if not isinstance(found, dict) or not parts <= found.keys():
+                return f"{name}.{action}"
+    return None
+
+
+def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(_damaged(path, reason, None)) from error
+    if table.schema.names != schema.names:
+        raise UserError(_damaged(path, "its columns are of another version", None))
+    return table
+
+
+def _damaged(path: Path, reason: str, delete: Path | None) -> str:
+    what = f"{AGAIN} (the folder {delete})" if delete else AGAIN
+    return f"{path} is damaged ({reason}): {what}"
+
+
+def _pretty(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _in_use(path: Path) -> bool:
+    """Whether a temporary name may belong to a process that still writes it."""
+    host, _, process = path.name.removeprefix(_TEMPORARY).partition("-")
+    if host == _HOST:
+        try:
+            os.kill(int(process.split("-")[0]), 0)
+        except (ProcessLookupError, ValueError):
+            return False
+        except PermissionError:
+            return True
+        return True
+    return time.time() - path.stat().st_mtime < _STALE_SECONDS
+
+
+_MENDING = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "the disk quota is used up; free some space",
+    errno.EFBIG: "the file may not grow so large here; free some space or raise the limit",
+    errno.EACCES: "no permission; change it, or name another folder with --runs",
+    errno.EPERM: "no permission; change it, or name another folder with --runs",
+    errno.EROFS: "the disk is read-only; name another folder with --runs",
+    errno.ENOTDIR: "a part of the path is a file; name another folder with --runs",
+}
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = _MENDING.get(error.errno or 0, str(error))
+        raise UserError(
+            f"{path} cannot be used: {reason}; finished work is kept, "
+            "and the same command goes on from there"
+        ) from error

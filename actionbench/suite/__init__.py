@@ -1,0 +1,1 @@
+"""Suites: actions, subjects, exemplars, and the formats that hold them."""

@@ -1,0 +1,172 @@
+"""The format of all datasets here: Parquet files of exemplars and subjects, and a card.
+
+Drawn puppets and imported photographs are written, read and fingerprinted by the same code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from actionbench.errors import UserError
+from actionbench.suite.items import Exemplar, Subject
+
+CARD = "README.md"
+EXEMPLARS = "exemplars.parquet"
+SUBJECTS = "subjects.parquet"
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def exemplar_row(
+    *,
+    id: str,
+    image: Image.Image,
+    action: str,
+    description: str,
+    caption: str,
+    template: str,
+    keypoints: np.ndarray | None,
+    optimize: bool = False,
+) -> dict[str, Any]:
+    """One row of `exemplars`: the columns of the format, the skeleton drawn from the keypoints.
+
+    Args:
+        image: RGB, square.
+        keypoints: float [18, 3] in OpenPose's order, or None.
+        optimize: smaller files, written more slowly.
+    """
+    from actionbench.suite.skeleton import draw_skeleton
+
+    skeleton = None if keypoints is None else draw_skeleton(keypoints, image.width)
+    return {
+        "id": id,
+        "image": {"bytes": _png(image, optimize), "path": f"{id}.png"},
+        "action": action,
+        "description": description,
+        "caption": caption,
+        "template": template,
+        "keypoints": None if keypoints is None else keypoints.round(5).tolist(),
+        "skeleton": skeleton and {"bytes": _png(skeleton, optimize), "path": f"{id}-skeleton.png"},
+    }
+
+
+def subject_rows(subjects: Iterable[Subject]) -> list[dict[str, Any]]:
+    return [{"name": s.name, "category": s.category, "phrase": s.phrase} for s in subjects]
+
+
+def _png(image: Image.Image, optimize: bool) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=optimize)
+    return buffer.getvalue()
+
+
+def write_tables(folder: Path, tables: Mapping[str, Rows]) -> None:
+    """Write Parquet files by their names; all but `SUBJECTS` hold exemplars."""
+    import datasets
+
+    text = datasets.Value("string")
+    exemplars = datasets.Features(
+        {
+            "id": text,
+            "image": datasets.Image(),
+            "action": text,
+            "description": text,
+            "caption": text,
+            "template": text,
+            "keypoints": datasets.Array2D((18, 3), "float32"),
+            "skeleton": datasets.Image(),
+        }
+    )
+    subjects = datasets.Features({"name": text, "category": text, "phrase": text})
+    datasets.disable_progress_bars()
+    for name, rows in tables.items():
+        features = subjects if name == SUBJECTS else exemplars
+        datasets.Dataset.from_list(list(rows), features=features).to_parquet(folder / name)
+
+
+def card_configs(files: Iterable[str]) -> str:
+    """The card's YAML lines that make `load_dataset(folder, "exemplars")` work; the first file is
+    the default."""
+    return "\n".join(
+        f"  - config_name: {Path(file).stem}\n    data_files:\n      - split: "
+        f"{'test' if file == SUBJECTS else 'train'}\n        path: {file}"
+        + ("\n    default: true" if number == 0 else "")
+        for number, file in enumerate(files)
+    )
+
+
+def fingerprint(folder: Path, files: Iterable[str], mend: str) -> str:
+    """Hash of every decoded pixel and every text; PNG and Parquet encoders may differ.
+
+    Raises UserError for a file that is missing or damaged; `mend` ends its line.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        path = folder / file
+        if not path.exists():
+            raise UserError(f"{path} is missing: {mend}")
+        try:
+            for row in pq.read_table(path).to_pylist():
+                for key in sorted(row):
+                    digest.update(f"{path.stem}|{key}|".encode() + _content(row[key]))
+        except (OSError, SyntaxError, ValueError, TypeError, KeyError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"{path} is damaged ({reason}): {mend}") from error
+    return digest.hexdigest()[:16]
+
+
+def _content(value: Any) -> bytes:
+    """A cell's pixels, text or numbers, whatever their encoding in the file."""
+    if value is None:
+        return b"none"
+    if isinstance(value, dict):
+        with Image.open(io.BytesIO(value["bytes"])) as image:
+            return image.convert("RGB").tobytes()
+    if isinstance(value, str):
+        return value.encode()
+    return np.asarray(value, np.float32).round(4).tobytes()
+
+
+def read_exemplars(path: Path, mend: str) -> dict[str, tuple[Exemplar, ...]]:
+    """All exemplars of a Parquet file by action.
+
+    Raises UserError for a missing or damaged file or image; `mend` ends its line.
+    """
+    columns = ["id", "action", "image", "caption", "template", "keypoints"]
+    try:
+        rows = pq.read_table(path, columns=columns).to_pylist()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: {mend}") from error
+    except Exception as error:
+        raise UserError(f"{path} cannot be read as exemplars ({error}): {mend}") from error
+    found: dict[str, list[Exemplar]] = {}
+    for row in rows:
+        try:
+            image = Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")
+        except OSError as error:
+            raise UserError(f"{path}: the image of {row['id']} is damaged ({error})") from error
+        points = row["keypoints"]
+        keypoints = None if points is None else np.asarray(points, dtype=np.float32)
+        found.setdefault(row["action"], []).append(
+            Exemplar(row["id"], image, row["caption"], row["template"], keypoints)
+        )
+    return {action: tuple(exemplars) for action, exemplars in found.items()}
+
+
+def exemplars_fingerprint(exemplars: Iterable[Exemplar]) -> str:
+    """Hash of what methods see of an action's exemplars: pixels, captions, keypoints."""
+    digest = hashlib.sha256()
+    for exemplar in exemplars:
+        digest.update(exemplar.image.tobytes())
+        digest.update(f"{exemplar.image.size}|{exemplar.caption}|{exemplar.template}".encode())
+        if exemplar.keypoints is not None:
+            digest.update(exemplar.keypoints.tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,199 @@
+"""A suite's definition in YAML: what is measured, how images are drawn, who judges."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from actionbench.errors import Problems, UserError, unknown
+from actionbench.suite.items import (
+    NONE,
+    Action,
+    Sampling,
+    Subject,
+    paper_actions,
+    paper_subjects,
+    slug,
+)
+from actionbench.suite.shipped import PHOTOS
+
+T = TypeVar("T", Action, Subject)
+
+SUITE_FILE = "suite.yaml"
+"""The definition that a folder of exemplars carries."""
+
+PAPER = "paper"
+"""In place of a list: the paper's."""
+
+JUDGE_SLOT = "{judge}"
+"""In a protocol's name: the judge's."""
+
+_KEYS = (
+    *("name", "title", "protocol", "actions", "subjects"),
+    *("prompt", "model", "judge", "steps", "guidance_scale"),
+)
+_NEEDED = ("name", "actions", "subjects")
+_DEFAULTS = ("prompt", "model", "judge", "steps", "guidance_scale")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """The fields are `suites.Suite`'s, which adds where the exemplars are."""
+
+    name: str
+    protocol: str
+    title: str
+    actions: tuple[Action, ...]
+    subjects: tuple[Subject, ...]
+    model: str
+    judge: str
+    sampling: Sampling
+    prompt: str
+
+
+def read_definition(path: Path) -> Definition:
+    """Raises Problems with all that is wrong in the file; UserError where it is no YAML."""
+    given = _load(path)
+    if path != PHOTOS:
+        shipped = _load(PHOTOS)
+        given = {key: shipped[key] for key in _DEFAULTS} | given
+    reader = _Reader(given)
+    definition = reader.definition()
+    if reader.problems:
+        raise Problems(str(path), reader.problems)
+    return definition
+
+
+def write_definition(definition: Definition, path: Path) -> None:
+    import yaml
+
+    facts = dataclasses.asdict(definition)
+    facts |= facts.pop("sampling")
+    facts["actions"], facts["subjects"] = list(facts["actions"]), list(facts["subjects"])
+    text = yaml.safe_dump({key: facts[key] for key in _KEYS}, sort_keys=False, allow_unicode=True)
+    path.write_text(text, "utf-8")
+
+
+def _load(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        value = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: a suite's definition in YAML") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} defines no suite: it must hold {', '.join(_NEEDED)}")
+    return value
+
+
+class _Reader:
+    """Reads values one by one, and goes on after a problem, so that all are told."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
+        self.problems: list[str] = []
+
+    def definition(self) -> Definition:
+        for key in self.values:
+            if key not in _KEYS:
+                self.problems.append(str(unknown("key", str(key), _KEYS)))
+        for key in _NEEDED:
+            if key not in self.values:
+                self.problems.append(f"{key} is missing")
+        name = self.text(self.values, "name")
+        if name and not _is_slug(name):
+            self.problems.append(f"name: '{name}': {_SLUG_RULE}")
+        return Definition(
+            name=name,
+            protocol=self.text(self.values, "protocol", f"{name}-{JUDGE_SLOT}-v1"),
+            title=self.text(self.values, "title", name),
+            actions=self.entries("actions", Action, paper_actions),
+            subjects=self.entries("subjects", Subject, paper_subjects),
+            model=self.text(self.values, "model"),
+            judge=self.text(self.values, "judge"),
+            sampling=Sampling(
+                int(self.number("steps", whole=True)),
+                float(self.number("guidance_scale", whole=False)),
+            ),
+            prompt=self.prompt(),
+        )
+
+    def text(self, values: Mapping[str, Any], key: str, default: str = "", of: str = "") -> str:
+        value = values.get(key, default)
+        if key in values and not (isinstance(value, str) and value.strip()):
+            self.problems.append(f"{of}{key}: {value!r} is no text (put it in quotes)")
+            return ""
+        return " ".join(str(value).split())
+
+    def number(self, key: str, *, whole: bool) -> float:
+        value = self.values[key]
+        kind = int if whole else (int, float)
+        # YAML's `true` is an int to Python.
+        if isinstance(value, bool) or not isinstance(value, kind) or not 1 <= value < 10_000:
+            what = "whole number" if whole else "number"
+            self.problems.append(f"{key}: {value!r} is no {what} from 1 on")
+            return 1
+        return value
+
+    def prompt(self) -> str:
+        prompt = self.text(self.values, "prompt")
+        rest = prompt.replace("{subject}", "", 1).replace("{action}", "", 1)
+        if len(prompt) - len(rest) != len("{subject}{action}") or re.search(r"[{}]", rest):
+            self.problems.append(
+                f"prompt: '{prompt}' must hold {{subject}} and {{action}} once each, "
+                "and no other braces"
+            )
+        return prompt
+
+    def entries(
+        self, key: str, kind: type[T], of_the_paper: Callable[[], tuple[T, ...]]
+    ) -> tuple[T, ...]:
+        value = self.values.get(key, PAPER)
+        if value == PAPER:
+            return of_the_paper()
+        if not isinstance(value, list) or not value:
+            self.problems.append(f"{key}: must be a list with at least one entry, or `{PAPER}`")
+            return ()
+        needed = [field.name for field in dataclasses.fields(kind)]
+        found = [self.entry(f"{key}, entry {n}", row, needed) for n, row in enumerate(value, 1)]
+        names = [entry["name"] for entry in found if entry["name"]]
+        for number, name in enumerate(names):
+            # Names become folders: what differs by case or blanks alone is the same there.
+            if slug(name) in map(slug, names[:number]):
+                self.problems.append(f"{key}: the name '{name}' is there twice")
+            if slug(name) == NONE:
+                self.problems.append(f"{key}: '{name}' is what judges say of neither")
+            if kind is Action and not _is_slug(name):
+                self.problems.append(f"{key}: '{name}': {_SLUG_RULE}")
+            if not slug(name):
+                self.problems.append(f"{key}: the name '{name}' has no letter or digit (a to z)")
+        return tuple(kind(**entry) for entry in found)
+
+    def entry(self, where: str, row: Any, needed: list[str]) -> dict[str, str]:
+        if not isinstance(row, dict):
+            self.problems.append(f"{where}: {row!r} must hold {', '.join(needed)}")
+            return dict.fromkeys(needed, "")
+        for key in row:
+            if key not in needed:
+                self.problems.append(f"{where}: {unknown('key', str(key), needed)}")
+        found = {}
+        for key in needed:
+            if key not in row:
+                self.problems.append(f"{where}: {key} is missing")
+            found[key] = self.text(row, key, of=f"{where}: ")
+            if re.search(r"[{}]", found[key]):
+                self.problems.append(f"{where}: {key}: braces are for templates alone")
+        return found
+
+
+_SLUG_RULE = "small letters, digits and single hyphens only, for it names folders"
+
+
+def _is_slug(name: str) -> bool:
+    return name == slug(name)

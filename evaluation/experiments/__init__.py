@@ -1,0 +1,1 @@
+"""Experiments: searches and ablations, which execute runs."""

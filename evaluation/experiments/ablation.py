@@ -1,0 +1,440 @@
+"""Ablations: one part of a method changed at a time, over several seeds, as a table and a plot.
+
+A group holds the variants that answer one question; a variant is a method with a few settings
+changed. What several groups hold, above all the method as it is, is measured once.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from actionbench.errors import UserError, unknown
+from actionbench.method import Method
+from actionbench.registry import get_method
+from actionbench.runs.campaign import Setup
+from actionbench.runs.execute import Plan
+from actionbench.runs.store import Store
+from evaluation.experiments.measured import (
+    Measured,
+    comparison_json,
+    setup_json,
+    shares_json,
+    write_text,
+)
+from evaluation.measures.accuracy import Share, overall
+from evaluation.measures.comparison import Comparison, compare
+from evaluation.stored import read_record
+
+ACCURACIES = ("action", "subject", "total")
+
+
+@dataclass(frozen=True)
+class Variant:
+    label: str
+    """As table and plot name it within its group."""
+    kind: type[Method[Any]]
+    words: tuple[str, ...] = ()
+    """Its `key=value` words; those of the method's own settings may be left out or given."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A group of variants."""
+
+    name: str
+    """For `--only`."""
+    title: str
+    variants: tuple[Variant, ...]
+
+
+def adi_questions(find: Callable[[str], type[Method[Any]]] = get_method) -> list[Question]:
+    """What ADI consists of (arXiv 2311.15841), part by part, and what its prompts alone do.
+
+    The papers train on different prompts, ADI on each exemplar's caption, P+ and Textual Inversion
+    on a template; the last question gives every method both.
+    """
+    adi = find("adi")
+
+    def variants(setting: str, *values: str) -> tuple[Variant, ...]:
+        return tuple(Variant(value, adi, (f"{setting}={value}",)) for value in values)
+
+    noise = [
+        Variant(label, adi, (f"share_timestep={timestep}", f"share_noise={noise}"))
+        for label, timestep, noise in (
+            ("both shared", "true", "true"),
+            ("timestep shared", "true", "false"),
+            ("noise shared", "false", "true"),
+            ("neither shared", "false", "false"),
+        )
+    ]
+    prompts = [
+        Variant(f"{kind.title}, {prompts}", kind, (f"prompts={prompts}",))
+        for kind in (find("textual-inversion"), find("p-plus"), adi)
+        for prompts in ("template", "caption")
+    ]
+    return [
+        Question(
+            "tokens",
+            "Tokens",
+            (
+                Variant("layer-wise", adi, ("layerwise=true",)),
+                Variant("one for all", adi, ("layerwise=false",)),
+            ),
+        ),
+        Question(
+            "merge",
+            "Masks",
+            variants("merge", "none", "context", "action", "union", "intersection"),
+        ),
+        Question("beta", "Masking ratio β", variants("beta", "0.2", "0.4", "0.6", "0.8", "0.9")),
+        Question("noise", "Timestep and noise of a triple", tuple(noise)),
+        Question("prompts", "Prompts in training", tuple(prompts)),
+    ]
+
+
+ABLATIONS: dict[str, Callable[[], list[Question]]] = {"adi": adi_questions}
+"""By the name of the method that is taken apart."""
+
+
+def find_questions(name: str, only: Sequence[str] | None) -> list[Question]:
+    """A method's ablation, or the named groups of it. UserError for an unknown name."""
+    if name not in ABLATIONS:
+        raise unknown("ablation", name, ABLATIONS)
+    found = {question.name: question for question in ABLATIONS[name]()}
+    for group in only or ():
+        if group not in found:
+            raise unknown("group of the ablation", group, found)
+    return [question for question in found.values() if only is None or question.name in only]
+
+
+@dataclass(frozen=True)
+class PlannedVariant:
+    question: Question
+    variant: Variant
+    plans: tuple[Plan, ...]
+    """One a seed, from 0 on."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the method with its own settings for the model."""
+        return not self.plans[0].changed_settings
+
+
+def plan_ablation(setup: Setup, questions: Sequence[Question], seeds: int) -> list[PlannedVariant]:
+    return [
+        PlannedVariant(
+            question,
+            variant,
+            tuple(setup.plan(variant.kind, variant.words, seed) for seed in range(seeds)),
+        )
+        for question in questions
+        for variant in question.variants
+    ]
+
+
+def distinct_plans(planned: Iterable[PlannedVariant]) -> list[Plan]:
+    """Each run once, seed by seed, so that an interrupted ablation has whole seeds."""
+    plans = {plan.run_id: plan for variant in planned for plan in variant.plans}
+    return sorted(plans.values(), key=lambda plan: plan.seed)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an ablation comes to."""
+
+    runs: int
+    runs_to_do: int
+    fits: int
+    images: int
+    """To do, as `fits`."""
+    seconds: float
+    """Of what is to do, as far as it is known."""
+    untimed: tuple[str, ...]
+    """Methods of which the store has no run yet: their time is not in `seconds`."""
+
+
+def estimate(plans: Sequence[Plan], store: Store) -> Estimate:
+    """Work to do, and its time by the mean costs of each method's runs in the store.
+
+    Whatever settings and device these had: a guess of the right size, not a promise.
+    """
+    spent: dict[str, list[tuple[float, float]]] = {}
+    for run_id in store.run_ids():
+        record = read_record(store, run_id)
+        for cost in record["costs"].values():
+            done = cost["generate"]["images"]
+            if done and cost["judge"]["images"]:
+                image = cost["generate"]["seconds"] / done
+                image += cost["judge"]["seconds"] / cost["judge"]["images"]
+                fit = cost["fit"]["seconds"] if cost["fit"] else 0.0
+                spent.setdefault(record["method"], []).append((fit, image))
+    fits = images = 0
+    seconds, untimed = 0.0, []
+    for plan in plans:
+        work = {work.what: work.to_do for work in plan.work()}
+        fits += work["fits"]
+        images += work["images"]
+        known = spent.get(plan.method.name)
+        if known:
+            seconds += work["fits"] * sum(fit for fit, _ in known) / len(known)
+            seconds += work["images"] * sum(image for _, image in known) / len(known)
+        elif not plan.finished:
+            untimed.append(plan.method.name)
+    to_do = sum(not plan.finished for plan in plans)
+    return Estimate(len(plans), to_do, fits, images, seconds, tuple(dict.fromkeys(untimed)))
+
+
+@dataclass(frozen=True)
+class MeasuredVariant:
+    planned: PlannedVariant
+    runs: tuple[Measured, ...]
+    """One a seed that was measured."""
+    failures: tuple[str, ...]
+    """One line a seed that failed."""
+
+    @property
+    def label(self) -> str:
+        return self.planned.variant.label + (" (own)" if self.planned.is_own else "")
+
+    @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """Of all seeds, each seed's images under indices of their own."""
+        frames = [
+            run.verdicts.assign(index=run.verdicts["index"] + run.plan.seed * _SEED_STEP)
+            for run in self.runs
+            if run.verdicts is not None
+        ]
+        return pd.concat(frames, ignore_index=True)
+
+    @cached_property
+    def shares(self) -> dict[str, Share]:
+        """Over all seeds, clustered by action: the seeds of an action are one cluster."""
+        return overall(self.verdicts) if self.runs else {}
+
+
+_SEED_STEP = 1_000_000
+"""Above any index of an image."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    variants: tuple[MeasuredVariant, ...]
+
+    @property
+    def questions(self) -> list[Question]:
+        return list(dict.fromkeys(variant.planned.question for variant in self.variants))
+
+    def of(self, question: Question) -> list[MeasuredVariant]:
+        return [v for v in self.variants if v.planned.question == question]
+
+    def against_own(self, variant: MeasuredVariant) -> Comparison | None:
+        """A variant minus its method as it is, on the seeds and items of both, total accuracy.
+
+        None for the method as it is, and where either was not measured or not in this ablation.
+        """
+        kind = variant.planned.variant.kind
+        own = [v for v in self.variants if v.planned.is_own and v.planned.variant.kind is kind]
+        if variant.planned.is_own or not variant.runs or not own or not own[0].runs:
+            return None
+        seeds = {run.plan.seed for run in variant.runs} & {run.plan.seed for run in own[0].runs}
+        return compare(variant.verdicts, own[0].verdicts) if seeds else None
+
+    @property
+    def failures(self) -> list[str]:
+        return list(dict.fromkeys(f for variant in self.variants for f in variant.failures))
+
+
+def collect(planned: Sequence[PlannedVariant], measured: Iterable[Measured]) -> Ablation:
+    """The runs of `distinct_plans`, measured, under the variants that they belong to."""
+    by_id = {run.plan.run_id: run for run in measured}
+    variants = []
+    for one in planned:
+        runs = [by_id[plan.run_id] for plan in one.plans]
+        failed = [f"{run.plan.run_id}: {run.failure}" for run in runs if run.verdicts is None]
+        good = tuple(run for run in runs if run.verdicts is not None)
+        variants.append(MeasuredVariant(one, good, tuple(failed)))
+    return Ablation(tuple(variants))
+
+
+# What is written
+
+
+def write_ablation(ablation: Ablation, out: Path) -> list[Path]:
+    """ablation.md, .csv, .json and .png under `out`; UserError where they cannot be written."""
+    texts = {"md": _markdown(ablation), "csv": _csv(ablation), "json": _json(ablation)}
+    paths = [write_text(out / f"ablation.{kind}", text) for kind, text in texts.items()]
+    return [*paths, plot_ablation(ablation, out / "ablation.png")]
+
+
+def _rows(ablation: Ablation) -> list[dict[str, Any]]:
+    rows = []
+    for variant in ablation.variants:
+        planned, compared = variant.planned, ablation.against_own(variant)
+        row: dict[str, Any] = {
+            "group": planned.question.name,
+            "variant": planned.variant.label,
+            "method": planned.variant.kind.name,
+            "own_settings": planned.is_own,
+            "seeds": len(variant.runs),
+            "failed_seeds": len(variant.failures),
+        }
+        for name in ACCURACIES:
+            share = variant.shares.get(name)
+            row |= {
+                f"{name}_count": share and share.count,
+                name: share and round(share.value, 6),
+                f"{name}_low": share and round(share.low, 6),
+                f"{name}_high": share and round(share.high, 6),
+            }
+        row["n"] = variant.shares["total"].n if variant.shares else 0
+        row["minus_own"] = compared and round(compared.difference, 6)
+        row["minus_own_low"] = compared and round(compared.low, 6)
+        row["minus_own_high"] = compared and round(compared.high, 6)
+        row["p_value"] = compared and round(compared.p_value, 6)
+        rows.append(row)
+    return rows
+
+
+def _csv(ablation: Ablation) -> str:
+    rows = _rows(ablation)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _json(ablation: Ablation) -> str:
+    found = {
+        **next((setup_json(run) for v in ablation.variants for run in v.runs), {}),
+        "variants": [
+            {
+                "group": variant.planned.question.name,
+                "variant": variant.planned.variant.label,
+                "method": variant.planned.variant.kind.name,
+                "own_settings": variant.planned.is_own,
+                "settings": variant.planned.plans[0].settings,
+                "shares": shares_json(variant.shares),
+                "minus_own": comparison_json(ablation.against_own(variant)),
+                "seeds": [
+                    {
+                        "seed": run.plan.seed,
+                        "run": run.plan.run_id,
+                        "fit_seconds_per_action": run.fit_seconds,
+                        "shares": shares_json(run.shares),
+                    }
+                    for run in variant.runs
+                ],
+                "failures": list(variant.failures),
+            }
+            for variant in ablation.variants
+        ],
+    }
+    return json.dumps(found, indent=1, allow_nan=False) + "\n"
+
+
+def table_rows(ablation: Ablation, question: Question) -> list[list[str]]:
+    """A group's table: variant, seeds, three accuracies, each seed's total, minus its method."""
+    rows = []
+    for variant in ablation.of(question):
+        c = ablation.against_own(variant)
+        rows.append(
+            [
+                variant.label,
+                str(len(variant.runs)),
+                *(
+                    f"{s.percent()} [{s.percent_interval}]"
+                    for s in (variant.shares[name] for name in ACCURACIES if variant.shares)
+                ),
+                *(["failed"] * len(ACCURACIES) if not variant.shares else ()),
+                " / ".join(run.shares["total"].percent() for run in variant.runs),
+                ""
+                if c is None
+                else f"{100 * c.difference:+.1f} [{100 * c.low:+.0f}, {100 * c.high:+.0f}], "
+                f"p {c.p_text}",
+            ]
+        )
+    return rows
+
+
+TABLE = ("Variant", "Seeds", "Action", "Subject", "Total", "Total by seed", "Minus own")
+
+
+def _markdown(ablation: Ablation) -> str:
+    parts = [
+        "# Ablation",
+        "Percentages over all seeds with 95% intervals, clustered by action; how far whole seeds "
+        "lie apart is in the column of totals by seed, not in the intervals. *own*: the method "
+        "with its own settings; *minus own*: the difference of total accuracy from it, in points, "
+        "paired on seed and item and clustered by action, with the two-sided p of a sign-flip "
+        "test, not corrected for the number of rows.",
+    ]
+    for question in ablation.questions:
+        lines = [TABLE, ["---", *["---:"] * (len(TABLE) - 1)], *table_rows(ablation, question)]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        parts += [f"## {question.title}", table]
+    if ablation.failures:
+        parts += ["## Failed", "\n".join(f"- {failure}" for failure in ablation.failures)]
+    return "\n\n".join(parts) + "\n"
+
+
+_COLOURS = {"action": "#E69F00", "subject": "#56B4E9", "total": "#000000"}
+"""Okabe and Ito's, told apart by people with every kind of colour blindness."""
+_MARKERS = {"action": "s", "subject": "^", "total": "o"}
+
+
+def plot_ablation(ablation: Ablation, out: Path) -> Path:
+    """A panel a group: each variant's three accuracies with intervals; seeds as small dots."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    questions = ablation.questions
+    rows = [[v for v in ablation.of(q) if v.shares] for q in questions]
+    heights = [1.0 + len(variants) for variants in rows]
+    figure = Figure(figsize=(8.0, 1.1 + 0.36 * sum(heights)), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(
+        len(questions), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )[:, 0]
+    for axes, question, variants in zip(panels, questions, rows, strict=True):
+        for place, name in enumerate(ACCURACIES):
+            shares = [variant.shares[name] for variant in variants]
+            levels = [row + 0.24 * (place - 1) for row in range(len(variants))]
+            values = [100 * share.value for share in shares]
+            below = [max(0.0, 100 * (share.value - share.low)) for share in shares]
+            above = [max(0.0, 100 * (share.high - share.value)) for share in shares]
+            axes.errorbar(
+                values, levels, xerr=(below, above), label=name, color=_COLOURS[name],
+                fmt=_MARKERS[name], markersize=5, elinewidth=1.2, capsize=0, zorder=3,
+            )  # fmt: skip
+            for level, variant in zip(levels, variants):
+                seeds = [100 * run.shares[name].value for run in variant.runs]
+                axes.plot(
+                    seeds, [level] * len(seeds), ".", color=_COLOURS[name], alpha=0.45,
+                    markersize=4, zorder=2,
+                )  # fmt: skip
+        axes.set_yticks(range(len(variants)), [variant.label for variant in variants])
+        axes.set_ylim(len(variants) - 0.4, -0.6)
+        axes.set_xlim(-1, 101)
+        axes.set_title(question.title, loc="left", fontsize=10)
+        axes.grid(axis="x", color="0.9", zorder=0)
+        axes.tick_params(axis="y", length=0)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    panels[-1].set_xlabel("accuracy, % of images, with 95% interval; small dots: single seeds")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error}") from error
+    return out

@@ -1,0 +1,112 @@
+"""Several runs measured for one table: what a search over settings and an ablation stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from actionbench.errors import UserError
+from actionbench.runs.campaign import View, execute_each, unwatched
+from actionbench.runs.execute import Plan
+from evaluation.measures.accuracy import Share, overall
+from evaluation.measures.comparison import Comparison
+from evaluation.stored import read_record, read_verdicts
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run that was executed, or that failed."""
+
+    plan: Plan
+    verdicts: pd.DataFrame | None = field(repr=False, compare=False)
+    """None where it failed."""
+    failure: str = ""
+
+    @cached_property
+    def shares(self) -> dict[str, Share]:
+        """By `accuracy.MEASURES`; empty where the run failed."""
+        return {} if self.verdicts is None else overall(self.verdicts)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """Empty where the run failed before it began."""
+        return self.plan.store.load_record(self.plan.run_id) or {}
+
+    @property
+    def fit_seconds(self) -> float | None:
+        """Mean of the actions' fits; None where nothing is fitted."""
+        costs = self.record.get("costs", {}).values()
+        seconds = [cost["fit"]["seconds"] for cost in costs if cost["fit"]]
+        return sum(seconds) / len(seconds) if seconds else None
+
+
+def measure_each(plans: Iterable[Plan], view: View = unwatched) -> Iterator[Measured]:
+    """Execute plans in turn, of which what is stored is only read."""
+    for outcome in execute_each(plans, view):
+        plan = outcome.plan
+        if outcome.result is None:
+            yield Measured(plan, None, outcome.failure)
+        else:
+            record = read_record(plan.store, plan.run_id)
+            yield Measured(plan, read_verdicts(plan.store, record))
+
+
+def setup_json(measured: Measured) -> dict[str, Any]:
+    """What all runs of a table share: data, model, judge, items, device, versions."""
+    plan, record = measured.plan, measured.record
+    return {
+        "suite": plan.suite.name,
+        "suite_fingerprint": plan.suite.fingerprint,
+        "protocol": plan.protocol,
+        "model": {"name": plan.source.name, "fingerprint": plan.source.fingerprint},
+        "preset": plan.source.preset,
+        "judge": {"name": plan.judge.name, "fingerprint": plan.judge.fingerprint},
+        "actions": [action.action.name for action in plan.actions],
+        "subjects": [subject.name for subject in plan.subjects],
+        "images_per_pair": plan.images_per_pair,
+        "dtype": plan.dtype,
+        "device": record.get("device"),
+        "versions": record.get("versions"),
+        "git": record.get("git"),
+    }
+
+
+def shares_json(shares: Mapping[str, Share]) -> dict[str, Any]:
+    """Count, share and interval of each measure; shares are in [0, 1]."""
+    return {
+        name: {
+            "count": share.count,
+            "n": share.n,
+            "share": round(share.value, 6),
+            "low": round(share.low, 6),
+            "high": round(share.high, 6),
+        }
+        for name, share in shares.items()
+    }
+
+
+def comparison_json(found: Comparison | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    numbers = ("difference", "low", "high", "p_value")
+    return {
+        **{name: round(getattr(found, name), 6) for name in numbers},
+        "told_apart": found.told_apart,
+        "units": found.units,
+        "unit": found.unit,
+    }
+
+
+def write_text(path: Path, text: str) -> Path:
+    """UserError where the file cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error}") from error
+    return path

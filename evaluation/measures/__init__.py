@@ -1,0 +1,1 @@
+"""Measures: accuracies, comparisons, orders and failures, from verdicts alone."""

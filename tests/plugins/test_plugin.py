@@ -1,0 +1,141 @@
+"""The door for a ninth method: the example package, and the skeleton of one's own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from actionbench.errors import UserError
+from actionbench.plugins.conformance import check_method
+from actionbench.plugins.template import write_skeleton
+from actionbench.registry import method_names
+from tests.helpers.small_cli import install_plugins
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "plugin"
+
+SESSION = """
+import sys
+import tests.helpers.small_cli
+
+folder, model = sys.argv[1:]
+for words in (
+    "list methods",
+    "check-method and-mask",
+    f"run --method and-mask --set steps=2 --subjects boy --model {model} --runs {folder}/runs",
+    f"report --runs {folder}/runs",
+):
+    print("$", words, flush=True)
+    sys.argv = ["actionbench", folder, *words.split()]
+    try:
+        tests.helpers.small_cli.main()
+    except SystemExit as end:
+        print("status", end.code or 0, flush=True)
+"""
+
+
+def load(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module  # dataclasses look their annotations up there
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules[file.stem]
+    return module
+
+
+def test_the_example_is_installed_listed_checked_and_run(tiny_model: Path, tmp_path: Path) -> None:
+    """By pip, into a folder of its own, and in one process for all commands: imports dominate."""
+    source, target = tmp_path / "source", tmp_path / "installed"
+    shutil.copytree(EXAMPLE, source)
+    offline = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    pip = [sys.executable, "-m", "pip", "install", *offline, "--target", target, source]
+    subprocess.run(pip, check=True, capture_output=True, text=True)
+    install_plugins(tmp_path / "plugins")
+    environment = {**os.environ, "PYTHONPATH": f"{target}:{ROOT}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", SESSION, str(tmp_path), str(tiny_model)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.count("status 0") == 4, done.stdout + done.stderr
+    _, listed, checked, ran, board = done.stdout.split("$ ")
+    assert "│ AND-mask" in listed and "│ P+" in listed
+    assert checked.count("passed") > 30 and "FAILED" not in checked
+    assert "run and-mask-" in ran and "n    4" in ran
+    assert "AND-mask" in board
+
+
+def test_only_channels_that_the_samples_agree_on_move() -> None:
+    """Three samples, L = N = 1, four channels: all up, two of three up, all down, one is zero."""
+    example = load(EXAMPLE / "and_mask.py")
+    gradients = torch.tensor([[3.0, 3.0, -1.0, 1.0], [1.0, 3.0, -1.0, 1.0], [2.0, -3.0, -4.0, 0.0]])
+    gradients = gradients[:, None, None]
+    strict = example.AndMask(example.Settings(agreement=1.0))
+    update, moving = strict.agreed_update(gradients)
+    assert moving.flatten().tolist() == [True, False, True, False]
+    assert update.flatten().tolist() == [2.0, 0.0, -2.0, 0.0]
+    # |sum of signs| is 3, 1, 3, 2 of 3.
+    _, moving = example.AndMask(example.Settings(agreement=0.5)).agreed_update(gradients)
+    assert moving.flatten().tolist() == [True, False, True, True]
+    _, moving = example.AndMask(example.Settings(agreement=0.0)).agreed_update(gradients)
+    assert moving.all()
+
+
+def test_the_skeleton_keeps_every_promise_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    files = write_skeleton("my-method2", folder, method_names())
+    assert {path.name for path in files} == {
+        "pyproject.toml",
+        "actionbench_my_method2.py",
+        "test_actionbench_my_method2.py",
+        "README.md",
+    }
+    assert not [path for path in files if "$" in path.read_text()]
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    entry = project["entry-points"]["actionbench.methods"]
+    assert entry == {"my-method2": "actionbench_my_method2:MyMethod2"}
+    method = load(folder / "actionbench_my_method2.py").MyMethod2
+    assert (method.name, method.title) == ("my-method2", "My method2")
+    assert [outcome for outcome in check_method(method) if not outcome.passed] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("adi", "the name 'adi' is taken"),
+        ("all", "the name 'all' is taken"),
+        ("My-Method", "'My-Method' is no name for a method"),
+        ("my_method", "is no name"),
+        ("2d", "is no name"),
+        ("a--b", "is no name"),
+        ("../up", "is no name"),
+        ("", "is no name"),
+        ("settings", "the class Settings would hide another"),
+        ("token-method", "the class TokenMethod would hide another"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused(tmp_path: Path, name: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        write_skeleton(name, tmp_path / "new", method_names())
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text("mine")
+    with pytest.raises(UserError, match="exists already: name another with --out"):
+        write_skeleton("mine", tmp_path, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["own.txt"]

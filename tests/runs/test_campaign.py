@@ -1,0 +1,101 @@
+"""Several runs one after another: what is loaded once, and what a failure costs the others."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import actionbench.runs.campaign
+from actionbench.files.models import resolve_model
+from actionbench.runs.campaign import Setup, execute_each
+from actionbench.runs.execute import load_backbone
+from leaderboards import build_board
+from tests.helpers.small_run import Brightness, Drift, Faulty, Plain, small_suite
+
+
+def small_setup(model: Path, folder: Path, **more: Any) -> Setup:
+    suite = more.pop("suite", None) or small_suite(folder)
+    return Setup(
+        folder / "runs",
+        suite,
+        resolve_model(str(model)),
+        Brightness(suite),
+        device="cpu",
+        images_per_pair=1,
+        **more,
+    )
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The backbones that campaigns load, as they are loaded."""
+    loaded: list[Any] = []
+
+    def load(*words: Any) -> Any:
+        loaded.append(load_backbone(*words))
+        return loaded[-1]
+
+    monkeypatch.setattr(actionbench.runs.campaign, "load_backbone", load)
+    return loaded
+
+
+def test_a_failure_is_its_own_and_the_backbone_is_shared(
+    tiny_model: Path, tmp_path: Path, loads: list[Any]
+) -> None:
+    setup = small_setup(tiny_model, tmp_path)
+    diverging = setup.plan(Drift, ["lr=1e30", "steps=40"])
+    plans = [setup.plan(Plain), setup.plan(Drift), setup.plan(Faulty), diverging]
+    plans.append(setup.plan(Drift, seed=1))
+    outcomes = list(execute_each(plans))
+    assert [outcome.result is not None for outcome in outcomes] == [True, True, False, False, True]
+    faulty, diverged = outcomes[2:4]
+    assert re.match(r"faulty failed fitting '\w+': ZeroDivisionError: a defect", faulty.failure)
+    assert "diverged" in diverged.failure
+    assert len(loads) == 3, "once, and anew after each failure"
+
+    (group,) = build_board(setup.runs).groups
+    done = {row.title: (row.done, row.partial) for row in group.rows if not row.label}
+    assert done == {"Plain": (6, False), "Drift": (6, False), "Faulty": (3, True)}
+    notes = build_board(setup.runs).notes
+    assert any("Faulty" in n and "failed fitting" in n and "a defect" in n for n in notes)
+    assert any("lr=1e+30" in n and "diverged" in n for n in notes)
+
+
+def test_finished_runs_load_nothing_and_a_mended_one_goes_on(
+    tiny_model: Path, tmp_path: Path, loads: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = small_setup(tiny_model, tmp_path, subjects=["boy"])
+    kinds = (Plain, Faulty)
+    first = list(execute_each([setup.plan(kind) for kind in kinds]))
+    assert first[1].result is None and len(loads) == 1
+    monkeypatch.setattr(Faulty, "fit", Mended.fit)
+    plans = [setup.plan(kind) for kind in kinds]
+    assert [work.to_do for work in plans[1].work()] == [1, 1, 1], "what was finished is kept"
+    again = list(execute_each(plans))
+    assert len(loads) == 2 and again[1].result is not None
+    assert again[0].result is not None and again[0].result.rows == first[0].result.rows  # type: ignore[union-attr]
+    assert again[1].result.record["failure"] is None
+    list(execute_each([setup.plan(kind) for kind in kinds]))
+    assert len(loads) == 2
+
+
+class Mended(Drift):
+    name = "faulty"
+
+    def fit(self, backbone: Any, task: Any, **rest: Any) -> Any:
+        from dataclasses import replace
+
+        return replace(Drift.fit(self, backbone, task, **rest), method="faulty")
+
+
+def test_an_interruption_ends_the_whole(tiny_model: Path, tmp_path: Path) -> None:
+    class Interrupted(Plain):
+        def generate(self, *words: Any) -> Any:
+            raise KeyboardInterrupt
+
+    setup = small_setup(tiny_model, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        list(execute_each([setup.plan(Interrupted), setup.plan(Plain)]))
