@@ -80,7 +80,8 @@ def make_backbone(size: int, tiny: bool, device: str, dtype: str, resources: Any
     """The pipeline in memory, made on the device; its weights are small noise."""
     import torch
 
-    from actionbench.diffusion.backbone import DTYPES, Backbone, quiet_libraries
+    from actionbench.diffusion.backbone import DTYPES, Backbone
+    from actionbench.files.networks import quiet_libraries
     from actionbench.plugins.tiny import sd_scheduler, tiny_tokenizer
     from actionbench.suite.items import Sampling
 

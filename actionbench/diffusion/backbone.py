@@ -18,16 +18,15 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
-from diffusers.utils import logging as diffusers_logging
 from PIL import Image, ImageOps
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
 from actionbench.device import PLAIN, Resources
 from actionbench.diffusion.denoising import randn
 from actionbench.diffusion.text_prefix import Prefix, encode_from, encode_prefix
 from actionbench.errors import UserError, one_line
 from actionbench.files.models import BATCH_SIZE, ModelSource
+from actionbench.files.networks import quiet_libraries
 from actionbench.suite.items import SLOT, Sampling
 
 if TYPE_CHECKING:
@@ -452,13 +451,6 @@ class Backbone:
                 output_type=output_type,
                 **extra,
             ).images
-
-
-def quiet_libraries() -> None:
-    """No progress bars of the libraries' own, and no warnings of what nothing here needs."""
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    diffusers_logging.disable_progress_bar()
 
 
 def compile_blocks(unet: Any, backend: str = "inductor") -> None:

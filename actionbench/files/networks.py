@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def quiet_libraries() -> None:
+    """Switch off the libraries' own progress bars, and warnings of what nothing here needs."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    diffusers_logging.disable_progress_bar()
+
+
 def load_network(kind: Any, source: NetworkSource, device: str, dtype: str = "float32") -> Any:
     """A model class's network on a device, in evaluation mode, frozen. UserError where it fails."""
     network = load_part(kind, source, dtype=dtype, use_safetensors=True)
@@ -31,8 +41,6 @@ def load_part(kind: Any, source: NetworkSource, **more: Any) -> Any:
 
     A missing package is told as such: some tokenizers need sentencepiece.
     """
-    from actionbench.diffusion.backbone import quiet_libraries
-
     quiet_libraries()
     try:
         return kind.from_pretrained(source.path, local_files_only=True, **more)

@@ -16,9 +16,10 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from actionbench.diffusion.backbone import Backbone, quiet_libraries
+from actionbench.diffusion.backbone import Backbone
 from actionbench.files.hashing import canonical_json
 from actionbench.files.models import NETWORKS, ModelSource
+from actionbench.files.networks import quiet_libraries
 from actionbench.suite.items import (
     SLOT,
     ActionTask,

@@ -25,9 +25,9 @@ from actionbench.runs.store import Store, read_image
 from evaluation.experiments.ablation import ABLATIONS, Question, Variant
 from evaluation.pictures import ROW
 from tests.conftest import Done
+from tests.evaluation.test_tuning import dev_suite
 from tests.helpers.small_cli import install_plugins
 from tests.helpers.small_run import Drift, small_suite
-from tests.test_tuning import dev_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "diffusers", "transformers", "pandas", "matplotlib", "datasets")

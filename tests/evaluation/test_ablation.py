@@ -29,7 +29,7 @@ from evaluation.experiments.ablation import (
 from evaluation.experiments.measured import measure_each
 from evaluation.measures.comparison import compare
 from tests.helpers.small_run import Drift, Faulty, Plain
-from tests.test_campaign import small_setup
+from tests.runs.test_campaign import small_setup
 
 STEPS = Question(
     "steps", "Steps", tuple(Variant(f"{n} steps", Drift, (f"steps={n}",)) for n in (2, 3))

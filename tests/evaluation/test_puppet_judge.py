@@ -20,7 +20,7 @@ from actionbench.suite.shipped import JUDGE
 from actionbench.suite.suite import get_suite
 from evaluation.judges.gates import run_gates
 from evaluation.judges.puppet import JudgeRecipe, PuppetJudge, Reader, train_judge
-from tests.test_puppets import Interrupted
+from tests.puppets.test_puppets import Interrupted
 
 SUITE = get_suite("puppets")
 

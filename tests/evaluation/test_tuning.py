@@ -29,7 +29,7 @@ from evaluation.experiments.tuning import (
 )
 from evaluation.measures.comparison import compare
 from tests.helpers.small_run import Drift, DriftSettings, Plain, small_suite
-from tests.test_campaign import small_setup
+from tests.runs.test_campaign import small_setup
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from transformers.models.rt_detr.image_processing_pil_rt_detr import RTDetrImage
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.vitpose.image_processing_pil_vitpose import VitPoseImageProcessorPil
 
-from actionbench.diffusion.backbone import quiet_libraries
+from actionbench.files.networks import quiet_libraries
 from actionbench.plugins.tiny import tiny_tokenizer
 
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}

@@ -13,8 +13,8 @@ from actionbench.errors import UserError
 from actionbench.runs.store import Store
 from leaderboards import build_board
 from leaderboards.reference import find_reference, keep_reference
+from tests.evaluation.test_diagnostics import save_copies
 from tests.helpers.verdicts import first_actions, make_verdicts, save_run
-from tests.test_diagnostics import save_copies
 
 
 def save_methods(runs: Path, **right: int) -> None:

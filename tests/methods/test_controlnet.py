@@ -29,7 +29,7 @@ from evaluation.judges.gates import _control_gates
 from evaluation.judges.puppet import Reader
 from methods.controlnet import ControlNet, Settings, place_in_round
 from tests.helpers.small_run import small_plan
-from tests.test_puppets import Interrupted
+from tests.puppets.test_puppets import Interrupted
 
 
 @pytest.fixture(scope="module")
