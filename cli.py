@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from actionbench.errors import Problems, UserError
-from actionbench.files.models import BATCH_SIZE
+from actionbench.device import BATCH_SIZE
 
 if TYPE_CHECKING:
     from actionbench.device import Resources
     from actionbench.judge import Judge
     from actionbench.method import Method
     from actionbench.runs.campaign import Outcome, Setup
-    from actionbench.runs.execute import Plan, RunResult
+    from actionbench.runs.execute import (RunResult)
+    from actionbench.runs.plan import Plan
     from evaluation.experiments.ablation import Ablation
     from evaluation.experiments.tuning import Tuning
     from evaluation.judges.calibration import Calibration
@@ -602,14 +603,12 @@ def judge(
     from actionbench.registry import make_judge
     from actionbench.runs.judging import judge_run
     from actionbench.runs.store import Store
-    from actionbench.suite.suite import recorded_suite
-    from evaluation.stored import read_record
-
+        
     store, where = Store(runs), resolve_device(device)
     found = list(dict.fromkeys(store.find_run(run_id) for run_id in run_ids))
     judges: dict[str, Judge] = {}  # one a suite, so that its weights are loaded once
     for run_id in found:
-        suite = recorded_suite(read_record(store, run_id))
+        suite = store.read_record(run_id).load_suite()
         if suite.fingerprint not in judges:
             judges[suite.fingerprint] = make_judge(judge_name, suite, judge_given, where)
         with JobProgress() as progress:

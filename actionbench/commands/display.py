@@ -21,7 +21,8 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from actionbench.progress import Observer, Progress
-from actionbench.runs.execute import ActionRow, Plan
+from actionbench.runs.execute import (ActionRow)
+from actionbench.runs.plan import Plan
 
 if TYPE_CHECKING:
     from actionbench.plugins.conformance import Outcome

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,8 @@ def test_judge_then_report_then_agreement(copied: Path, call: Callable[..., str]
     assert {p: p.stat().st_mtime_ns for p in runs.glob("images/*/*.png")} == before
 
     record = Store(runs).load_record(made[1])
-    assert record is not None and record["protocol"] == "puppets-clip-v1"
-    assert record["judged_from"] == first and record["judge"]["settings"]["action_margin"] == 0.1
+    assert record is not None and record.protocol == "puppets-clip-v1"
+    assert record.judged_from == first and record.judge.settings["action_margin"] == 0.1
     rows = Store(runs).load_row_dicts(made[1])
     assert {row["judge"] for row in rows} == {"clip"} and len(rows) == 12
     own = {row["image"]: row for row in Store(runs).load_row_dicts(first)}
@@ -119,10 +120,10 @@ def test_what_cannot_be_judged_again_is_refused(copied: Path) -> None:
         judge_run(store, first, clip_judge(copied))
     record = store.load_record(first)
     assert record is not None
-    store.save_record(first, {**record, "suite_fingerprint": "other"})
+    store.save_record(replace(record, suite_fingerprint="other"))
     with pytest.raises(UserError, match="another version of suite puppets"):
         judge_run(store, first, clip_judge(copied))
-    store.save_record(first, {**record, "complete": False})
+    store.save_record(replace(record, complete=False))
     with pytest.raises(UserError, match="is not finished"):
         judge_run(store, first, clip_judge(copied))
 
