@@ -80,10 +80,20 @@ class Outcome:
     plan: Plan
     result: RunResult | None
     """None if the run failed."""
-    failure: str = ""
-    """Why, in one line."""
-    trace: str = ""
-    """The traceback, if the failure is a defect and no mistake of the user's."""
+    error: Exception | None = None
+    """Why it failed."""
+
+    @property
+    def failure(self) -> str:
+        """Why it failed, in one line; empty if it did not."""
+        return "" if self.error is None else one_line(self.error)
+
+    @property
+    def trace(self) -> str:
+        """The traceback, if the failure is a defect and no mistake of the user's."""
+        if self.error is None or isinstance(self.error, UserError):
+            return ""
+        return "".join(traceback.format_exception(self.error))
 
 
 View = Callable[[Plan], AbstractContextManager[Observer]]
@@ -106,8 +116,7 @@ def execute_each(plans: Iterable[Plan], view: View = unwatched) -> Iterator[Outc
             with view(plan) as observer:
                 result = execute(plan, observer, shared.load)
         except Exception as error:  # of any kind: it is one method's, and reported under its name
-            trace = "" if isinstance(error, UserError) else traceback.format_exc()
-            outcome = Outcome(plan, None, one_line(error), trace)
+            outcome = Outcome(plan, None, error)
             # What the failed method left of the backbone is not trusted.
             shared.forget()
         else:
