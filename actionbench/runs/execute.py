@@ -581,8 +581,8 @@ def _judges_memory_told(judge: Judge) -> Iterator[None]:
             raise
         raise UserError(
             f"there is not enough memory for the {judge.name} judge: lower its batch size "
-            "(--judge-set batch_size=N), or let `actionbench judge` judge the drawn images, which "
-            "loads no base model; finished work is kept"
+            "(--judge-set batch_size=N), or let `actionbench judges run` judge the drawn images, "
+            "which loads no base model; finished work is kept"
         ) from error
 
 
