@@ -8,6 +8,8 @@ from typing import Any, TypeAlias, cast
 
 import click
 
+from actionbench.errors import unknown
+
 Table: TypeAlias = Mapping[str, tuple["str | Table", str]]
 """Commands by name: the place of each, `module:object` or the table of a group, and its help."""
 
@@ -26,6 +28,14 @@ class LazyGroup(click.Group):
         if cmd_name in self.table and cmd_name not in self.commands:
             self.add_command(_load(cmd_name, *self.table[cmd_name]), cmd_name)
         return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not (name.startswith("-") or ctx.resilient_parsing or self.get_command(ctx, name)):
+            raise unknown("command", name, self.table)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
