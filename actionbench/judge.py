@@ -100,7 +100,7 @@ class Judge(ABC):
     def without(self, exemplars: Collection[str]) -> Self:
         """The same judge, loaded once for both, kept from looking at these exemplars (ids).
 
-        Itself where it looks at none. It is what `calibrate-judge` shows an exemplar to.
+        Itself where it looks at none. It is what `judges calibrate` shows an exemplar to.
         """
         return self
 

@@ -74,7 +74,7 @@ class Method(ABC, Generic[S]):
     """A frozen dataclass of `settings.setting` fields; defaults are the literature's."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Changes to the defaults by the backbone's preset name (`puppet-diffusion`, `sd-2.1`); `tiny`
-    is `check-method`'s, for a method that needs more than a pipeline."""
+    is `methods check`'s, for a method that needs more than a pipeline."""
     tunable: ClassVar[Mapping[str, tuple[float, float]]] = {}
     """What `actionbench tune` varies besides learning rate and steps: a setting's lowest and
     highest value to try, both above zero."""

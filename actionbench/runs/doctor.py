@@ -338,5 +338,7 @@ def check_disk(runs: Path, needed: int) -> Finding:
     free = shutil.disk_usage(place).free
     message = f"{free / GIB:.1f} GiB free at {place}, {needed / GIB:.2f} needed at most"
     if free < needed:
-        return Finding("disk", "fail", message, "free some space, or name another folder with --runs")
+        return Finding(
+            "disk", "fail", message, "free some space, or name another folder with --runs"
+        )
     return Finding("disk", "ok", message)

@@ -133,11 +133,11 @@ def default_subjects(suite: Suite) -> list[str]:
     ]
 
 
-def plan_tuning(setup: Setup, kind: type[Method[Any]], budget: int, seed: int = 0) -> list[Plan]:
+def plan_tuning(setup: Setup, kind: type[Method[Any]], budget: int) -> list[Plan]:
     """The runs of a search, in order. UserError as `configurations` and `check_tuning_suite`."""
     check_tuning_suite(setup.suite)
     words = configurations(kind, setup.source.preset, budget)
-    return [setup.plan(kind, one, seed) for one in words]
+    return [setup.plan(kind, one) for one in words]
 
 
 def tuning_json(tuning: Tuning) -> dict[str, Any]:

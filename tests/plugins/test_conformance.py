@@ -1,4 +1,4 @@
-"""check-method: the built-ins keep every promise, and each broken one is caught by its check."""
+"""methods check: the built-ins keep every promise, and each broken one is caught by its check."""
 
 from __future__ import annotations
 

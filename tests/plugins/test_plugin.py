@@ -29,8 +29,8 @@ import tests.helpers.small_cli
 
 folder, model = sys.argv[1:]
 for words in (
-    "list methods",
-    "check-method and-mask",
+    "methods list",
+    "methods check and-mask",
     f"run --method and-mask --set steps=2 --subjects boy --model {model} --runs {folder}/runs",
     f"report --runs {folder}/runs",
 ):

@@ -16,6 +16,7 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
+from actionbench.commands.prefetch import prefetch as prefetch_command
 from actionbench.diffusion.cost import Networks
 from actionbench.judge import Judge
 from actionbench.method import Work
@@ -183,11 +184,11 @@ def test_before_the_photographs_are_there_all_else_is_told(
     assert [f.message.split()[0] for f in missing] == ["somebody/net", "somebody/model"]
     words = shlex.split(missing[0].fix)
     assert words[:2] == ["actionbench", "prefetch"]
-    context = cli.commands["prefetch"].make_context("prefetch", words[2:])
-    assert context.params["suite_name"] == "photos" and context.params["model"] == str(model)
-    assert context.params["methods"] == ["controlnet"] and context.params["judge_name"] == "vqa"
-    assert context.params["judge_given"] == ("model=somebody/model",)
-    assert context.params["given"] == ("controlnet=somebody/net",)
+    context = prefetch_command.make_context("prefetch", words[2:])
+    assert context.params["suite"] == "photos" and context.params["model"] == str(model)
+    assert context.params["methods"] == ["controlnet"] and context.params["judge"] == "vqa"
+    assert context.params["judge_words"] == ("model=somebody/model",)
+    assert context.params["words"] == ("controlnet=somebody/net",)
     assert any(f.message.startswith("estimate: at least") for f in found)
 
 

@@ -268,7 +268,7 @@ def test_problems_are_a_line_each(call: Callable[..., Done], tmp_path: Path) -> 
 def test_suites_are_listed_without_photographs(
     call: Callable[..., Done],
 ) -> None:
-    status, out, _ = call("list", "suites")
+    status, out, _ = call("suites", "list")
     assert status == 0 and "photos-clip-v1" in out and "sd-2.1" in out
 
 
