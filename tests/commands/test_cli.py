@@ -322,7 +322,9 @@ def test_folders_that_are_no_model_or_no_store(
 def test_a_record_without_its_parts_is_told(refused: Callable[..., str], tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     store.prepare()
-    store.save_record("drift-1", {"format": 1, "id": "drift-1"})
+    folder = store.run_folder("drift-1")
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"format": 1, "id": "drift-1"}')
     for words in (("runs", "list"), ("report",), ("show", "drift")):
         error = refused(*words, "--runs", store.root)
         assert f"{store.run_folder('drift-1') / 'run.json'} is damaged" in error
