@@ -489,7 +489,7 @@ def ablate(
     if dry_run:
         for variant in planned:
             words = " ".join(variant.variant.words)
-            click.echo(f"{variant.question.name:<9}{variant.variant.kind.name:<19}{words}")
+            click.echo(f"{variant.question.name:<9}{variant.variant.method:<19}{words}")
         found = estimate(plans, Store(setup.runs))
         click.echo(
             f"{found.runs} runs, {found.runs_to_do} to do: {found.fits} fits, "
