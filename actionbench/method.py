@@ -28,10 +28,16 @@ Presets = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Customization:
-    """What a method learned of one action: a few tensors and plain facts, nothing pickled."""
+    """What a method learned of one action: a few tensors and plain facts, nothing pickled.
+
+    Example:
+        Customization("p-plus", "sit", backbone.fingerprint, {"vectors": v}, {"losses": [0.21]})
+    """
 
     method: str
+    """The method's `name`."""
     action: str
+    """The action's name."""
     model: str
     """Fingerprint of the backbone that it was learned on."""
     tensors: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
@@ -61,11 +67,52 @@ class Work:
     """Rows of one step among `texts`."""
 
 
+@dataclass(frozen=True)
+class Variant:
+    """A method with a few settings changed, as a row of an ablation."""
+
+    label: str
+    """As table and plot name it within its group."""
+    method: str
+    """The registered name: of the method that is taken apart, or of one beside it."""
+    words: tuple[str, ...] = ()
+    """Its `key=value` words; those of the method's own settings may be left out or given."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A group of variants that answer one question of an ablation."""
+
+    name: str
+    """For `--only`."""
+    title: str
+    variants: tuple[Variant, ...]
+
+
+def varied(method: str, setting: str, *values: str) -> tuple[Variant, ...]:
+    """Make a variant of each value of one setting, labelled by the value."""
+    return tuple(Variant(value, method, (f"{setting}={value}",)) for value in values)
+
+
 class Method(ABC, Generic[S]):
-    """One customization system.
+    """One customization system: the interface that a plug-in implements.
 
     `fit` learns the task's action on the backbone; `generate` draws items with what was learned.
-    Both leave the backbone exactly as they found it. The same seed gives the same result.
+    Both leave the backbone exactly as it was. The same seed gives the same result.
+
+    A method that learns an identifier is a `diffusion.token_learning.TokenMethod` and implements
+    neither. Example of one that learns nothing:
+
+        class Described(Method[NoSettings]):
+            name, title, reference = "described", "Described", "unpublished"
+            needs_fit = False
+
+            def fit(self, backbone, task, *, seed, progress):
+                return Customization(self.name, task.action.name, backbone.fingerprint)
+
+            def generate(self, backbone, customization, items):
+                prompts = [item.described_prompt for item in items]
+                return backbone.generate(prompts, [item.seed for item in items])
     """
 
     name: ClassVar[str]
@@ -77,27 +124,31 @@ class Method(ABC, Generic[S]):
     """A frozen dataclass of `settings.setting` fields; defaults are the literature's."""
     presets: ClassVar[Presets] = {}
     """Changes to the defaults by the backbone's preset name (`puppet-diffusion`, `sd-2.1`); `tiny`
-    is `methods check`'s, for a method that needs more than a pipeline."""
+    is `methods check`'s, if the method needs more than a pipeline there."""
     tunable: ClassVar[Mapping[str, tuple[float, float]]] = {}
     """What `actionbench tune` varies besides learning rate and steps: a setting's lowest and
     highest value to try, both above zero."""
     needs_fit: ClassVar[bool] = True
     """False for systems that learn nothing: `fit` is then not planned."""
     version: ClassVar[int] = 1
-    """Raised when the same settings no longer give the same result: stored fits are then remade."""
+    """Raise it when the same settings no longer give the same result: fits are then made anew."""
 
     def __init__(self, settings: S | None = None) -> None:
         self.settings: S = self.Settings() if settings is None else settings
 
     @classmethod
     def for_model(cls, preset: str | None, words: Sequence[str] = ()) -> Self:
-        """With the settings for models of a preset, changed by the user's `key=value` words."""
+        """Make one with the settings for models of a preset, changed by `key=value` words.
+
+        Raises:
+            UserError: a word that is no setting, or a value out of its range.
+        """
         return cls(build_settings(cls.Settings, cls.presets.get(preset or "", {}), words))
 
     @property
     def fingerprint(self) -> str:
         """Hash of the files that the settings name, if any: with the settings, it is part of the
-        key of what is stored. Computed without torch; UserError where they are missing."""
+        key of what is stored. Computed without torch; UserError if they are missing."""
         return ""
 
     @property
@@ -106,39 +157,94 @@ class Method(ABC, Generic[S]):
         model: `actionbench prefetch` fetches them. Computed without torch."""
         return ()
 
+    @classmethod
+    def ablation(cls) -> Sequence[Question]:
+        """Declare how `actionbench ablate` takes the method apart.
+
+        Returns:
+            Groups of variants; none by default. A variant names its method as it is registered,
+            so that a group may set other methods beside this one.
+
+        Example:
+            return [Question("rate", "Rate", varied(cls.name, "learning_rate", "1e-3", "1e-2"))]
+        """
+        return ()
+
     def fit_work(self, exemplars: int, layers: int) -> Work | None:
-        """What a fit on so many exemplars costs on a model of so many cross-attention layers, for
-        `actionbench doctor`; None where it is not told."""
+        """Say what a fit costs, for `actionbench doctor`. Called without torch's being loaded.
+
+        Args:
+            exemplars: of the action.
+            layers: cross-attention layers of the model.
+
+        Returns:
+            None if the method does not say: doctor then gives no estimate for it.
+        """
         return None
 
     def check_task(self, task: ActionTask) -> None:
-        """Raise UserError for exemplars that cannot be learned from, as `fit` would: for
-        `actionbench doctor`, before a run begins. Computed without torch."""
+        """Refuse exemplars that cannot be learned from, as `fit` would, before a run begins.
+
+        Called by `actionbench doctor`; computed without torch.
+
+        Raises:
+            UserError: one line that says what is missing.
+        """
 
     @abstractmethod
     def fit(
         self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
-    ) -> Customization: ...
+    ) -> Customization:
+        """Learn one action from its exemplars.
+
+        Args:
+            backbone: the diffusion model; left as it was, bit for bit, also after an exception.
+            task: the action and its exemplars (image, caption, template with `{}` in place of the
+                action, keypoints or None).
+            seed: decides all that is random; torch's global generator plays no part.
+            progress: `progress.update(done, total, what)` from time to time.
+
+        Returns:
+            What was learned, under this method's name, the action's and the backbone's
+            fingerprint.
+
+        Raises:
+            UserError: exemplars or settings that cannot be worked with, a fit that diverged.
+        """
 
     @abstractmethod
     def generate(
         self, backbone: Backbone, customization: Customization, items: Sequence[Item]
     ) -> Iterator[Image]:
-        """One RGB image an item, in the items' order."""
+        """Draw items with what was learned.
+
+        Args:
+            backbone: as `fit` had it; left as it was whenever an image is handed out, because the
+                caller may stop there.
+            customization: what `fit` returned, from memory or from the store.
+            items: each with its prompt (`slot_prompt`, `described_prompt`) and its noise `seed`.
+
+        Returns:
+            One RGB image an item, in the items' order. An image depends on its own item, not on
+            those drawn beside it.
+
+        Raises:
+            UserError: a customization that does not fit the backbone.
+        """
 
 
 def check_fitted(fitted: Any, *, method: str, action: str, model: str) -> None:
-    """Raise UserError for what a fit may not return: something else than asked, or not finite."""
+    """Raise UserError if a fit returned something else than was asked, or what is not finite."""
     if not isinstance(fitted, Customization):
         raise UserError(f"fit returned a {type(fitted).__name__}, not a Customization")
-    told = (fitted.method, fitted.action, fitted.model)
+    stated = (fitted.method, fitted.action, fitted.model)
     expected = (method, action, model)
-    if told != expected:
-        raise UserError(f"the fit says it is of {told}, not {expected}: mend the method")
+    if stated != expected:
+        raise UserError(f"the fit says it is of {stated}, not {expected}: fix the method")
     try:
         canonical_json(fitted.facts)
     except (TypeError, ValueError) as error:
-        raise UserError(f"the fit's facts are no JSON ({error}): mend the method") from error
+        raise UserError(f"the fit's facts are no JSON ({error}): fix the method") from error
     for key, tensor in fitted.tensors.items():
         if not bool(tensor.isfinite().all()):
             raise UserError(
@@ -148,14 +254,14 @@ def check_fitted(fitted: Any, *, method: str, action: str, model: str) -> None:
 
 
 def check_images(images: Iterable[Any], wanted: int) -> Iterator[Image]:
-    """Hand on a method's images; UserError for what is no image, and for too few or too many."""
+    """Hand on a method's images; raise UserError if one is no image, or if their number is off."""
     count = 0
     for count, image in enumerate(images, 1):
         if not isinstance(image, Image):
-            raise UserError(f"drew a {type(image).__name__}, not an image: mend the method")
+            raise UserError(f"drew a {type(image).__name__}, not an image: fix the method")
         if count > wanted:
             break
         yield image
     if count != wanted:
         more = "or more " if count > wanted else ""
-        raise UserError(f"drew {count} images {more}for {wanted} items: mend the method")
+        raise UserError(f"drew {count} images {more}for {wanted} items: fix the method")

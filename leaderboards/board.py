@@ -89,14 +89,16 @@ class Group:
     comparisons: Mapping[tuple[str, str], Comparison]
     """Total accuracy of every two complete runs, by their ids."""
     agreements: tuple[Agreement, ...]
-    """With the published table, by action, subject and total accuracy; empty where too few
-    methods are in both."""
+    """With the published table, by action, subject and total accuracy; empty if too few methods
+    are in both."""
+    lead_method: str
+    """The name of the method whose row is set against each other one."""
 
     @property
     def lead(self) -> BoardRow | None:
-        """The row that is set against each other one: ADI as its paper has it, else the best."""
+        """The lead method's row with its own settings, the newest; the best row if it has none."""
         complete = [row for row in self.rows if not row.partial]
-        own = [row for row in complete if row.method == "adi" and not row.label]
+        own = [row for row in complete if row.method == self.lead_method and not row.label]
         own.sort(key=lambda row: row.reference)
         return next(iter(own + complete), None)
 
@@ -138,12 +140,20 @@ class Board:
         return write_board(self, out)
 
 
-def build_board(runs: Path, suite: str | None = None, reference: Path | None = None) -> Board:
-    """The board of every run of a store, or of those of one suite: as runs name it, or as
+def build_board(
+    runs: Path,
+    suite: str | None = None,
+    reference: Path | None = None,
+    lead: str | None = None,
+) -> Board:
+    """Build the board of every run of a store, or of those of one suite: as runs name it, or as
     `get_suite` finds it.
 
     A `reference` is the folder of a kept measurement (`leaderboards.reference`); its rows are
     marked, and stand and compare with the runs that were measured just as they were.
+
+    `lead` is the name of the method that is set against each other one: by default the one that
+    leads the published table, ADI.
 
     Of runs that are the same but for their making (same group, method, settings, seed), the
     latest complete one stands for all, or the latest partial one where none is complete.
@@ -171,7 +181,8 @@ def build_board(runs: Path, suite: str | None = None, reference: Path | None = N
             notes.append(f"Left out: {older} older or partial runs of rows that are shown.")
         if not records:
             notes.append(f"No runs in {store.root} yet: `actionbench run --method NAME` makes one.")
-    return Board(_order(list(grouped.values())), published(), tuple(notes))
+    groups = _order(list(grouped.values()), lead or published().rows[0].method)
+    return Board(groups, published(), tuple(notes))
 
 
 def _suite_name(given: str, stores: Sequence[Store]) -> str:
@@ -273,8 +284,8 @@ def _show(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _order(groups: list[list[BoardRow]]) -> tuple[Group, ...]:
-    """Groups by protocol; within one, the one with most images, runs and then the latest first."""
+def _order(groups: list[list[BoardRow]], lead: str) -> tuple[Group, ...]:
+    """Sort groups by protocol, then by most images, by most runs, and the latest first."""
 
     def weight(rows: list[BoardRow]) -> tuple[Any, ...]:
         latest = max(row.record.finished or row.record.started for row in rows)
@@ -286,7 +297,7 @@ def _order(groups: list[list[BoardRow]]) -> tuple[Group, ...]:
     for rows in groups:
         protocol = rows[0].record.protocol
         first = next((g for g in made if g.facts.protocol == protocol), None)
-        group = _group(rows, first.facts if first else None)
+        group = _group(rows, first.facts if first else None, lead)
         # Two lists of as many actions read alike; the notes under them tell which they are.
         alike = sum(g.heading.startswith(group.heading) for g in made)
         if alike:
@@ -295,7 +306,7 @@ def _order(groups: list[list[BoardRow]]) -> tuple[Group, ...]:
     return tuple(made)
 
 
-def _group(rows: list[BoardRow], first: RunRecord | None) -> Group:
+def _group(rows: list[BoardRow], first: RunRecord | None, lead: str) -> Group:
     """`first` is the record that the protocol's first group shares; None for that group itself."""
     complete = {row.run_id: row.verdicts for row in rows if not row.partial}
     ranks, comparisons = rank_verdicts(complete)
@@ -308,6 +319,7 @@ def _group(rows: list[BoardRow], first: RunRecord | None) -> Group:
         rows=tuple(rows),
         comparisons=comparisons,
         agreements=_agreements(rows),
+        lead_method=lead,
     )
 
 

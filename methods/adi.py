@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from actionbench.diffusion.denoising import add_noise
-from actionbench.diffusion.finetune import PoolSettings, action_different_pool, pool_work
 from actionbench.diffusion.token_learning import (
     Batch,
     DrawBatch,
@@ -24,10 +23,11 @@ from actionbench.diffusion.token_learning import (
     learning_work,
 )
 from actionbench.errors import UserError
-from actionbench.method import Presets, Work
+from actionbench.method import Presets, Question, Variant, Work, varied
 from actionbench.progress import Progress
 from actionbench.settings import setting
 from actionbench.suite.items import ActionTask
+from methods.adi_pool import PoolSettings, action_different_pool, pool_work
 
 if TYPE_CHECKING:
     from actionbench.diffusion.backbone import Backbone
@@ -105,6 +105,48 @@ class ADI(TokenMethod[Settings]):
             texts=learning.texts,
             batch=learning.batch,
             rows=learning.rows,
+        )
+
+    @classmethod
+    def ablation(cls) -> tuple[Question, ...]:
+        """What ADI consists of, part by part, and what its prompts alone do.
+
+        The papers train on different prompts, ADI on each exemplar's caption, P+ and Textual
+        Inversion on a template; the last question gives every method both.
+        """
+        tokens = (
+            Variant("layer-wise", "adi", ("layerwise=true",)),
+            Variant("one for all", "adi", ("layerwise=false",)),
+        )
+        merges = varied("adi", "merge", "none", "context", "action", "union", "intersection")
+        noise = tuple(
+            Variant(label, "adi", (f"share_timestep={timestep}", f"share_noise={noise}"))
+            for label, timestep, noise in (
+                ("both shared", "true", "true"),
+                ("timestep shared", "true", "false"),
+                ("noise shared", "false", "true"),
+                ("neither shared", "false", "false"),
+            )
+        )
+        prompts = tuple(
+            Variant(f"{title}, {prompts}", method, (f"prompts={prompts}",))
+            for title, method in (
+                ("Textual Inversion", "textual-inversion"),
+                ("P+", "p-plus"),
+                ("ADI", "adi"),
+            )
+            for prompts in ("template", "caption")
+        )
+        return (
+            Question("tokens", "Tokens", tokens),
+            Question("merge", "Masks", merges),
+            Question(
+                "beta",
+                "Masking ratio β",
+                varied("adi", "beta", "0.2", "0.4", "0.6", "0.8", "0.9"),
+            ),
+            Question("noise", "Timestep and noise of a triple", noise),
+            Question("prompts", "Prompts in training", prompts),
         )
 
     def rule(self, gradients: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -70,7 +70,7 @@ def ablate(
 def _print_plan(planned: Sequence[PlannedVariant], estimate: Estimate) -> None:
     for variant in planned:
         words = " ".join(variant.variant.words)
-        click.echo(f"{variant.question.name:<9}{variant.variant.kind.name:<19}{words}")
+        click.echo(f"{variant.question.name:<9}{variant.variant.method:<19}{words}")
     click.echo(
         f"{estimate.runs} runs, {estimate.runs_to_do} to do: {estimate.fits} fits, "
         f"{estimate.images} images, about {estimate.seconds / 60:.0f} minutes"

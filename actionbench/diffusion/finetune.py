@@ -1,15 +1,14 @@
-"""Training the UNet for a while: what DreamBooth, Custom Diffusion and ADI's pool share.
+"""Train the UNet for a while: what DreamBooth, Custom Diffusion and ADI's pool share.
 
 Source of prior preservation: DreamBooth, Ruiz et al., CVPR 2023, arXiv 2208.12242.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -21,17 +20,17 @@ from actionbench.errors import UserError
 from actionbench.method import Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
-from actionbench.suite.items import SLOT, Action, ActionTask, Sampling
+from actionbench.suite.items import SLOT, Sampling
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from actionbench.diffusion.backbone import Backbone, LatentDistribution
+    from actionbench.diffusion.backbone import Backbone
 
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """What DreamBooth and Custom Diffusion can both be told; defaults are DreamBooth's."""
+    """The settings that DreamBooth and Custom Diffusion share; defaults are DreamBooth's."""
 
     steps: int = setting(800, "optimisation steps", low=1)
     batch_size: int = setting(1, "exemplars a step; as many class images come on top", low=1)
@@ -110,8 +109,8 @@ def train_unet(
 
     All of it, or `parameters` alone: some of its own, and leaves that the batches' states depend
     on. They are frozen again afterwards. Where they are of half precision, the steps are taken on
-    float32 copies: half precision would round most of them away. `report` is told how many steps
-    are done. Returns the mean loss of each `CHECK_EVERY` steps.
+    float32 copies: half precision would round most of them away. `report` is called with how many
+    steps are done. Returns the mean loss of each `CHECK_EVERY` steps.
     Raises UserError when the loss is no longer a finite number.
     """
     unet = backbone.pipeline.unet
@@ -332,172 +331,3 @@ def generate_with(
         with using(backbone.pipeline.unet, weights):
             images = list(backbone.generate(prompts[part], seeds[part], vectors))
         yield from images
-
-
-# -- ADI's pool ----------------------------------------------------------------------------
-
-
-def exemplar_draw(
-    backbone: Backbone, latents: LatentDistribution, prompts: Sequence[str], batch_size: int
-) -> Draw:
-    """Batches of random exemplars, each under its own prompt; the prompts are encoded once."""
-    with torch.no_grad():
-        states = backbone.encode_prompts([backbone.tokenize(prompt) for prompt in prompts])
-
-    def draw(generator: torch.Generator) -> FinetuneBatch:
-        rows = torch.randint(len(latents), (batch_size,), generator=generator).tolist()
-        return FinetuneBatch(latents[rows].sample(generator), states[rows])
-
-    return draw
-
-
-@dataclass(frozen=True)
-class PoolSettings:
-    """How ADI's action-different images are made (its details are not public: all inferred)."""
-
-    pool: Literal["per-anchor", "joint"] = setting(
-        "per-anchor",
-        "one DreamBooth for each exemplar (the paper's), or one for all (ten rare words, cheap)",
-    )
-    pool_actions: tuple[str, ...] = setting(
-        ("stands", "squats", "waves", "smiles"),
-        "other actions, as a prompt says them; the one that is learned is left out",
-    )
-    pool_images: int = setting(1, "images of each exemplar in each other action", low=1)
-    pool_prompts: Literal["rare", "caption"] = setting(
-        "rare",
-        "name an exemplar by a rare word (DreamBooth's), or say its own caption with the action "
-        "replaced",
-    )
-    pool_subject: str = setting(
-        f"a {SLOT} person", f"for pool_prompts=rare: the exemplar; {SLOT} is the rare word"
-    )
-    pool_describes_action: bool = setting(
-        True,
-        "for pool_prompts=rare: train under '<subject> <the action's description>', so that the "
-        "rare word takes up the rest of the image; false: under '<subject>' alone",
-    )
-    pool_steps: int = setting(200, "steps of each DreamBooth; 0 leaves the model as it is", low=0)
-    pool_batch_size: int = setting(1, "samples a step of DreamBooth", low=1)
-    pool_learning_rate: float = setting(5e-6, "DreamBooth's learning rate", low=0)
-    pool_sampling_steps: int = setting(25, "sampling steps of the pool's images", low=1)
-    pool_guidance_scale: float = setting(7.5, "guidance of the pool's images", low=1)
-
-
-def other_actions(action: Action, pool_actions: Sequence[str]) -> list[str]:
-    """The pool's actions without the one that is learned, whatever its verb's ending.
-
-    Raises UserError where nothing is left.
-    """
-    own = [w for w in f"{action.name} {action.description}".lower().split() if len(w) > 2]
-
-    def same(phrase: str) -> bool:
-        verb = phrase.lower().split()[0]
-        return any(verb.startswith(word) or word.startswith(verb) for word in own)
-
-    others = [phrase for phrase in pool_actions if phrase.strip() and not same(phrase)]
-    if not others:
-        raise UserError(
-            f"pool_actions ({', '.join(pool_actions)}) has no action besides '{action.name}'"
-        )
-    return others
-
-
-def rare_words(count: int) -> list[str]:
-    """Distinct words without a meaning, for subjects that the model is to learn."""
-    first = ["sks", "zwx", "qvh", "xjd", "vkq", "pxw", "jzt", "wqn", "hvz", "kxf"]
-    longer = ("".join(pair) for pair in itertools.permutations(first, 2))
-    return list(itertools.islice(itertools.chain(first, longer), count))
-
-
-def pool_prompts(task: ActionTask, settings: PoolSettings) -> tuple[list[str], list[list[str]]]:
-    """For each exemplar, what it is trained under, and the prompts of its other actions."""
-    others = other_actions(task.action, settings.pool_actions) * settings.pool_images
-    if settings.pool_prompts == "caption":
-        return [e.caption for e in task.exemplars], [
-            [e.template.replace(SLOT, other) for other in others] for e in task.exemplars
-        ]
-    if SLOT not in settings.pool_subject:
-        raise UserError(f"pool_subject has no {SLOT} for the rare word: '{settings.pool_subject}'")
-    words = rare_words(len(task.exemplars))
-    subjects = [settings.pool_subject.replace(SLOT, word) for word in words]
-    suffix = f" {task.action.description}" if settings.pool_describes_action else ""
-    return [subject + suffix for subject in subjects], [
-        [f"{subject} {other}" for other in others] for subject in subjects
-    ]
-
-
-def action_different_pool(
-    backbone: Backbone,
-    task: ActionTask,
-    anchors: LatentDistribution,
-    settings: PoolSettings,
-    *,
-    seed: int,
-    progress: Progress,
-) -> Tensor:
-    """Latents of each exemplar's person and scene in other actions, [exemplars, P, C, h, w].
-
-    P is the number of other actions times `pool_images`; `anchors` are the exemplars' latents.
-    The pool stays latents, for the fit wants no more. The UNet is bit for bit what it was
-    afterwards. Fits that differ in other settings alone share a pool, as an ablation's do.
-    """
-    prompts = pool_prompts(task, settings)
-    own = [getattr(settings, field.name) for field in fields(PoolSettings)]
-    made_by = repr((anchors.digest, prompts, own, seed))
-    if made_by not in backbone.drawn:
-        generator = torch.Generator().manual_seed(seed)
-        backbone.drawn[made_by] = _draw_pool(
-            backbone, prompts, anchors, settings, generator, progress
-        )
-    return backbone.drawn[made_by]
-
-
-def _draw_pool(
-    backbone: Backbone,
-    prompts: tuple[list[str], list[list[str]]],
-    anchors: LatentDistribution,
-    settings: PoolSettings,
-    generator: torch.Generator,
-    progress: Progress,
-) -> Tensor:
-    instances, wanted = prompts
-    every = list(range(len(anchors)))
-    groups = [every] if settings.pool == "joint" else [[row] for row in every]
-    sampling = Sampling(settings.pool_sampling_steps, settings.pool_guidance_scale)
-    total = len(groups) * settings.pool_steps
-    made = []
-    for number, rows in enumerate(groups):
-
-        def report(step: int, before: int = number * settings.pool_steps) -> None:
-            progress.update(before + step, total, "pool")
-
-        said = [instances[row] for row in rows]
-        draw = exemplar_draw(backbone, anchors[rows], said, settings.pool_batch_size)
-        with restored(backbone.pipeline.unet):
-            with backbone.text_encoder_resting():
-                train_unet(
-                    backbone,
-                    draw,
-                    steps=settings.pool_steps,
-                    learning_rate=settings.pool_learning_rate,
-                    generator=generator,
-                    report=report,
-                )
-            said = [prompt for row in rows for prompt in wanted[row]]
-            seeds = torch.randint(2**62, (len(said),), generator=generator).tolist()
-            with torch.no_grad():
-                states = backbone.encode_prompts([backbone.tokenize(p) for p in said])
-            made.append(backbone.sample_latents(states, seeds, sampling))
-    return torch.cat(made).unflatten(0, (len(anchors), -1))
-
-
-def pool_work(settings: PoolSettings, exemplars: int) -> Work:
-    """What `action_different_pool` costs, none of the pool's actions being left out."""
-    trainings = exemplars if settings.pool == "per-anchor" else 1
-    images = exemplars * len(settings.pool_actions) * settings.pool_images
-    return Work(
-        trained=trainings * settings.pool_steps * settings.pool_batch_size,
-        trained_batch=settings.pool_batch_size,
-        drawn=2 * settings.pool_sampling_steps * images,
-    )

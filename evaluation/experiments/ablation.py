@@ -1,7 +1,7 @@
 """Ablations: one part of a method changed at a time, over several seeds, as a table and a plot.
 
-A group holds the variants that answer one question; a variant is a method with a few settings
-changed. What several groups hold, above all the method as it is, is measured once.
+A method declares its own (`Method.ablation`): groups of variants, each group for one question. What
+several groups hold, above all the method as it is, is measured once.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 import pandas as pd
 
 from actionbench.errors import UserError, unknown
-from actionbench.method import Method
-from actionbench.registry import get_method
+from actionbench.method import Method, Question, Variant
+from actionbench.registry import get_method, method_names
 from actionbench.runs.campaign import Setup
 from actionbench.runs.plan import Plan
 from actionbench.runs.store import Store
@@ -36,83 +36,26 @@ from evaluation.measures.comparison import Comparison, compare
 ACCURACIES = ("action", "subject", "total")
 
 
-@dataclass(frozen=True)
-class Variant:
-    label: str
-    """As table and plot name it within its group."""
-    kind: type[Method[Any]]
-    words: tuple[str, ...] = ()
-    """Its `key=value` words; those of the method's own settings may be left out or given."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """A group of variants."""
-
-    name: str
-    """For `--only`."""
-    title: str
-    variants: tuple[Variant, ...]
-
-
-def adi_questions(find: Callable[[str], type[Method[Any]]] = get_method) -> list[Question]:
-    """What ADI consists of (arXiv 2311.15841), part by part, and what its prompts alone do.
-
-    The papers train on different prompts, ADI on each exemplar's caption, P+ and Textual Inversion
-    on a template; the last question gives every method both.
-    """
-    adi = find("adi")
-
-    def variants(setting: str, *values: str) -> tuple[Variant, ...]:
-        return tuple(Variant(value, adi, (f"{setting}={value}",)) for value in values)
-
-    noise = [
-        Variant(label, adi, (f"share_timestep={timestep}", f"share_noise={noise}"))
-        for label, timestep, noise in (
-            ("both shared", "true", "true"),
-            ("timestep shared", "true", "false"),
-            ("noise shared", "false", "true"),
-            ("neither shared", "false", "false"),
-        )
-    ]
-    prompts = [
-        Variant(f"{kind.title}, {prompts}", kind, (f"prompts={prompts}",))
-        for kind in (find("textual-inversion"), find("p-plus"), adi)
-        for prompts in ("template", "caption")
-    ]
-    return [
-        Question(
-            "tokens",
-            "Tokens",
-            (
-                Variant("layer-wise", adi, ("layerwise=true",)),
-                Variant("one for all", adi, ("layerwise=false",)),
-            ),
-        ),
-        Question(
-            "merge",
-            "Masks",
-            variants("merge", "none", "context", "action", "union", "intersection"),
-        ),
-        Question("beta", "Masking ratio β", variants("beta", "0.2", "0.4", "0.6", "0.8", "0.9")),
-        Question("noise", "Timestep and noise of a triple", tuple(noise)),
-        Question("prompts", "Prompts in training", tuple(prompts)),
-    ]
-
-
-ABLATIONS: dict[str, Callable[[], list[Question]]] = {"adi": adi_questions}
-"""By the name of the method that is taken apart."""
-
-
 def find_questions(name: str, only: Sequence[str] | None) -> list[Question]:
-    """A method's ablation, or the named groups of it. UserError for an unknown name."""
-    if name not in ABLATIONS:
-        raise unknown("ablation", name, ABLATIONS)
-    found = {question.name: question for question in ABLATIONS[name]()}
+    """List the groups of a method's ablation, all or the named ones.
+
+    Raises UserError for an unknown method or group, and for a method that declares no ablation.
+    """
+    questions = {question.name: question for question in get_method(name).ablation()}
+    if not questions:
+        declared = [other for other in method_names() if _declares_ablation(other)]
+        raise UserError(f"method '{name}' declares no ablation; declared by: {', '.join(declared)}")
     for group in only or ():
-        if group not in found:
-            raise unknown("group of the ablation", group, found)
-    return [question for question in found.values() if only is None or question.name in only]
+        if group not in questions:
+            raise unknown("group of the ablation", group, questions)
+    return [question for question in questions.values() if only is None or question.name in only]
+
+
+def _declares_ablation(name: str) -> bool:
+    try:
+        return bool(get_method(name).ablation())
+    except UserError:  # a plug-in that cannot be imported
+        return False
 
 
 @dataclass(frozen=True)
@@ -128,16 +71,20 @@ class PlannedVariant:
         return not self.plans[0].changed_settings
 
 
-def plan_ablation(setup: Setup, questions: Sequence[Question], seeds: int) -> list[PlannedVariant]:
-    return [
-        PlannedVariant(
-            question,
-            variant,
-            tuple(setup.plan(variant.kind, variant.words, seed) for seed in range(seeds)),
-        )
-        for question in questions
-        for variant in question.variants
-    ]
+def plan_ablation(
+    setup: Setup,
+    questions: Sequence[Question],
+    seeds: int,
+    find: Callable[[str], type[Method[Any]]] = get_method,
+) -> list[PlannedVariant]:
+    """Plan each variant's run with each seed; `find` gives a method's class by its name."""
+    planned = []
+    for question in questions:
+        for variant in question.variants:
+            kind = find(variant.method)
+            plans = tuple(setup.plan(kind, variant.words, seed) for seed in range(seeds))
+            planned.append(PlannedVariant(question, variant, plans))
+    return planned
 
 
 def distinct_plans(planned: Iterable[PlannedVariant]) -> list[Plan]:
@@ -239,8 +186,8 @@ class Ablation:
 
         None for the method as it is, and where either was not measured or not in this ablation.
         """
-        kind = variant.planned.variant.kind
-        own = [v for v in self.variants if v.planned.is_own and v.planned.variant.kind is kind]
+        method = variant.planned.variant.method
+        own = [v for v in self.variants if v.planned.is_own and v.planned.variant.method == method]
         if variant.planned.is_own or not variant.runs or not own or not own[0].runs:
             return None
         seeds = {run.plan.options.seed for run in variant.runs} & {
@@ -282,7 +229,7 @@ def _rows(ablation: Ablation) -> list[dict[str, Any]]:
         row: dict[str, Any] = {
             "group": planned.question.name,
             "variant": planned.variant.label,
-            "method": planned.variant.kind.name,
+            "method": planned.variant.method,
             "own_settings": planned.is_own,
             "seeds": len(variant.runs),
             "failed_seeds": len(variant.failures),
@@ -320,7 +267,7 @@ def _json(ablation: Ablation) -> str:
             {
                 "group": variant.planned.question.name,
                 "variant": variant.planned.variant.label,
-                "method": variant.planned.variant.kind.name,
+                "method": variant.planned.variant.method,
                 "own_settings": variant.planned.is_own,
                 "settings": variant.planned.plans[0].settings,
                 "shares": shares_json(variant.shares),

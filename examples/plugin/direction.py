@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch.nn.functional import normalize
 
 from actionbench.diffusion.token_learning import TokenMethod, TokenSettings
-from actionbench.method import Presets
+from actionbench.method import Presets, Question, varied
 from actionbench.settings import setting
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ class Direction(TokenMethod[Settings]):
     presets: ClassVar[Presets] = {
         "puppet-diffusion": {"steps": 490, "batch_size": 8, "learning_rate": 2.1e-2}
     }
+
+    @classmethod
+    def ablation(cls) -> list[Question]:
+        """Ask whether the vocabulary's norm is the one to keep: `actionbench ablate direction`."""
+        return [Question("norm", "Norm", varied(cls.name, "relative_norm", "0.5", "1", "2", "8"))]
 
     def start(self, backbone: Backbone, layers: int) -> Tensor:
         table = backbone.pipeline.text_encoder.get_input_embeddings().weight.detach().float()

@@ -21,8 +21,8 @@ import pytest
 import actionbench.registry
 import actionbench.suite.suite
 import cli
+from actionbench.method import Question, Variant
 from actionbench.runs.store import Store, read_image
-from evaluation.experiments.ablation import ABLATIONS, Question, Variant
 from evaluation.pictures import ROW
 from tests.conftest import Done
 from tests.evaluation.test_tuning import dev_suite
@@ -227,15 +227,15 @@ def test_tuning_and_ablation_from_the_command_line(
     tuned = json.loads((tmp_path / "runs/tuning/drift.json").read_text())
     assert len(tuned["tried"]) == 2 and tuned["subjects"] == ["boy"]
 
-    variants = (Variant("own", Drift), Variant("fast", Drift, ("lr=0.4",)))
-    monkeypatch.setitem(ABLATIONS, "drift", lambda: [Question("steps", "Steps", variants)])
+    variants = (Variant("own", "drift"), Variant("fast", "drift", ("lr=0.4",)))
+    monkeypatch.setattr(Drift, "ablation", lambda: [Question("steps", "Steps", variants)])
     ablate = ("ablate", "drift", "--suite", dev.name, "--seeds", "2", *words)
     dry = call(*ablate, "--dry-run").stdout
     assert "4 runs, 3 to do: 6 fits, 12 images" in dry, "the search has measured one"
     done = call(*ablate, "--images-per-pair", "1", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out/ablation.png").exists() and "fast" in done.stdout
-    assert "unknown ablation 'p-plus'" in refused("ablate", "p-plus")
+    assert "'p-plus' declares no ablation" in refused("ablate", "p-plus")
     assert "unknown group of the ablation 'x'" in refused("ablate", "adi", "--only", "x")
 
 

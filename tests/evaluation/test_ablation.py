@@ -10,13 +10,10 @@ import pytest
 from PIL import Image
 
 from actionbench.errors import UserError
-from actionbench.registry import get_method
+from actionbench.method import Question, Variant, varied
 from actionbench.runs.store import Store
 from evaluation.experiments.ablation import (
     Ablation,
-    Question,
-    Variant,
-    adi_questions,
     collect,
     distinct_plans,
     estimate,
@@ -27,30 +24,32 @@ from evaluation.experiments.ablation import (
 )
 from evaluation.experiments.measured import measure_each
 from evaluation.measures.comparison import compare
+from methods.adi import ADI
 from tests.helpers.small_run import Drift, Faulty, Plain
 from tests.runs.test_campaign import small_setup
 
 STEPS = Question(
-    "steps", "Steps", tuple(Variant(f"{n} steps", Drift, (f"steps={n}",)) for n in (2, 3))
+    "steps", "Steps", tuple(Variant(f"{n} steps", "drift", (f"steps={n}",)) for n in (2, 3))
 )
 RATES = Question(
     "rates",
     "Rates",
-    (Variant("drift", Drift), Variant("fast", Drift, ("lr=0.4",)), Variant("faulty", Faulty)),
+    (Variant("drift", "drift"), Variant("fast", "drift", ("lr=0.4",)), Variant("faulty", "faulty")),
 )
+FIND = {"drift": Drift, "faulty": Faulty}.__getitem__
 
 
 @pytest.fixture(scope="module")
 def small(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ablation]:
     folder = tmp_path_factory.mktemp("ablation")
-    planned = plan_ablation(small_setup(tiny_model, folder), [STEPS, RATES], seeds=2)
+    planned = plan_ablation(small_setup(tiny_model, folder), [STEPS, RATES], 2, FIND)
     return folder, collect(planned, measure_each(distinct_plans(planned)))
 
 
 def test_adis_parts_are_asked_for_and_its_own_settings_are_run_once(
     tiny_model: Path, tmp_path: Path
 ) -> None:
-    planned = plan_ablation(small_setup(tiny_model, tmp_path), adi_questions(), seeds=3)
+    planned = plan_ablation(small_setup(tiny_model, tmp_path), ADI.ablation(), seeds=3)
     own = [(p.question.name, p.variant.label) for p in planned if p.is_own]
     assert own == [
         ("tokens", "layer-wise"),
@@ -61,7 +60,7 @@ def test_adis_parts_are_asked_for_and_its_own_settings_are_run_once(
         ("prompts", "P+, template"),
         ("prompts", "ADI, caption"),
     ]
-    sizes = {q.name: len(q.variants) for q in adi_questions()}
+    sizes = {q.name: len(q.variants) for q in ADI.ablation()}
     assert sizes == {"tokens": 2, "merge": 5, "beta": 5, "noise": 4, "prompts": 6}
     plans = distinct_plans(planned)
     # ADI itself, and 1 + 4 + 4 + 3 + 1 changes to it; two rows for each of the other methods.
@@ -69,15 +68,20 @@ def test_adis_parts_are_asked_for_and_its_own_settings_are_run_once(
     assert [plan.options.seed for plan in plans] == sorted(plan.options.seed for plan in plans)
     betas = {p.plans[0].settings["beta"] for p in planned if p.question.name == "beta"}
     assert betas == {0.2, 0.4, 0.6, 0.8, 0.9}
-    assert get_method("adi") is planned[0].variant.kind
 
 
-def test_unknown_names_are_told() -> None:
+def test_unknown_names_are_reported() -> None:
     assert [q.name for q in find_questions("adi", ["beta", "tokens"])] == ["tokens", "beta"]
     with pytest.raises(UserError, match="unknown group of the ablation 'bta': did you mean beta"):
         find_questions("adi", ["bta"])
-    with pytest.raises(UserError, match=r"unknown ablation 'p-plus'.*valid: adi"):
+    with pytest.raises(UserError, match=r"'p-plus' declares no ablation; declared by: adi"):
         find_questions("p-plus", None)
+    with pytest.raises(UserError, match="unknown method 'adii': did you mean adi"):
+        find_questions("adii", None)
+    assert varied("adi", "beta", "0", "1") == (
+        Variant("0", "adi", ("beta=0",)),
+        Variant("1", "adi", ("beta=1",)),
+    )
 
 
 def test_seeds_are_pooled_and_paired(small: tuple[Path, Ablation]) -> None:
@@ -104,11 +108,11 @@ def test_the_same_command_reads_what_is_there(
 ) -> None:
     folder, ablation = small
     setup = small_setup(tiny_model, folder)
-    plans = distinct_plans(plan_ablation(setup, [STEPS, RATES], seeds=2))
+    plans = distinct_plans(plan_ablation(setup, [STEPS, RATES], 2, FIND))
     assert [p.run_id for p in plans if not p.finished] == [
         p.run_id for p in plans if p.method.name == "faulty"
     ]
-    again = plan_ablation(setup, [STEPS], seeds=2)
+    again = plan_ablation(setup, [STEPS], 2, FIND)
     read = collect(again, measure_each(distinct_plans(again)))
     assert [v.shares for v in read.variants] == [v.shares for v in ablation.variants[:2]]
 
@@ -127,7 +131,7 @@ def test_estimate_by_the_costs_of_stored_runs(
             cost.generate.seconds = 0.4 * cost.generate.images
             cost.judge.seconds = 0.1 * cost.judge.images
         store.save_record(record)
-    plans = distinct_plans(plan_ablation(setup, [STEPS], seeds=4))
+    plans = distinct_plans(plan_ablation(setup, [STEPS], 4, FIND))
     found = estimate([*plans, setup.plan(Plain)], store)
     assert (found.runs, found.runs_to_do, found.fits) == (9, 5, 8)
     assert found.images == 4 * 6 + 6 and found.untimed == ("plain",)

@@ -245,6 +245,9 @@ def test_adi_is_set_against_each_other_row(tmp_path: Path) -> None:
     board = build_board(tmp_path)
     (group,) = board.groups
     assert group.lead is not None and (group.lead.method, group.lead.label) == ("adi", "")
+    (other,) = build_board(tmp_path, lead="p-plus").groups
+    assert other.lead is not None and other.lead.method == "p-plus"
+    assert other.rows == group.rows
     points = {row.name: round(8 * found.difference) for row, found in group.against}
     assert points == {"P+": -4, "ADI (seed=1)": -3, "dreambooth": 3}
     (better,) = [found for row, found in group.against if row.title == "P+"]

@@ -10,21 +10,20 @@ from torch import Tensor
 
 from actionbench.diffusion.backbone import Backbone
 from actionbench.diffusion.denoising import Noised, losses
-from actionbench.diffusion.finetune import (
-    action_different_pool,
-    exemplar_draw,
-    other_actions,
-    pool_prompts,
-    rare_words,
-    restored,
-    train_unet,
-)
+from actionbench.diffusion.finetune import restored, train_unet
 from actionbench.errors import UserError
 from actionbench.files.models import ModelSource
 from actionbench.plugins.tiny import state_hash, tiny_pipeline, tiny_task
 from actionbench.progress import SILENT
 from actionbench.suite.items import Action
 from methods.adi import ADI, Settings, Triples, disentangling_mask
+from methods.adi_pool import (
+    action_different_pool,
+    exemplar_draw,
+    other_actions,
+    pool_prompts,
+    rare_words,
+)
 
 QUICK = Settings(steps=3, pool_steps=2, pool_sampling_steps=2)
 

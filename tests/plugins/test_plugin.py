@@ -37,6 +37,7 @@ for words in (
     "methods check and-mask",
     f"run --method direction --set steps=2 --subjects boy --model {model} --runs {folder}/runs",
     f"run --method and-mask --set steps=2 --subjects boy --model {model} --runs {folder}/runs",
+    f"ablate direction --suite puppets --seeds 2 --model {model} --runs {folder}/runs --dry-run",
     f"report --runs {folder}/runs",
 ):
     print("$", words, flush=True)
@@ -76,13 +77,14 @@ def test_the_examples_are_installed_checked_and_run(tiny_model: Path, tmp_path: 
         capture_output=True,
         text=True,
     )
-    assert done.stdout.count("status 0") == 6, done.stdout + done.stderr
-    _, listed, *rest, board = done.stdout.split("$ ")
+    assert done.stdout.count("status 0") == 7, done.stdout + done.stderr
+    _, listed, *rest, ablation, board = done.stdout.split("$ ")
     assert "│ Direction" in listed and "│ AND-mask" in listed and "│ P+" in listed
     for checked in rest[:2]:
         assert checked.count("passed") > 30 and "FAILED" not in checked
     for name, ran in zip(("direction", "and-mask"), rest[2:], strict=True):
         assert f"run {name}-" in ran and "n    4" in ran
+    assert "relative_norm=0.5" in ablation and "8 runs, 8 to do" in ablation
     assert "Direction" in board and "AND-mask" in board
 
 
