@@ -142,7 +142,9 @@ def rows_of(count: int, size: int, seed: int, step: int) -> np.ndarray:
 
 def generator_of(seed: int, step: int) -> torch.Generator:
     """The step's own source of noise."""
-    return torch.Generator().manual_seed(int(np.random.default_rng((seed, step, 1)).integers(2**62)))
+    return torch.Generator().manual_seed(
+        int(np.random.default_rng((seed, step, 1)).integers(2**62))
+    )
 
 
 def train(stage: Stage, progress: Progress = SILENT) -> int:

@@ -114,7 +114,9 @@ def train_clip(
         return {"loss": loss, "_top1": (logits.argmax(1) == target).float().mean()}
 
     schedule = Schedule(recipe.clip_steps, recipe.clip_rate, min(100, recipe.clip_steps // 4))
-    train(Stage("text encoder", stem, {"model": model}, losses, schedule, weight_decay=0.05), progress)
+    train(
+        Stage("text encoder", stem, {"model": model}, losses, schedule, weight_decay=0.05), progress
+    )
     with replacing(folder) as path:
         model.save_pretrained(path)
         tokenizer.save_pretrained(path)
