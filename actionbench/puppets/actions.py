@@ -39,7 +39,7 @@ OFFSET = 12.0
 """Degrees by which an action's limbs leave the state that describes them, at most."""
 LEANS = {"leaning right": -22.0, "leaning left": 22.0}
 """Words for the torso, by the body's own sides, and its angle."""
-TRIES = 6000
+TRIES = 5000
 """Candidates in a row that are turned down before a seed is given up."""
 CLEAR = 0.055
 """Least distance of hands, elbows and feet from what could hide them, in body heights."""
@@ -89,9 +89,10 @@ def fresh_actions(count: int, seed: int) -> tuple[FreshAction, ...]:
     described: set[str] = set()
     turned_down = 0
     while len(actions) < count:
-        description, pose = _candidate(rng)
+        pose, words = _candidate(rng)
         joints = _joints(pose)
         angles = bone_angles(joints)
+        description = _described(angles, words)
         apart = description not in described and distance(angles, np.stack(taken)).min() >= APART
         if apart and readable(joints):
             described.add(description)
@@ -147,8 +148,8 @@ def readable(joints: Joints) -> bool:
     return True
 
 
-def _candidate(rng: np.random.Generator) -> tuple[str, Pose]:
-    """Any pose and its description; whether it will do is decided elsewhere."""
+def _candidate(rng: np.random.Generator) -> tuple[Pose, tuple[str, str, str, str]]:
+    """Any pose, and words for right arm, left arm, legs and torso ("" for an upright one)."""
     arms, legs = list(FREE_ARMS), list(FREE_LEGS)
     right, left = arms[int(rng.integers(len(arms)))], arms[int(rng.integers(len(arms)))]
     stance = legs[int(rng.integers(len(legs)))]
@@ -164,20 +165,20 @@ def _candidate(rng: np.random.Generator) -> tuple[str, Pose]:
         right_hand="open" if rng.random() < 0.5 else "fist",
         left_hand="open" if rng.random() < 0.5 else "fist",
     )
-    return _described(pose, right, left, stance, lean), pose
+    return pose, (f"right arm {right}", f"left arm {left}", stance, lean)
 
 
-def _described(pose: Pose, right: str, left: str, stance: str, lean: str) -> str:
-    """Words for the two parts that are farthest from standing at ease, in a fixed order."""
-    off = np.abs((bone_angles(_joints(pose)) - bone_angles(_joints(Pose())) + 180) % 360 - 180)
-    parts = [
-        (off[0] + off[1], f"right arm {right}"),
-        (off[2] + off[3], f"left arm {left}"),
-        (off[4:8].sum(), stance),
-        (2 * off[8], lean),
-    ]
-    farthest = sorted(range(4), key=lambda i: -float(parts[i][0]) if parts[i][1] else 0.0)[:2]
-    return ", ".join(parts[i][1] for i in sorted(farthest))
+def _described(angles: np.ndarray, words: tuple[str, str, str, str]) -> str:
+    """The words for the two parts that are farthest from standing at ease, in a fixed order."""
+    off = np.abs((angles - _at_ease() + 180) % 360 - 180)
+    parts = (off[0:2].sum(), off[2:4].sum(), off[4:8].sum(), 2 * off[8])
+    farthest = sorted(range(4), key=lambda i: -float(parts[i]) if words[i] else 0.0)[:2]
+    return ", ".join(words[i] for i in sorted(farthest))
+
+
+@lru_cache
+def _at_ease() -> np.ndarray:
+    return bone_angles(_joints(Pose()))
 
 
 def _joints(pose: Pose) -> Joints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def train_autoencoder(
     return vae
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def encoded(vae: AutoencoderKL, pixels: Tensor) -> Tensor:
     """The posterior's means of pictures, unscaled."""
     return torch.cat([vae.encode(part).latent_dist.mean for part in pixels.split(128)])
@@ -176,6 +177,12 @@ class Perception:
         return torch.stack([(a - b).square().sum(-1).mean() for a, b in halves]).mean()
 
 
+def decoder_stem(recipe: Recipe, vae: AutoencoderKL, work: Path) -> Path:
+    """What the decoder's checkpoint, log and result are called."""
+    fields = recipe.key("decoder", "perceptual", "adversarial", "autoencoder_batch")
+    return work / f"decoder-{digest(fields, weights_key(vae))[:8]}"
+
+
 def train_decoder(
     recipe: Recipe,
     data: Corpus,
@@ -191,12 +198,12 @@ def train_decoder(
     The loss: pixels, edges, features of a network that has seen drawings only, and a critic that
     comes in after a third of the steps.
     """
-    fields = recipe.key("decoder", "perceptual", "adversarial", "autoencoder_batch")
-    stem = work / f"decoder-{digest(fields, weights_key(vae))[:8]}"
+    stem = decoder_stem(recipe, vae, work)
     folder = stem.with_suffix(".model")
     if folder.exists():
         return AutoencoderKL.from_pretrained(folder).to(device).eval()
     torch.manual_seed(recipe.seed)
+    vae = copy.deepcopy(vae)
     critic, perception = Critic().to(device), Perception(vision)
     for module in (vae.post_quant_conv, vae.decoder):
         module.to(memory_format=torch.channels_last).requires_grad_(True)

@@ -65,7 +65,7 @@ class Facts:
     does: str = ""
     """A verb phrase ("waves") or limb phrases ("left arm up, right knee up"); "" to say nothing."""
     where: str = ""
-    """"in a park"; "" to say nothing."""
+    """A place ("in a park"); "" to say nothing."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,10 @@ def _sentence(facts: Facts, rng: Rng) -> str:
 
 
 def _limbs(facts: Facts, rng: Rng, kind: float) -> str:
-    who, does = _who(facts, rng, False), facts.does
+    who, phrases = _who(facts, rng, False), facts.does.split(", ")
+    # of three limbs often but one or two are named, as in the descriptions of fresh actions
+    count = min(len(phrases), int(rng.choice([1, 2, 3, 3])))
+    does = ", ".join(phrases[i] for i in sorted(rng.permutation(len(phrases))[:count]))
     if kind < 0.5:
         return _joined(f"{who} {does}", facts.where)
     if kind < 0.65:

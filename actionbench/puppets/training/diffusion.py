@@ -37,6 +37,7 @@ def new_unet(recipe: Recipe) -> UNet2DConditionModel:
         layers_per_block=2,
         cross_attention_dim=recipe.width,
         attention_head_dim=recipe.unet_heads,
+        use_linear_projection=True,  # as SD 2's; a few percent faster on a CPU
         norm_num_groups=16,
     )
 

@@ -181,7 +181,7 @@ def train(stage: Stage, progress: Progress = SILENT) -> int:
     return max(0, steps - first)
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def follow(stage: Stage, step: int) -> None:
     """Move the averages towards the modules; faster at the beginning."""
     keep = min(stage.ema, (step + 1) / (step + 10))

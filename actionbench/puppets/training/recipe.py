@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 
 from actionbench.errors import UserError, unknown
 
-STAGES = ("corpus", "clip", "autoencoder", "decoder", "diffusion", "controlnet")
+STAGES = ("corpus", "clip", "autoencoder", "diffusion", "decoder", "controlnet")
 """In the order in which they run."""
 
 
@@ -57,7 +57,7 @@ class Recipe:
     """Width of the text encoder's feed-forward layers."""
     vision_layers: int = 3
     vocabulary: int = 2400
-    clip_steps: int = 2000
+    clip_steps: int = 1500
     clip_batch: int = 256
     clip_rate: float = 1e-3
 
@@ -66,8 +66,8 @@ class Recipe:
     latent_spread: float = 0.5
     """How much of the principal components' own scale the latents keep: 0 is whitened, all channels
     alike; 1 is as in the pixels, where coarse structure is loud and fine detail quiet."""
-    autoencoder_channels: tuple[int, ...] = (16, 32, 64, 128)
-    autoencoder_steps: int = 6000
+    autoencoder_channels: tuple[int, ...] = (8, 24, 64, 128)
+    autoencoder_steps: int = 2000
     autoencoder_batch: int = 16
     autoencoder_rate: float = 2e-3
     decoder_steps: int = 4000
@@ -123,7 +123,7 @@ class Recipe:
             for f in fields(self)
             if f.name.endswith(("_steps", "drawings", "_decay"))
         }
-        return replace(self, **lengths)  # type: ignore[arg-type]
+        return replace(self, **lengths)
 
 
 def digest(*values: Any) -> str:

@@ -22,7 +22,11 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from actionbench.errors import UserError, unknown
 from actionbench.files import own_folder, replacing
 from actionbench.progress import SILENT, Progress
-from actionbench.puppets.training.autoencoder import train_autoencoder, train_decoder
+from actionbench.puppets.training.autoencoder import (
+    decoder_stem,
+    train_autoencoder,
+    train_decoder,
+)
 from actionbench.puppets.training.controlnet import train_controlnet
 from actionbench.puppets.training.corpus import Corpus, corpus
 from actionbench.puppets.training.diffusion import (
@@ -89,6 +93,11 @@ class Training:
             self.progress,
         )
 
+    @property
+    def decoder_done(self) -> bool:
+        stem = decoder_stem(self.recipe, self.autoencoder, self.work)
+        return stem.with_suffix(".model").exists()
+
     @cached_property
     def diffusion(self) -> tuple[UNet2DConditionModel, CLIPTextModel]:
         return train_diffusion(
@@ -96,7 +105,7 @@ class Training:
             self.corpus,
             self.text,
             self.clip[1],
-            self.decoder,
+            self.autoencoder,  # the decoder changes nothing for it, and may come later
             self.work,
             self.device,
             self.progress,
@@ -126,7 +135,7 @@ class Training:
 
         Raises UserError while there is none.
         """
-        stem = diffusion_stem(self.recipe, self.corpus, self.text, self.decoder, self.work)
+        stem = diffusion_stem(self.recipe, self.corpus, self.text, self.autoencoder, self.work)
         file = stem.with_suffix(".safetensors")
         if not file.exists():
             raise UserError(f"{self.work} has no checkpoint of this recipe's diffusion model yet")
@@ -174,9 +183,8 @@ def assemble_latest(training: Training, out: Path) -> Path:
     """Write a pipeline from the last checkpoint, while the training runs or after."""
     out = own_folder(out, MARK)
     unet, text, step = training.latest()
-    return assemble(
-        training.recipe, text, training.clip[1], training.decoder, unet, out, steps=step
-    )
+    vae = training.decoder if training.decoder_done else training.autoencoder
+    return assemble(training.recipe, text, training.clip[1], vae, unet, out, steps=step)
 
 
 def pretrain(
@@ -202,7 +210,7 @@ def pretrain(
     training = Training(recipe, work, device, workers, progress)
     for stage in STAGES[: STAGES.index(until) + 1]:
         getattr(training, stage)
-    if until not in ("diffusion", "controlnet"):
+    if STAGES.index(until) < STAGES.index("decoder"):
         return None
     if until == "controlnet":  # before the UNet is made half as precise
         with replacing(places[CONTROL]) as folder:
