@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from actionbench.puppets.pose import _FREE_ARMS as FREE_ARMS
-from actionbench.puppets.pose import _FREE_LEGS as FREE_LEGS
-from actionbench.puppets.pose import (
+from actionbench.puppets.drawing.pose import _FREE_ARMS as FREE_ARMS
+from actionbench.puppets.drawing.pose import _FREE_LEGS as FREE_LEGS
+from actionbench.puppets.drawing.pose import (
     ACTIONS,
     EITHER_SIDE,
     KNOWN,

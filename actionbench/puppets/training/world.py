@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from actionbench.benchmark import Action, development_actions, paper_actions, paper_subjects
-from actionbench.puppets.backdrop import BACKDROPS
-from actionbench.puppets.looks import SUBJECTS, Look, random_person, varied
-from actionbench.puppets.pose import KNOWN, Pose, action_pose, free_pose, known_pose, loose_pose
-from actionbench.puppets.scene import Scene, draw
+from actionbench.benchmark import Action, paper_actions, paper_subjects
+from actionbench.puppets.drawing.backdrop import BACKDROPS
+from actionbench.puppets.drawing.looks import OTHERS, SUBJECTS, Look, random_person, varied
+from actionbench.puppets.drawing.pose import (
+    DEVELOPMENT,
+    KNOWN,
+    Pose,
+    action_pose,
+    free_pose,
+    known_pose,
+    loose_pose,
+)
+from actionbench.puppets.drawing.quadruped import STANCES, Stance, four_legged
+from actionbench.puppets.drawing.scene import Scene, draw
 from actionbench.puppets.training.captions import Facts
 from actionbench.puppets.training.recipe import Recipe
 
@@ -28,51 +36,57 @@ class Sampled(NamedTuple):
     scene: Scene
     row: dict[str, Any]
     """The facts that captions are made of, and labels: `group` (named, other, person), `animal`,
-    `four_legged`, `kind` of pose (known, free, exact, loose, silent), `subject`, `pose`."""
+    `four_legged`, `kind` of pose (known, free, exact, loose, silent; stance on four legs),
+    `subject`, `pose`."""
 
 
 class Somebody(NamedTuple):
     group: str
     subject: str
     """One of the 23 names, or `none`."""
-    animal: bool
     facts: Facts
     look: Look
+
+    @property
+    def animal(self) -> bool:
+        return self.look.beast is not None
 
 
 def all_actions() -> tuple[Action, ...]:
     """The eight and the development actions."""
-    return paper_actions() + development_actions()
+    return (*paper_actions(), *(Action(name, words) for name, words in DEVELOPMENT.items()))
 
 
 def _pick(rng: Rng, values: list[Any]) -> Any:
     return values[int(rng.integers(len(values)))]
 
 
+def _in_a_sentence(phrase: str) -> str:
+    """A subject's phrase with a small article: "a panda", "Batman"."""
+    article, space, noun = phrase.partition(" ")
+    return f"{article.lower()} {noun}" if space and article in ("A", "An", "The") else phrase
+
+
 def somebody(rng: Rng, recipe: Recipe) -> Somebody:
     """One of the 23, another named character, or a person without a name."""
-    if rng.random() < recipe.names:
+    group = rng.random()
+    if group < recipe.names:
         subject = _pick(rng, list(paper_subjects()))
-        article, _, noun = subject.phrase.partition(" ")
-        phrase = f"{article.lower()} {noun}" if article in ("A", "An") else subject.phrase
-        look = varied(SUBJECTS[subject.name], rng)
-        animal = subject.category == "animal"
-        return Somebody("named", subject.name, animal, Facts(name=phrase), look)
-    words, look = random_person(rng)
-    return Somebody("person", "none", False, Facts(looks=looks_of(words)), look)
-
-
-def looks_of(words: str) -> tuple[str, ...]:
-    """The parts of "a person with red hair, a green shirt and blue trousers"."""
-    told = words.partition(" with ")[2]
-    return tuple(part for part in re.split(r", | and ", told) if part)
+        facts = Facts(name=_in_a_sentence(subject.phrase))
+        return Somebody("named", subject.name, facts, varied(SUBJECTS[subject.name], rng))
+    if group < recipe.names + recipe.others:
+        other = OTHERS[_pick(rng, list(OTHERS))]
+        facts = Facts(name=_in_a_sentence(other.phrase))
+        return Somebody("other", "none", facts, varied(other.look, rng))
+    features, look = random_person(rng)
+    return Somebody("person", "none", Facts(looks=features), look)
 
 
 def _posed(rng: Rng, kind: str) -> tuple[str, Pose, str]:
     """Words, pose and label of a kind of pose."""
     if kind in ("known", "silent"):
         label = _pick(rng, list(KNOWN))
-        return (KNOWN[label][0] if kind == "known" else ""), known_pose(label, rng), label
+        return (KNOWN[label].words if kind == "known" else ""), known_pose(label, rng), label
     if kind == "free":
         does, pose = free_pose(rng)
         return does, pose, OTHER
@@ -82,7 +96,9 @@ def _posed(rng: Rng, kind: str) -> tuple[str, Pose, str]:
     return action.description, loose_pose(action.name, rng), OTHER
 
 
-def _scene(rng: Rng, who: Somebody, kind: str, does: str, pose: Pose, label: str) -> Sampled:
+def _scene(
+    rng: Rng, who: Somebody, kind: str, does: str, pose: Pose | Stance, label: str
+) -> Sampled:
     backdrop = _pick(rng, list(BACKDROPS))
     where = BACKDROPS[backdrop][0]
     facts = Facts(who.facts.name, who.facts.looks, does, where)
@@ -92,11 +108,17 @@ def _scene(rng: Rng, who: Somebody, kind: str, does: str, pose: Pose, label: str
         "group": who.group,
         "subject": who.subject,
         "animal": who.animal,
-        "four_legged": False,
+        "four_legged": isinstance(pose, Stance),
         "kind": kind,
         "pose": label,
     }
     return Sampled(scene, row)
+
+
+def _on_four_legs(rng: Rng, who: Somebody) -> Sampled:
+    stance = _pick(rng, list(STANCES))
+    words = _pick(rng, list(STANCES[stance]))
+    return _scene(rng, who, "stance", words, four_legged(stance, rng), OTHER)
 
 
 def _kind(rng: Rng, kinds: dict[str, float]) -> str:
@@ -118,6 +140,8 @@ def pretraining_scene(rng: Rng, recipe: Recipe) -> Sampled:
         "silent": 1 - recipe.known_share - recipe.free_share - described,
     }
     who, kind = somebody(rng, recipe), _kind(rng, kinds)
+    if who.animal and rng.random() < recipe.four_legged:
+        return _on_four_legs(rng, who)
     return _scene(rng, who, kind, *_posed(rng, kind))
 
 
@@ -126,6 +150,8 @@ def judging_scene(rng: Rng, recipe: Recipe) -> Sampled:
     who = somebody(rng, recipe)
     if who.group == "person" and rng.random() < 0.6:
         who = somebody(rng, recipe)
+    if who.animal and rng.random() < 0.5:
+        return _on_four_legs(rng, who)
     kind = _kind(rng, {"exact": 0.4, "known": 0.2, "free": 0.25, "loose": 0.15})
     return _scene(rng, who, kind, *_posed(rng, kind))
 
@@ -133,5 +159,7 @@ def judging_scene(rng: Rng, recipe: Recipe) -> Sampled:
 def posing_scene(rng: Rng, recipe: Recipe) -> Sampled:
     """One picture for the ControlNet: poses that are no benchmark action."""
     who = somebody(rng, recipe)
+    if who.animal and rng.random() < recipe.four_legged / 2:
+        return _on_four_legs(rng, who)
     kind = _kind(rng, {"known": 0.4, "free": 0.6})
     return _scene(rng, who, kind, *_posed(rng, kind))
