@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -177,11 +178,11 @@ def _build(b: Beast, s: Stance) -> _Skeleton:
 
 _TAILS: dict[Tail, list[Point]] = {
     # Paths from the root, in tail lengths, for a body that stands.
-    "thin": [(0, 0), (-0.22, -0.2), (-0.45, -0.44), (-0.72, -0.38), (-0.82, -0.08)],
+    "thin": [(0, 0), (-0.18, -0.22), (-0.36, -0.3), (-0.52, -0.06), (-0.6, 0.24)],
     "tuft": [(0, 0), (-0.2, -0.12), (-0.36, -0.45), (-0.46, -0.85)],
     "up": [(0, 0), (-0.24, 0.12), (-0.36, 0.5), (-0.24, 0.95)],
     "hook": [(0, 0), (-0.24, 0.0), (-0.42, 0.25), (-0.34, 0.62), (-0.52, 0.82), (-0.66, 0.64)],
-    "bushy": [(0, 0), (-0.25, -0.12), (-0.6, -0.2), (-0.92, 0.02)],
+    "bushy": [(0, 0), (-0.26, -0.1), (-0.5, 0.1), (-0.56, 0.56)],
     "ringed": [(0, 0), (-0.35, -0.05), (-0.65, 0.02), (-0.9, 0.22)],
     "thick": [(0, -0.1), (-0.4, -0.25), (-0.75, -0.3), (-1.1, -0.25)],
     "horse": [(0, 0.05), (-0.2, 0.0), (-0.3, -0.4), (-0.28, -0.9)],
@@ -370,7 +371,7 @@ class Quadruped:
         if grow:
             high = low = foot = shade(high, 0.42 if grow == self.edge else 0.7)
         last = len(bones) - 2
-        for i, ((a, ra), (c, rc)) in enumerate(zip(bones, bones[1:])):
+        for i, ((a, ra), (c, rc)) in enumerate(itertools.pairwise(bones)):
             color = high if i < last or last == 0 else low
             pen.capsule(self.at(*a), self.at(*c), ra * u + grow, rc * u + grow, color)
         end = bones[-1][0]
@@ -526,7 +527,7 @@ class Quadruped:
             return
         for hind in (False, True):
             bones = self._leg_bones(side, hind)
-            for (a, ra), (c, rc) in zip(bones, bones[1:]):
+            for (a, ra), (c, rc) in itertools.pairwise(bones):
                 for t in (0.3, 0.7):
                     x, y = between(a, c, t)
                     r = (ra + (rc - ra) * t) * 0.92
