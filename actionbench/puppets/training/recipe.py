@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 
 from actionbench.errors import UserError, unknown
 
-STAGES = ("corpus", "clip", "autoencoder", "diffusion", "decoder", "controlnet")
+STAGES = ("corpus", "autoencoder", "clip", "diffusion", "decoder", "controlnet")
 """In the order in which they run."""
 
 
