@@ -207,6 +207,7 @@ def test_shares_follow_the_recipe(rows: list[dict[str, object]]) -> None:
 
 
 def test_a_thousandth_of_the_recipe_runs_and_is_not_redone(tmp_path: Path) -> None:
+    from actionbench.puppets.training.look import look
     from actionbench.puppets.training.stages import Training, assemble_latest, pretrain
 
     work, out = tmp_path / "work", tmp_path / "out"
@@ -218,6 +219,7 @@ def test_a_thousandth_of_the_recipe_runs_and_is_not_redone(tmp_path: Path) -> No
     pretrain(out, work, SMALL)
     assert stamps == {path: path.stat().st_mtime_ns for path in work.rglob("*.safetensors")}
     assemble_latest(Training(SMALL, work), tmp_path / "latest")
+    look(Training(SMALL, work), tmp_path / "sheet.png")
 
     from diffusers import StableDiffusionPipeline
 

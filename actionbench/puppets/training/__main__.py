@@ -1,7 +1,7 @@
 """`python -m actionbench.puppets.training --work DIR --out DIR`: train, or go on training.
 
 With `assemble` in front, a pipeline is written from the diffusion model's last checkpoint, also
-while the training runs.
+while the training runs; with `look`, a contact sheet (PNG) of what the models draw by then.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Lines(Progress):
 def main(arguments: list[str] | None = None) -> int:
     """Read the command line and run. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m actionbench.puppets.training")
-    parser.add_argument("what", nargs="?", choices=("train", "assemble"), default="train")
+    parser.add_argument("what", nargs="?", choices=("train", "assemble", "look"), default="train")
     parser.add_argument("--work", type=Path, required=True, help="checkpoints and logs")
     parser.add_argument("--out", type=Path, required=True, help="where the models are written")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage to run")
@@ -49,6 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
         if options.what == "assemble":
             training = Training(recipe, options.work, options.device, options.workers, Lines())
             print(assemble_latest(training, options.out))
+        elif options.what == "look":
+            from actionbench.puppets.training.look import look
+
+            print(look(Training(recipe, options.work, options.device), options.out))
         else:
             place = (options.out, options.work, recipe, options.device, Lines())
             pretrain(*place, until=options.until, workers=options.workers)
