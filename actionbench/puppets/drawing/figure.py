@@ -132,7 +132,7 @@ class Figure:
             fingers.append(((0.052, 0.05), 0.0125))
         elif kind in ("flat", "upright"):
             fingers = [((0.0, 0.07 if kind == "flat" else 0.1), 0.024)]
-        big = 0.058 if look.hands == (214, 30, 36) else 0.04  # a boxer's gloves
+        big = 0.058 if look.gloves == "boxing" else 0.04
         for grow in (self.edge, 0.0):
             fill = shade(color, 0.45) if grow else color
             for tip, r in fingers:

@@ -170,8 +170,11 @@ def _build(b: Beast, s: Stance) -> _Skeleton:
         top = (shoulder[0] + shift, shoulder[1] - 0.2 * b.chest)
         seat = (hip[0] + shift, hip[1] - 0.1 * b.rump)
         points[f"{side}_fore"], points[f"{side}_seat"] = top, seat
-        points[f"{side}_elbow"] = _elbow(top, fore, f, f, -1)
-        points[f"{side}_knee"] = _elbow(seat, back, h, h, 1)
+        for joint, found in (
+            ("elbow", _elbow(top, fore, f, f, -1)),
+            ("knee", _elbow(seat, back, h, h, 1)),
+        ):
+            points[f"{side}_{joint}"] = (found[0], max(found[1], 1.2 * b.leg))
         points[f"{side}_paw"], points[f"{side}_foot"] = fore, back
     return _Skeleton(points, pitch, asleep)
 
@@ -379,11 +382,6 @@ class Quadruped:
             start = between(bones[-2][0], end, 0.35)
             pen.capsule(self.at(*start), self.at(*end), b.leg * 1.1 * u + grow,
                         b.leg * u + grow, low)  # fmt: skip
-        elif last:
-            a, c = bones[-2], bones[-1]
-            pen.capsule(
-                self.at(*a[0]), self.at(*c[0]), a[1] * u, c[1] * u, low
-            ) if not grow else None
         self._foot(bones[-2][0], end, hind, foot, grow)
 
     def _foot(self, above: Point, end: Point, hind: bool, color: Color, grow: float) -> None:
@@ -496,10 +494,10 @@ class Quadruped:
                     if not big:
                         pen.circle((x, y), 0.014 * u, look.skin)
         elif coat == "cow":
-            for t, s, a, b in ((0.1, 0.35, 0.2, 0.12), (0.62, 0.15, 0.15, 0.14),
+            for t, s, wide, high in ((0.1, 0.35, 0.2, 0.12), (0.62, 0.15, 0.15, 0.14),
                                (0.95, 0.65, 0.08, 0.07), (0.36, -0.6, 0.1, 0.06)):  # fmt: skip
                 frame = Frame(self.on(t, s), 0, u)
-                pen.polygon(frame.ellipse(0, 0, a, b), c)
+                pen.polygon(frame.ellipse(0, 0, wide, high), c)
         elif coat == "fawn":
             for i, t in enumerate((-0.1, 0.1, 0.3, 0.5, 0.7)):
                 for s in ((0.6,), (0.25, 0.85))[i % 2]:
@@ -516,7 +514,7 @@ class Quadruped:
             for t, s in ((0.1, 0.3), (0.45, -0.1), (0.75, 0.4), (0.3, -0.5), (0.9, -0.3)):
                 x, y = self.on(t, s)
                 pen.draw.arc(
-                    tuple(v * pen.size for v in (x - 0.05, y - 0.05, x + 0.05, y + 0.05)),  # type: ignore[arg-type]
+                    tuple(v * pen.size for v in (x - 0.05, y - 0.05, x + 0.05, y + 0.05)),
                     20, 200, c, max(2, round(0.014 * pen.size)),
                 )  # fmt: skip
 
