@@ -209,7 +209,7 @@ def test_poses_are_what_their_names_say() -> None:
 
 def test_things_that_a_pose_needs_are_drawn() -> None:
     rng = np.random.default_rng(1)
-    for name in ("sit", "lift", "lean", "aim"):
+    for name in ("sit", "lift", "lean", "aim", "throw", "push", "pull", "climb"):
         pose = action_pose(name, rng) if name in ACTIONS else known_pose(name, rng)
         bare = replace(pose, prop="none")
         item, without = scene(CAST["man"], pose), scene(CAST["man"], bare)

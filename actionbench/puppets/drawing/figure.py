@@ -231,6 +231,9 @@ class Figure:
         elif look.legs == "robe":
             self._skirt(1.0, 1.0)
         self._chest()
+        if look.collar:
+            band = t.many([(-0.05, 0.272), (0.05, 0.272)])
+            self.pen.line(band, 0.034 * u, look.collar)
 
     def _snowballs(self) -> None:
         t, u, look = self.torso, self.unit, self.look

@@ -155,6 +155,7 @@ class Look:
     pointed_ears: bool = False
     long_nose: bool = False
     cape: Color | None = None
+    collar: Color | None = None
     wings: Color | None = None
     tail: Tail = "none"
     mane: Mane = "none"
@@ -212,6 +213,7 @@ ANIMALS: dict[str, Look] = {
         Face("floppy", 1.0, 1.5, -0.42, 0.5, 0.42, nose_size=0.26, mask="dog", gaze=60),
         _DOG,
         tail="up",
+        collar=(206, 36, 44),
     ),
     "cat": _beast(
         (150, 152, 160),
@@ -911,7 +913,8 @@ def random_person(rng: np.random.Generator) -> Somebody:
 
 def varied(look: Look, rng: np.random.Generator) -> Look:
     """Draw the same subject on another day: a little brighter or darker, taller or broader."""
-    gain = rng.normal(1.0, 0.035, 3)
+    # More of brightness than of hue: white fur must not turn pink.
+    gain = rng.normal(1.0, 0.03) * rng.normal(1.0, 0.015, 3)
 
     def tint(color: Color) -> Color:
         r, g, b = (int(np.clip(c * k, 0, 255)) for c, k in zip(color, gain, strict=True))

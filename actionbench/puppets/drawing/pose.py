@@ -16,7 +16,7 @@ import numpy as np
 Hand = Literal["fist", "open", "flat", "finger", "upright"]
 """`upright` is flat, and along the torso."""
 Mouth = Literal["smile", "flat", "open"]
-Prop = Literal["none", "seat", "barbell", "wall", "bow"]
+Prop = Literal["none", "seat", "barbell", "wall", "bow", "ladder", "rope", "crate", "ball"]
 """What a pose needs beside the body."""
 
 
@@ -282,10 +282,10 @@ DEVELOPMENT: dict[str, str] = {
     "splits": "does the splits",
     "tree": "balances on one leg",
     "push-up": "does a push-up",
-    "signal": "raises one arm and holds out the other",
-    "crab": "bends over backwards on hands and feet",
+    "signal": "signals with both arms",
+    "crab": "bends over backwards",
     "touch-foot": "touches one foot",
-    "aim": "aims with a bow and arrow",
+    "aim": "takes aim with an arrow",
 }
 
 EITHER_SIDE = frozenset(
@@ -394,7 +394,17 @@ KNOWN: dict[str, Known] = {
     ),
     "throw": Known(
         "throws",
-        (_side(Limb(-112, 160), Limb(66, 84), Limb(-26, -34), Limb(36, 12), lean=-12, turn=0.6),),
+        (
+            _side(
+                Limb(-112, 160),
+                Limb(66, 84),
+                Limb(-26, -34),
+                Limb(36, 12),
+                lean=-12,
+                prop="ball",
+                turn=0.6,
+            ),
+        ),
     ),
     "reach": Known(
         "reaches",
@@ -424,6 +434,7 @@ KNOWN: dict[str, Known] = {
                 Limb(-40, -46),
                 Limb(38, -24),
                 lean=30,
+                prop="crate",
                 right_hand="flat",
                 left_hand="flat",
                 mouth="flat",
@@ -432,7 +443,17 @@ KNOWN: dict[str, Known] = {
     ),
     "pull": Known(
         "pulls",
-        (_side(Limb(62, 76), Limb(68, 82), Limb(56, 30), Limb(36, 2), lean=-30, mouth="flat"),),
+        (
+            _side(
+                Limb(62, 76),
+                Limb(68, 82),
+                Limb(56, 30),
+                Limb(36, 2),
+                lean=-30,
+                prop="rope",
+                mouth="flat",
+            ),
+        ),
     ),
     "lean": Known(
         "leans",
@@ -469,6 +490,7 @@ KNOWN: dict[str, Known] = {
                 right_leg=Limb(-8, -2),
                 left_leg=Limb(86, -14),
                 lift=0.04,
+                prop="ladder",
                 mouth="flat",
             ),
         ),

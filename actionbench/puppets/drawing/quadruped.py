@@ -29,6 +29,13 @@ STANCES: dict[str, tuple[str, ...]] = {
 """How animals live on four legs; the words are none of the actions'."""
 
 
+_SPOTS = tuple(
+    # Scattered by an irrational step, so that they line up in neither rows nor columns.
+    (-0.16 + 1.14 * ((0.31 + i * 0.618034) % 1.0), 0.84 - 1.5 * (i + 0.5) / 24)
+    for i in range(24)
+)
+
+
 @dataclass(frozen=True)
 class Stance:
     """One way to be on four legs, held by nobody in particular."""
@@ -203,12 +210,26 @@ def _tail_path(look: Look, b: Beast, k: _Skeleton, s: Stance) -> list[Point]:
         path = _OVER_THE_BACK
     if s.name == "running" and look.tail in ("thin", "tuft", "horse", "plume"):
         path = [(x * 1.15, y * 0.35) for x, y in path]
+    elif s.name in ("lying", "sleeping") and look.tail != "curl":
+        path = [(x * 1.1, y * (0.15 if s.name == "sleeping" else 0.45)) for x, y in path]
     hip = k.points["hip"]
     root = (hip[0] - 0.8 * b.rump, hip[1] + 0.35 * b.rump)
     wag = 0.12 * s.phase
     return [
         (root[0] + b.tail * x, max(_LOW, root[1] + b.tail * (y + wag * abs(x)))) for x, y in path
     ]
+
+
+def _rounded(
+    points: list[Point], radii: tuple[float, ...]
+) -> tuple[list[Point], tuple[float, ...]]:
+    """Cut the corners of a line once, widths included."""
+    soft, widths = [points[0]], [radii[0]]
+    for i in range(len(points) - 1):
+        for t in (0.25, 0.75):
+            soft.append(between(points[i], points[i + 1], t))
+            widths.append(radii[i] + (radii[i + 1] - radii[i]) * t)
+    return [*soft, points[-1]], (*widths, radii[-1])
 
 
 _MARGIN = 0.03
@@ -437,6 +458,9 @@ class Quadruped:
             self._rings(points, radii)
 
     def _strand(self, points: list[Point], radii: tuple[float, ...], color: Color) -> None:
+        """Draw a soft line of changing width through the points."""
+        if len(points) > 2:
+            points, radii = _rounded(points, radii)
         u = self.unit
         for grow, c in ((self.edge, shade(color, 0.42)), (0.0, color)):
             for i in range(len(points) - 1):
@@ -477,9 +501,8 @@ class Quadruped:
                 pen.polygon([self.on(t - 0.035, 0.97), self.on(t + 0.04, 0.97),
                              self.on(t + 0.04, -0.7), self.on(t + 0.015, -0.85)], c)  # fmt: skip
         elif coat == "spots":
-            for i, t in enumerate((-0.14, 0.02, 0.18, 0.34, 0.5, 0.66, 0.82, 0.98)):
-                for s in ((0.72, 0.1, -0.5), (0.42, -0.22))[i % 2]:
-                    pen.circle(self.on(t, s), 0.021 * u, c)
+            for t, s in _SPOTS:
+                pen.circle(self.on(t, s), 0.022 * u, c)
         elif coat == "giraffe":
             big = self.look.face is not None and self.look.face.horns == "knobs"
             r = 0.06 if big else 0.036
@@ -525,15 +548,23 @@ class Quadruped:
             return
         for hind in (False, True):
             bones = self._leg_bones(side, hind)
-            for (a, ra), (c, rc) in itertools.pairwise(bones):
+            for i, ((a, ra), (c, rc)) in enumerate(itertools.pairwise(bones)):
+                if look.coat == "spots":
+                    spread = (
+                        ((-0.1, 0.5), (0.3, -0.6), (0.6, 0.3))
+                        if i == 0
+                        else ((0.2, 0.2), (0.7, -0.3))
+                    )
+                    for t, aside in spread:
+                        x, y = between(a, c, t)
+                        r = (ra + (rc - ra) * max(t, 0.0)) * aside
+                        self.pen.circle(self.at(x + r, y), 0.02 * u, look.coat_color)
+                    continue
                 for t in (0.3, 0.7):
                     x, y = between(a, c, t)
                     r = (ra + (rc - ra) * t) * 0.92
-                    if look.coat == "spots":
-                        self.pen.circle(self.at(x, y), 0.016 * u, look.coat_color)
-                    else:
-                        ends = [self.at(x - r, y + 0.01), self.at(x + r * 0.4, y - 0.01)]
-                        self.pen.line(ends, max(0.02, 0.3 * b.leg) * u, look.coat_color)
+                    ends = [self.at(x - r, y + 0.01), self.at(x + r * 0.4, y - 0.01)]
+                    self.pen.line(ends, max(0.02, 0.3 * b.leg) * u, look.coat_color)
 
     def _crest(self) -> None:
         """The hair along the neck of horses and hyenas."""
@@ -590,6 +621,14 @@ class Quadruped:
             pen.circle(
                 self.at(x + 0.02, y - 0.04), self.beast.chest * 0.72 * self.unit, look.muzzle
             )
+        if look.collar:
+            base, head = self.k.points["base"], self.k.points["head"]
+            x, y = between(base, head, max(0.0, 1 - 1.2 * self.beast.head / self.beast.neck))
+            n = math.atan2(head[1] - base[1], head[0] - base[0])
+            r = self.beast.neck_width * 1.2
+            across = (-math.sin(n) * r, math.cos(n) * r)
+            ends = [self.at(x + across[0], y + across[1]), self.at(x - across[0], y - across[1])]
+            pen.line(ends, 0.055 * self.unit, look.collar)
         self.head.behind()
         self.head.paint()
 
