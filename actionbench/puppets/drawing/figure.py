@@ -481,7 +481,7 @@ class Figure:
     # --- behind -------------------------------------------------------------------------------
 
     def _cape(self, color: Color) -> None:
-        fall = -0.4 if abs(self.pose.roll) < 60 else -0.12
+        fall = -0.4 if abs(self.joints.torso) < 45 else -0.1
         back = -0.06 * self.joints.turn
         shape = [(-0.105, 0.265), (0.105, 0.265), (0.2 + back, fall), (0.095 + back, fall + 0.03)]
         shape += [(back, fall), (-0.095 + back, fall + 0.03), (-0.2 + back, fall)]

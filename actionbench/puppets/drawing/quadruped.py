@@ -364,6 +364,8 @@ class Quadruped:
         b, p = self.beast, self.k.points
         names = ("seat", "knee", "foot") if hind else ("fore", "elbow", "paw")
         top, middle, end = (p[f"{side}_{name}"] for name in names)
+        if self.look.coat == "wool":  # the fleece hides where legs begin
+            top = between(top, middle, 0.6)
         thick = b.thigh if hind else b.thigh * 0.82
         bones = [(top, thick), (middle, b.leg * 1.3), (end, b.leg)]
         up = (end[0], end[1] + b.leg)
@@ -416,7 +418,7 @@ class Quadruped:
         r = b.leg * (0.95 if b.feet != "hooves" else 1.1)
         tip = (end[0] + along[0] * reach, end[1] + along[1] * reach - (b.leg - r))
         pen.capsule(self.at(*end), self.at(*tip), r * u + grow, r * u + grow, color)
-        if b.feet == "pads" and not grow:
+        if b.feet == "pads" and not grow and end[1] < 0.12:
             for i in (-0.5, 0.3, 1.0):
                 toe = (end[0] + i * b.leg, end[1] - 0.6 * b.leg)
                 pen.circle(self.at(*toe), 0.22 * b.leg * u, (244, 238, 224))
@@ -544,12 +546,13 @@ class Quadruped:
     def _limb_marks(self, side: str) -> None:
         """Stripes or spots on the near legs."""
         look, u, b = self.look, self.unit, self.beast
-        if look.coat not in ("stripes", "zebra", "spots", "bars"):
+        rosettes = look.coat == "giraffe" and self.head.face.horns == "none"
+        if look.coat not in ("stripes", "zebra", "spots", "bars") and not rosettes:
             return
         for hind in (False, True):
             bones = self._leg_bones(side, hind)
             for i, ((a, ra), (c, rc)) in enumerate(itertools.pairwise(bones)):
-                if look.coat == "spots":
+                if look.coat == "spots" or rosettes:
                     spread = (
                         ((-0.1, 0.5), (0.3, -0.6), (0.6, 0.3))
                         if i == 0

@@ -86,8 +86,8 @@ def _behind(pen: Pen, pose: Pose, joints: Joints, ground: float, rng: np.random.
         _seat(pen, joints, ground, rng)
     elif pose.prop == "ladder":
         x, w = joints.points["pelvis"][0], 0.13 * joints.unit
-        for side in (-1, 1):
-            pen.rectangle(x + side * w - 0.016, 0.03, x + side * w + 0.016, ground, (120, 78, 44))
+        for rail in (x - w, x + w):
+            pen.rectangle(rail - 0.016, 0.03, rail + 0.016, ground, (120, 78, 44))
         for rung in np.arange(0.1, ground - 0.03, 0.11):
             pen.rectangle(x - w, rung, x + w, rung + 0.026, (150, 100, 58))
     elif pose.prop == "wall":
@@ -102,7 +102,7 @@ def _behind(pen: Pen, pose: Pose, joints: Joints, ground: float, rng: np.random.
             pen.rectangle(x0, course, x1, course + 0.012, (214, 160, 136))
 
 
-_ROPE = (190, 150, 96)
+_ROPE = (146, 98, 54)
 _WOODS = ((150, 100, 62), (196, 62, 58), (70, 110, 170), (128, 132, 140))
 
 
@@ -156,7 +156,7 @@ def _in_front(pen: Pen, pose: Pose, joints: Joints, ground: float) -> None:
         side = 1.0 if joints.turn > 0 else -1.0
         x, y = between(right, left, 0.5)
         if pose.prop == "rope":
-            pen.line([(x - side * 0.03 * u, y), (0.5 + side * 0.5, y + 0.02)], 0.03 * u, _ROPE)
+            pen.line([(x - side * 0.03 * u, y), (0.5 + side * 0.5, y + 0.02)], 0.04 * u, _ROPE)
             return
         x = max(side * right[0], side * left[0]) * side + side * 0.045 * u
         x0, x1 = sorted((x, x + side * 0.24 * u))
