@@ -164,6 +164,9 @@ class HumanHead:
         self._lips(-0.45, 0.3, (214, 120, 110) if covered else (150, 60, 56))
         self._whiskers()
         self._glasses()
+        if look.long_nose:
+            tip = self.face(1.25 * self.ahead, -0.02)
+            self.pen.line([self.face(0, -0.16), tip], 0.2 * self.radius, shade(look.skin, 0.72))
         if look.hat != "nemes":
             self._hair()
 
@@ -226,7 +229,7 @@ class HumanHead:
                 lock = [(s * 1.12, 0.5), (s * 1.3, -1.2), (s * 0.86, -1.1), (s * 0.78, 0.45)]
                 pen.polygon(h.many(lock), c)
         elif style == "bob":
-            pen.polygon(h.many(fringe[:7] + [(0.9, 0.36), (-0.9, 0.36)]), c)
+            pen.polygon(h.many([*fringe[:7], (0.9, 0.36), (-0.9, 0.36)]), c)
             for s in (-1, 1):
                 lock = [(s * 1.1, 0.5), (s * 1.24, -0.75), (s * 0.86, -0.7), (s * 0.82, 0.4)]
                 pen.polygon(h.many(lock), c)
@@ -519,14 +522,8 @@ class HumanHead:
         h, f, pen, look = self.head, self.face, self.pen, self.look
         c, s, r = look.hat_color, self.ahead, self.radius
         if kind == "santa":
-            cone = [(-1.05, 0.55), (-0.5, 1.35), (-0.9 * s, 1.75), (-1.5 * s, 0.95), (-1.2 * s, 1.3),
-                    (1.05 if s > 0 else 1.05, 0.55)]  # fmt: skip
-            cone = [(-1.0, 0.5), (-0.8, 1.05), (0.1 * s, 1.75), (1.35 * s, 1.15), (1.0, 0.5)]
-            if s < 0:
-                cone = [
-                    (x * -1, y)
-                    for x, y in ((-1.0, 0.5), (-0.8, 1.05), (0.1, 1.75), (1.35, 1.15), (1.0, 0.5))
-                ]
+            cone = [(-1.0, 0.5), (-0.8, 1.05), (0.1, 1.75), (1.35, 1.15), (1.0, 0.5)]
+            cone = [(x * s, y) for x, y in cone]
             pen.polygon(h.many(cone), c)
             pen.polygon(h.ellipse(1.35 * s, 1.05, 0.28, 0.28), _WHITE)
             band = [(-1.12, 0.72), (1.12, 0.72), (1.12, 0.36), (-1.12, 0.36)]
@@ -571,7 +568,8 @@ class HumanHead:
             pen.polygon(h.many(band), (120, 96, 60))
         elif kind in ("hard", "miner", "helmet"):
             self._brimmed([(-1.02, 0.42), (-0.9, 0.95), (-0.4, 1.34), (0.4, 1.34), (0.9, 0.95),
-                           (1.02, 0.42)], (0.42, 1.3 if kind != "helmet" else 1.16, 0.13), c)  # fmt: skip
+                           (1.02, 0.42)], (0.42, 1.16 if kind == "helmet" else 1.3, 0.13),
+                          c)  # fmt: skip
             if kind == "miner":
                 pen.polygon(f.ellipse(0, 0.9, 0.34, 0.32), (255, 244, 170))
             elif kind == "hard":

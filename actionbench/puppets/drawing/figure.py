@@ -132,7 +132,7 @@ class Figure:
             fingers.append(((0.052, 0.05), 0.0125))
         elif kind in ("flat", "upright"):
             fingers = [((0.0, 0.07 if kind == "flat" else 0.1), 0.024)]
-        big = 0.058 if look.hands == (214, 30, 36) else 0.04  # a boxer's gloves
+        big = 0.058 if look.gloves == "boxing" else 0.04
         for grow in (self.edge, 0.0):
             fill = shade(color, 0.45) if grow else color
             for tip, r in fingers:
@@ -231,6 +231,9 @@ class Figure:
         elif look.legs == "robe":
             self._skirt(1.0, 1.0)
         self._chest()
+        if look.collar:
+            band = t.many([(-0.05, 0.272), (0.05, 0.272)])
+            self.pen.line(band, 0.034 * u, look.collar)
 
     def _snowballs(self) -> None:
         t, u, look = self.torso, self.unit, self.look
@@ -478,7 +481,7 @@ class Figure:
     # --- behind -------------------------------------------------------------------------------
 
     def _cape(self, color: Color) -> None:
-        fall = -0.4 if abs(self.pose.roll) < 60 else -0.12
+        fall = -0.4 if abs(self.joints.torso) < 45 else -0.1
         back = -0.06 * self.joints.turn
         shape = [(-0.105, 0.265), (0.105, 0.265), (0.2 + back, fall), (0.095 + back, fall + 0.03)]
         shape += [(back, fall), (-0.095 + back, fall + 0.03), (-0.2 + back, fall)]

@@ -117,7 +117,7 @@ class AnimalHead:
                 pen.line([top, self.ball(0, f.drop * w / f.snout - 0.2, w)], 0.13 * r,
                          look.coat_color)  # fmt: skip
         if f.horns == "tusks":
-            self._trunk(b)
+            self._trunk()
             return
         self._nose_and_mouth()
 
@@ -165,7 +165,7 @@ class AnimalHead:
         x, y = self.ball.flat(u, v, w)
         return self.head.ellipse(x, y, a * max(0.55, abs(self.ball.cos)), b)
 
-    def _trunk(self, start: Point) -> None:
+    def _trunk(self) -> None:
         """An elephant's trunk hangs from its face and curls forwards."""
         f, r = self.face, self.radius
         points = [
@@ -180,9 +180,9 @@ class AnimalHead:
                 self.pen.capsule(points[i], points[i + 1], a, b, color)
         for i in (1, 2):
             at = points[i]
-            self.pen.line([(at[0] - radii[i] * r * 0.7, at[1]), (at[0] + radii[i] * r * 0.7, at[1])],
-                          0.07 * r, shade(fur, 0.75))  # fmt: skip
-        self.pen.circle(start, 0.0, fur)
+            half = radii[i] * r * 0.7
+            crease = [(at[0] - half, at[1]), (at[0] + half, at[1])]
+            self.pen.line(crease, 0.07 * r, shade(fur, 0.75))
 
     def _eyes(self) -> None:
         f, pen = self.face, self.pen
@@ -274,12 +274,12 @@ class AnimalHead:
         elif f.ears == "huge":
             mouse = f.ear_size < 1
             x, y = self.ball.flat(s * (0.95 if mouse else 1.05), 0.75 if mouse else 0.0, -0.35)
-            a = (0.9 if mouse else 0.95) * k * (1 - 0.15 * turned)
-            b = 0.9 * k if mouse else 1.15 * k
-            pen.polygon(h.ellipse(x, y, a + g, b + g), dark)
-            pen.polygon(h.ellipse(x, y, a, b), fur if not far else shade(fur, 0.85))
-            pen.polygon(h.ellipse(x, y - 0.05, a * 0.66, b * 0.66),
-                        look.muzzle if mouse else blend(fur, (226, 170, 180), 0.4))  # fmt: skip
+            wide = (0.9 if mouse else 0.95) * k * (1 - 0.15 * turned)
+            high = 0.9 * k if mouse else 1.15 * k
+            pen.polygon(h.ellipse(x, y, wide + g, high + g), dark)
+            pen.polygon(h.ellipse(x, y, wide, high), fur if not far else shade(fur, 0.85))
+            inside = look.muzzle if mouse else blend(fur, (226, 170, 180), 0.4)
+            pen.polygon(h.ellipse(x, y - 0.05, wide * 0.66, high * 0.66), inside)
 
     def _horn(self, s: int) -> None:
         f, pen, r = self.face, self.pen, self.radius

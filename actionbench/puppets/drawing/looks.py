@@ -142,7 +142,7 @@ class Look:
     shoes: Color = (60, 50, 46)
     hands: Color | None = None
     """Gloves or paws; the skin's colour where None."""
-    gloves: Literal["both", "right"] = "both"
+    gloves: Literal["both", "right", "boxing"] = "both"
     chest: Chest = "none"
     """What is on the chest."""
     chest_color: Color = (255, 255, 255)
@@ -153,7 +153,9 @@ class Look:
     hat_color: Color = (30, 30, 34)
     eyewear: Literal["none", "glasses", "patch", "mask", "goggles"] = "none"
     pointed_ears: bool = False
+    long_nose: bool = False
     cape: Color | None = None
+    collar: Color | None = None
     wings: Color | None = None
     tail: Tail = "none"
     mane: Mane = "none"
@@ -211,6 +213,7 @@ ANIMALS: dict[str, Look] = {
         Face("floppy", 1.0, 1.5, -0.42, 0.5, 0.42, nose_size=0.26, mask="dog", gaze=60),
         _DOG,
         tail="up",
+        collar=(206, 36, 44),
     ),
     "cat": _beast(
         (150, 152, 160),
@@ -311,7 +314,8 @@ OTHER_ANIMALS: dict[str, Look] = {
         (112, 118, 130),
         (226, 228, 230),
         Face("pointed", 0.95, 1.7, -0.4, 0.56, 0.34, mask="wolf", gaze=66),
-        replace(_DOG, length=0.64, chest=0.18, neck_angle=30, neck_width=0.15, tail=0.42, head=0.2),
+        replace(_DOG, length=0.64, chest=0.18, neck_angle=30, neck_width=0.15, tail=0.42,
+                head=0.2, size=1.06),
         tail="plume",
         mane="wolf",
         coat_color=(70, 74, 84),
@@ -612,7 +616,8 @@ OTHER_PEOPLE: dict[str, Look] = {
                   chest="ruff", build=0.9),
     "princess": _one((248, 170, 206), hat="tiara", hair="long", hair_color=(240, 206, 110),
                      legs="robe", chest="belt", chest_color=(255, 240, 250), build=0.86),
-    "ninja": _one((34, 36, 48), head="ninja", hands=(34, 36, 48), shoes=(24, 24, 30),
+    "ninja": _one((34, 36, 48), head="ninja",
+        skin=(34, 36, 48), hands=(34, 36, 48), shoes=(24, 24, 30),
                   chest="belt", chest_color=_RED),
     "cowboy": Look(
         skin=TAN, hat="cowboy", hat_color=(150, 100, 56), beard="moustache", hair="short",
@@ -711,7 +716,8 @@ OTHER_PEOPLE: dict[str, Look] = {
     "sailor": _one((250, 250, 252), hat="sailor", hat_color=_WHITE, hair="short", chest="sash",
                    chest_color=(40, 70, 150), shoes=(40, 50, 90), skin=TAN),
     "boxer": Look(
-        skin=DARK, shirt=DARK, sleeves="short", hands=(214, 30, 36), trousers=(60, 90, 210),
+        skin=DARK, shirt=DARK, sleeves="short", hands=(214, 30, 36),
+        gloves="boxing", trousers=(60, 90, 210),
         legs="short", shoes=_WHITE, hair="short", hair_color=_BLACK, chest="none", build=1.15,
     ),
     "ballerina": Look(
@@ -796,7 +802,8 @@ OTHER_PEOPLE: dict[str, Look] = {
     "Pinocchio": Look(
         hat="feather", hat_color=(240, 200, 60), hair="short", hair_color=(40, 30, 28),
         shirt=(200, 40, 40), sleeves="short", trousers=(200, 40, 40), legs="short",
-        skin=(230, 184, 130), chest="bowtie", chest_color=(60, 110, 200), height=0.76,
+        skin=(230, 184, 130), chest="bowtie", chest_color=(60, 110, 200), long_nose=True,
+        height=0.76,
         head_size=1.2,
     ),
     "Tarzan": Look(
@@ -869,7 +876,7 @@ def random_person(rng: np.random.Generator) -> Somebody:
     """Draw somebody who has no name: everyday clothes, and nothing that marks a named one."""
     names = tuple(PALETTE)
     hair, shirt, trousers = _pick(rng, tuple(HAIR)), _pick(rng, names), _pick(rng, names)
-    legs: Legs = ("long", "long", "long", "short", "skirt")[rng.integers(5)]  # type: ignore[assignment]
+    legs: Legs = ("long", "long", "long", "short", "skirt")[rng.integers(5)]
     below = {"long": f"{trousers} trousers", "short": f"{trousers} shorts"}.get(
         legs, _with_article(f"{trousers} skirt")
     )
@@ -897,7 +904,7 @@ def random_person(rng: np.random.Generator) -> Somebody:
         features.append(words)
         look = replace(look, beard=beard)
     if rng.random() < 0.25:
-        hat: Hat = ("beanie", "sunhat", "headband", "cap")[rng.integers(4)]  # type: ignore[assignment]
+        hat: Hat = ("beanie", "sunhat", "headband", "cap")[rng.integers(4)]
         color = _pick(rng, names)
         noun = {"sunhat": "hat"}.get(hat, hat)
         features.append(_with_article(f"{color} {noun}"))
@@ -907,7 +914,8 @@ def random_person(rng: np.random.Generator) -> Somebody:
 
 def varied(look: Look, rng: np.random.Generator) -> Look:
     """Draw the same subject on another day: a little brighter or darker, taller or broader."""
-    gain = rng.normal(1.0, 0.035, 3)
+    # More of brightness than of hue: white fur must not turn pink.
+    gain = rng.normal(1.0, 0.03) * rng.normal(1.0, 0.015, 3)
 
     def tint(color: Color) -> Color:
         r, g, b = (int(np.clip(c * k, 0, 255)) for c, k in zip(color, gain, strict=True))
@@ -916,8 +924,14 @@ def varied(look: Look, rng: np.random.Generator) -> Look:
     changed = replace(
         look,
         skin=tint(look.skin),
+        muzzle=tint(look.muzzle),
         shirt=tint(look.shirt),
         trousers=tint(look.trousers),
+        shoes=tint(look.shoes),
+        hands=tint(look.hands) if look.hands else None,
+        chest_color=tint(look.chest_color),
+        coat_color=tint(look.coat_color),
+        hat_color=tint(look.hat_color),
         height=look.height * float(rng.normal(1, 0.02)),
         build=look.build * float(rng.normal(1, 0.03)),
     )

@@ -16,7 +16,7 @@ import numpy as np
 Hand = Literal["fist", "open", "flat", "finger", "upright"]
 """`upright` is flat, and along the torso."""
 Mouth = Literal["smile", "flat", "open"]
-Prop = Literal["none", "seat", "barbell", "wall", "bow"]
+Prop = Literal["none", "seat", "barbell", "wall", "bow", "ladder", "rope", "crate", "ball"]
 """What a pose needs beside the body."""
 
 
@@ -102,8 +102,10 @@ def jittered(pose: Pose, rng: np.random.Generator, amount: float = 1.0) -> Pose:
 
 
 def blended(first: Pose, second: Pose, share: float) -> Pose:
-    """Find a pose between two: `share` 0 is the first, 1 the second. What has no between is drawn from
-    the nearer one."""
+    """Find a pose between two: `share` 0 is the first, 1 the second.
+
+    What has no between is drawn from the nearer one.
+    """
 
     def mix(a: float, b: float) -> float:
         return (1 - share) * a + share * b
@@ -125,11 +127,15 @@ def _symmetric(
     legs: tuple[float, ...] = tuple(_LEFT_LEG),
     **more: Any,
 ) -> Pose:
-    """Make a pose whose limb pairs are opened outwards alike: angles, then lengths, as in `Limb`."""
+    """Make a pose whose limb pairs open outwards alike: angles, then lengths, as in `Limb`."""
     arm, leg = Limb(*arms), Limb(*legs)
-    return Pose(
-        right_arm=_flipped(arm), left_arm=arm, right_leg=_flipped(leg), left_leg=leg, **more
-    )
+    limbs = {
+        "right_arm": _flipped(arm),
+        "left_arm": arm,
+        "right_leg": _flipped(leg),
+        "left_leg": leg,
+    }
+    return Pose(**{**limbs, **more})
 
 
 ACTIONS: dict[str, tuple[Pose, ...]] = {
@@ -204,18 +210,20 @@ ACTIONS: dict[str, tuple[Pose, ...]] = {
     ),
     "arms-crossed": (
         Pose(
-            right_arm=Limb(-16, 98, 0.95, 1.45),
-            left_arm=Limb(16, -86, 0.95, 1.45),
+            right_arm=Limb(-16, 84, 0.95, 1.45),
+            left_arm=Limb(16, -72, 0.95, 1.45),
             mouth="flat",
         ),
     ),
-    "hands-on-head": (_symmetric(arms=(100, 206, 1.05, 1.0), mouth="open"),),
+    "hands-on-head": (_symmetric(arms=(122, 236, 1.1, 1.15), mouth="open"),),
     "splits": (_symmetric(arms=(60, 74), legs=(82, 84)),),
     "tree": (
         _symmetric(
             arms=(146, 196, 1.05, 1.1),
             right_hand="flat",
             left_hand="flat",
+            right_leg=Limb(-58, 62, 1.0, 0.9),
+            left_leg=Limb(2, 1),
         ),
     ),
     "push-up": (
@@ -264,10 +272,6 @@ ACTIONS: dict[str, tuple[Pose, ...]] = {
         ),
     ),
 }
-ACTIONS["tree"] = (
-    replace(ACTIONS["tree"][0], right_leg=Limb(-58, 62, 1.0, 0.9), left_leg=Limb(2, 1)),
-)
-
 DEVELOPMENT: dict[str, str] = {
     # name -> description
     "point": "points sideways",
@@ -278,17 +282,17 @@ DEVELOPMENT: dict[str, str] = {
     "splits": "does the splits",
     "tree": "balances on one leg",
     "push-up": "does a push-up",
-    "signal": "raises one arm and holds out the other",
-    "crab": "bends over backwards on hands and feet",
+    "signal": "signals with both arms",
+    "crab": "bends over backwards",
     "touch-foot": "touches one foot",
-    "aim": "aims with a bow and arrow",
+    "aim": "takes aim with an arrow",
 }
 
 EITHER_SIDE = frozenset(
     {
         "sit", "kick", "bow", "tree", "push-up", "crab", "touch-foot", "aim",
-        "walk", "lunge", "run", "kneel", "dance", "stretch", "hop", "throw", "reach", "push",
-        "pull", "lean", "crawl", "climb", "creep", "march", "skate", "fly", "slip",
+        "walk", "lunge", "run", "kneel", "clap", "dance", "stretch", "hop", "throw", "reach",
+        "push", "pull", "lean", "crawl", "climb", "creep", "march", "skate", "fly", "slip",
     }
 )  # fmt: skip
 """Where left and right do not matter to the name: drawn either way. Elsewhere they do."""
@@ -321,7 +325,7 @@ KNOWN: dict[str, Known] = {
         "runs",
         (_side(Limb(-50, 40), Limb(40, 130), Limb(-30, -105), Limb(62, -8), lean=14, lift=0.03),),
     ),
-    "jump": Known("jumps", (_symmetric(arms=(112, 118), legs=(34, 30), lift=0.09, mouth="open"),)),
+    "jump": Known("jumps", (_symmetric(arms=(120, 126), legs=(46, 42), lift=0.09, mouth="open"),)),
     "spread-arms": Known("spreads both arms", (_symmetric(arms=(88, 90)),)),
     "kneel": Known(
         "kneels",
@@ -375,11 +379,32 @@ KNOWN: dict[str, Known] = {
     ),
     "clap": Known(
         "claps",
-        (_symmetric(arms=(74, 250, 0.9, 1.05), left_hand="flat", right_hand="flat", mouth="open"),),
+        (
+            _side(
+                Limb(46, 112),
+                Limb(84, 98, 0.85, 0.85),
+                Limb(-6, -4),
+                Limb(8, 4),
+                turn=0.6,
+                right_hand="open",
+                left_hand="open",
+                mouth="open",
+            ),
+        ),
     ),
     "throw": Known(
         "throws",
-        (_side(Limb(-112, 160), Limb(66, 84), Limb(-26, -34), Limb(36, 12), lean=-12, turn=0.6),),
+        (
+            _side(
+                Limb(-112, 160),
+                Limb(66, 84),
+                Limb(-26, -34),
+                Limb(36, 12),
+                lean=-12,
+                prop="ball",
+                turn=0.6,
+            ),
+        ),
     ),
     "reach": Known(
         "reaches",
@@ -398,7 +423,7 @@ KNOWN: dict[str, Known] = {
     ),
     "lift": Known(
         "lifts",
-        (_symmetric(arms=(118, 176, 1.0, 1.05), legs=(18, 6), prop="barbell", mouth="flat"),),
+        (_symmetric(arms=(112, 186, 1.0, 1.05), legs=(50, -8), prop="barbell", mouth="flat"),),
     ),
     "push": Known(
         "pushes",
@@ -409,6 +434,7 @@ KNOWN: dict[str, Known] = {
                 Limb(-40, -46),
                 Limb(38, -24),
                 lean=30,
+                prop="crate",
                 right_hand="flat",
                 left_hand="flat",
                 mouth="flat",
@@ -417,7 +443,17 @@ KNOWN: dict[str, Known] = {
     ),
     "pull": Known(
         "pulls",
-        (_side(Limb(62, 76), Limb(68, 82), Limb(56, 30), Limb(36, 2), lean=-30, mouth="flat"),),
+        (
+            _side(
+                Limb(62, 76),
+                Limb(68, 82),
+                Limb(56, 30),
+                Limb(36, 2),
+                lean=-30,
+                prop="rope",
+                mouth="flat",
+            ),
+        ),
     ),
     "lean": Known(
         "leans",
@@ -454,6 +490,7 @@ KNOWN: dict[str, Known] = {
                 right_leg=Limb(-8, -2),
                 left_leg=Limb(86, -14),
                 lift=0.04,
+                prop="ladder",
                 mouth="flat",
             ),
         ),
@@ -482,7 +519,7 @@ KNOWN: dict[str, Known] = {
         "skates",
         (_side(Limb(-96, -92), Limb(104, 98), Limb(-78, -82), Limb(6, -6), lean=36, nod=-16),),
     ),
-    "flex": Known("flexes", (_symmetric(arms=(90, 192, 1.0, 0.95), mouth="flat"),)),
+    "flex": Known("flexes", (_symmetric(arms=(86, 168, 1.0, 0.95), mouth="flat"),)),
     "fly": Known(
         "flies",
         (
@@ -505,8 +542,8 @@ KNOWN: dict[str, Known] = {
         "thinks",
         (
             Pose(
-                right_arm=Limb(-14, -222, 1.0, 0.72),
-                left_arm=Limb(20, -82, 1.0, 1.0),
+                right_arm=Limb(-18, -216, 1.0, 0.8),
+                left_arm=Limb(56, -48, 0.95, 0.9),
                 nod=8,
                 mouth="flat",
             ),
@@ -577,8 +614,50 @@ _TOO_NEAR = {
 }
 
 
+def bones(pose: Pose) -> np.ndarray:
+    """Give the directions of the nine bones as seen in the picture, float [9, 2], each a unit
+    vector: torso, then upper and lower of right arm, left arm, right leg, left leg."""
+    limbs: list[Limb] = [getattr(pose, name) for name in _LIMBS]
+    angles = [180 - pose.lean, *(angle for limb in limbs for angle in limb[:2])]
+    turned = np.radians(np.array(angles) - pose.roll)
+    return np.stack([np.sin(turned), np.cos(turned)], axis=1)
+
+
+def difference(first: Pose, second: Pose) -> float:
+    """Measure the greatest angle in degrees by which any bone of two poses differs."""
+    cosines = (bones(first) * bones(second)).sum(axis=1)
+    return float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).max())
+
+
+def _action_bones() -> np.ndarray:
+    """Give the bones of every way to do any action, float [n, 9, 2]."""
+    ways = [
+        way
+        for name, variants in ACTIONS.items()
+        for pose in variants
+        for way in ((pose, mirrored(pose)) if name in EITHER_SIDE else (pose,))
+    ]
+    return np.stack([bones(pose) for pose in ways])
+
+
+_ACTION_BONES = _action_bones()
+_NEAR = math.cos(math.radians(32))
+
+
+def _is_action(pose: Pose) -> bool:
+    cosines = (_ACTION_BONES * bones(pose)).sum(axis=2)
+    return bool((cosines.min(axis=1) > _NEAR).any())
+
+
 def free_pose(rng: np.random.Generator) -> tuple[str, Pose]:
-    """Put a pose together limb by limb, with the words for it."""
+    """Put a pose together limb by limb, with the words for it; it is none of the actions."""
+    while True:
+        words, pose = _any_pose(rng)
+        if not _is_action(pose):
+            return words, jittered(pose, rng)
+
+
+def _any_pose(rng: np.random.Generator) -> tuple[str, Pose]:
     arms = list(_FREE_ARMS)
     while True:
         right, left = arms[rng.integers(len(arms))], arms[rng.integers(len(arms))]
@@ -601,7 +680,7 @@ def free_pose(rng: np.random.Generator) -> tuple[str, Pose]:
         eyes_closed=bool(rng.random() < 0.1),
     )
     words = f"right arm {right}, left arm {left}, {legs}"
-    return words, jittered(pose, rng)
+    return words, pose
 
 
 def _drawn_from(name: str, variants: tuple[Pose, ...], rng: np.random.Generator) -> Pose:

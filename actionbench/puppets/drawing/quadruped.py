@@ -29,6 +29,13 @@ STANCES: dict[str, tuple[str, ...]] = {
 """How animals live on four legs; the words are none of the actions'."""
 
 
+_SPOTS = tuple(
+    # Scattered by an irrational step, so that they line up in neither rows nor columns.
+    (-0.16 + 1.14 * ((0.31 + i * 0.618034) % 1.0), 0.84 - 1.5 * (i + 0.5) / 24)
+    for i in range(24)
+)
+
+
 @dataclass(frozen=True)
 class Stance:
     """One way to be on four legs, held by nobody in particular."""
@@ -170,8 +177,11 @@ def _build(b: Beast, s: Stance) -> _Skeleton:
         top = (shoulder[0] + shift, shoulder[1] - 0.2 * b.chest)
         seat = (hip[0] + shift, hip[1] - 0.1 * b.rump)
         points[f"{side}_fore"], points[f"{side}_seat"] = top, seat
-        points[f"{side}_elbow"] = _elbow(top, fore, f, f, -1)
-        points[f"{side}_knee"] = _elbow(seat, back, h, h, 1)
+        for joint, found in (
+            ("elbow", _elbow(top, fore, f, f, -1)),
+            ("knee", _elbow(seat, back, h, h, 1)),
+        ):
+            points[f"{side}_{joint}"] = (found[0], max(found[1], 1.2 * b.leg))
         points[f"{side}_paw"], points[f"{side}_foot"] = fore, back
     return _Skeleton(points, pitch, asleep)
 
@@ -200,12 +210,26 @@ def _tail_path(look: Look, b: Beast, k: _Skeleton, s: Stance) -> list[Point]:
         path = _OVER_THE_BACK
     if s.name == "running" and look.tail in ("thin", "tuft", "horse", "plume"):
         path = [(x * 1.15, y * 0.35) for x, y in path]
+    elif s.name in ("lying", "sleeping") and look.tail != "curl":
+        path = [(x * 1.1, y * (0.15 if s.name == "sleeping" else 0.45)) for x, y in path]
     hip = k.points["hip"]
     root = (hip[0] - 0.8 * b.rump, hip[1] + 0.35 * b.rump)
     wag = 0.12 * s.phase
     return [
         (root[0] + b.tail * x, max(_LOW, root[1] + b.tail * (y + wag * abs(x)))) for x, y in path
     ]
+
+
+def _rounded(
+    points: list[Point], radii: tuple[float, ...]
+) -> tuple[list[Point], tuple[float, ...]]:
+    """Cut the corners of a line once, widths included."""
+    soft, widths = [points[0]], [radii[0]]
+    for i in range(len(points) - 1):
+        for t in (0.25, 0.75):
+            soft.append(between(points[i], points[i + 1], t))
+            widths.append(radii[i] + (radii[i + 1] - radii[i]) * t)
+    return [*soft, points[-1]], (*widths, radii[-1])
 
 
 _MARGIN = 0.03
@@ -340,6 +364,8 @@ class Quadruped:
         b, p = self.beast, self.k.points
         names = ("seat", "knee", "foot") if hind else ("fore", "elbow", "paw")
         top, middle, end = (p[f"{side}_{name}"] for name in names)
+        if self.look.coat == "wool":  # the fleece hides where legs begin
+            top = between(top, middle, 0.6)
         thick = b.thigh if hind else b.thigh * 0.82
         bones = [(top, thick), (middle, b.leg * 1.3), (end, b.leg)]
         up = (end[0], end[1] + b.leg)
@@ -379,11 +405,6 @@ class Quadruped:
             start = between(bones[-2][0], end, 0.35)
             pen.capsule(self.at(*start), self.at(*end), b.leg * 1.1 * u + grow,
                         b.leg * u + grow, low)  # fmt: skip
-        elif last:
-            a, c = bones[-2], bones[-1]
-            pen.capsule(
-                self.at(*a[0]), self.at(*c[0]), a[1] * u, c[1] * u, low
-            ) if not grow else None
         self._foot(bones[-2][0], end, hind, foot, grow)
 
     def _foot(self, above: Point, end: Point, hind: bool, color: Color, grow: float) -> None:
@@ -397,7 +418,7 @@ class Quadruped:
         r = b.leg * (0.95 if b.feet != "hooves" else 1.1)
         tip = (end[0] + along[0] * reach, end[1] + along[1] * reach - (b.leg - r))
         pen.capsule(self.at(*end), self.at(*tip), r * u + grow, r * u + grow, color)
-        if b.feet == "pads" and not grow:
+        if b.feet == "pads" and not grow and end[1] < 0.12:
             for i in (-0.5, 0.3, 1.0):
                 toe = (end[0] + i * b.leg, end[1] - 0.6 * b.leg)
                 pen.circle(self.at(*toe), 0.22 * b.leg * u, (244, 238, 224))
@@ -439,6 +460,9 @@ class Quadruped:
             self._rings(points, radii)
 
     def _strand(self, points: list[Point], radii: tuple[float, ...], color: Color) -> None:
+        """Draw a soft line of changing width through the points."""
+        if len(points) > 2:
+            points, radii = _rounded(points, radii)
         u = self.unit
         for grow, c in ((self.edge, shade(color, 0.42)), (0.0, color)):
             for i in range(len(points) - 1):
@@ -479,9 +503,8 @@ class Quadruped:
                 pen.polygon([self.on(t - 0.035, 0.97), self.on(t + 0.04, 0.97),
                              self.on(t + 0.04, -0.7), self.on(t + 0.015, -0.85)], c)  # fmt: skip
         elif coat == "spots":
-            for i, t in enumerate((-0.14, 0.02, 0.18, 0.34, 0.5, 0.66, 0.82, 0.98)):
-                for s in ((0.72, 0.1, -0.5), (0.42, -0.22))[i % 2]:
-                    pen.circle(self.on(t, s), 0.021 * u, c)
+            for t, s in _SPOTS:
+                pen.circle(self.on(t, s), 0.022 * u, c)
         elif coat == "giraffe":
             big = self.look.face is not None and self.look.face.horns == "knobs"
             r = 0.06 if big else 0.036
@@ -496,10 +519,10 @@ class Quadruped:
                     if not big:
                         pen.circle((x, y), 0.014 * u, look.skin)
         elif coat == "cow":
-            for t, s, a, b in ((0.1, 0.35, 0.2, 0.12), (0.62, 0.15, 0.15, 0.14),
+            for t, s, wide, high in ((0.1, 0.35, 0.2, 0.12), (0.62, 0.15, 0.15, 0.14),
                                (0.95, 0.65, 0.08, 0.07), (0.36, -0.6, 0.1, 0.06)):  # fmt: skip
                 frame = Frame(self.on(t, s), 0, u)
-                pen.polygon(frame.ellipse(0, 0, a, b), c)
+                pen.polygon(frame.ellipse(0, 0, wide, high), c)
         elif coat == "fawn":
             for i, t in enumerate((-0.1, 0.1, 0.3, 0.5, 0.7)):
                 for s in ((0.6,), (0.25, 0.85))[i % 2]:
@@ -516,26 +539,35 @@ class Quadruped:
             for t, s in ((0.1, 0.3), (0.45, -0.1), (0.75, 0.4), (0.3, -0.5), (0.9, -0.3)):
                 x, y = self.on(t, s)
                 pen.draw.arc(
-                    tuple(v * pen.size for v in (x - 0.05, y - 0.05, x + 0.05, y + 0.05)),  # type: ignore[arg-type]
+                    tuple(v * pen.size for v in (x - 0.05, y - 0.05, x + 0.05, y + 0.05)),
                     20, 200, c, max(2, round(0.014 * pen.size)),
                 )  # fmt: skip
 
     def _limb_marks(self, side: str) -> None:
         """Stripes or spots on the near legs."""
         look, u, b = self.look, self.unit, self.beast
-        if look.coat not in ("stripes", "zebra", "spots", "bars"):
+        rosettes = look.coat == "giraffe" and self.head.face.horns == "none"
+        if look.coat not in ("stripes", "zebra", "spots", "bars") and not rosettes:
             return
         for hind in (False, True):
             bones = self._leg_bones(side, hind)
-            for (a, ra), (c, rc) in itertools.pairwise(bones):
+            for i, ((a, ra), (c, rc)) in enumerate(itertools.pairwise(bones)):
+                if look.coat == "spots" or rosettes:
+                    spread = (
+                        ((-0.1, 0.5), (0.3, -0.6), (0.6, 0.3))
+                        if i == 0
+                        else ((0.2, 0.2), (0.7, -0.3))
+                    )
+                    for t, aside in spread:
+                        x, y = between(a, c, t)
+                        r = (ra + (rc - ra) * max(t, 0.0)) * aside
+                        self.pen.circle(self.at(x + r, y), 0.02 * u, look.coat_color)
+                    continue
                 for t in (0.3, 0.7):
                     x, y = between(a, c, t)
                     r = (ra + (rc - ra) * t) * 0.92
-                    if look.coat == "spots":
-                        self.pen.circle(self.at(x, y), 0.016 * u, look.coat_color)
-                    else:
-                        ends = [self.at(x - r, y + 0.01), self.at(x + r * 0.4, y - 0.01)]
-                        self.pen.line(ends, max(0.02, 0.3 * b.leg) * u, look.coat_color)
+                    ends = [self.at(x - r, y + 0.01), self.at(x + r * 0.4, y - 0.01)]
+                    self.pen.line(ends, max(0.02, 0.3 * b.leg) * u, look.coat_color)
 
     def _crest(self) -> None:
         """The hair along the neck of horses and hyenas."""
@@ -592,6 +624,14 @@ class Quadruped:
             pen.circle(
                 self.at(x + 0.02, y - 0.04), self.beast.chest * 0.72 * self.unit, look.muzzle
             )
+        if look.collar:
+            base, head = self.k.points["base"], self.k.points["head"]
+            x, y = between(base, head, max(0.0, 1 - 1.2 * self.beast.head / self.beast.neck))
+            n = math.atan2(head[1] - base[1], head[0] - base[0])
+            r = self.beast.neck_width * 1.2
+            across = (-math.sin(n) * r, math.cos(n) * r)
+            ends = [self.at(x + across[0], y + across[1]), self.at(x - across[0], y - across[1])]
+            pen.line(ends, 0.055 * self.unit, look.collar)
         self.head.behind()
         self.head.paint()
 

@@ -11,7 +11,7 @@ from actionbench.benchmark import SLOT
 from actionbench.puppets.drawing.backdrop import BACKDROPS
 from actionbench.puppets.drawing.figure import Figure
 from actionbench.puppets.drawing.looks import Look
-from actionbench.puppets.drawing.pen import Pen, Point, shade
+from actionbench.puppets.drawing.pen import Pen, Point, between, shade
 from actionbench.puppets.drawing.pose import Joints, Pose, solve
 from actionbench.puppets.drawing.quadruped import Quadruped, Stance
 
@@ -66,7 +66,7 @@ def draw(scene: Scene, size: int, supersampling: int = 4) -> tuple[Image.Image, 
         body = Figure(pen, scene.look, scene.pose, joints)
     body.paint()
     if isinstance(body, Figure):
-        _in_front(pen, body.pose, body.joints)
+        _in_front(pen, body.pose, body.joints, ground)
     return pen.image.reduce(supersampling), body.keypoints()
 
 
@@ -81,9 +81,15 @@ def _shadow(pen: Pen, points: list[Point], ground: float, unit: float) -> None:
 
 
 def _behind(pen: Pen, pose: Pose, joints: Joints, ground: float, rng: np.random.Generator) -> None:
-    """Draw what stands behind a pose: a seat, or a wall to lean on."""
+    """Draw what stands behind a pose: a seat, a ladder, or a wall to lean on."""
     if pose.prop == "seat":
         _seat(pen, joints, ground, rng)
+    elif pose.prop == "ladder":
+        x, w = joints.points["pelvis"][0], 0.13 * joints.unit
+        for rail in (x - w, x + w):
+            pen.rectangle(rail - 0.016, 0.03, rail + 0.016, ground, (120, 78, 44))
+        for rung in np.arange(0.1, ground - 0.03, 0.11):
+            pen.rectangle(x - w, rung, x + w, rung + 0.026, (150, 100, 58))
     elif pose.prop == "wall":
         side = 1.0 if pose.roll > 0 else -1.0
         hand = joints.points["left_wrist" if side > 0 else "right_wrist"]
@@ -92,10 +98,11 @@ def _behind(pen: Pen, pose: Pose, joints: Joints, ground: float, rng: np.random.
         x0, x1 = min(inner, outer), max(inner, outer)
         pen.rectangle(x0 - 0.01, 0.12, x1 + 0.01, ground, (70, 50, 44))
         pen.rectangle(x0, 0.13, x1, ground - 0.01, (178, 106, 84))
-        for y in np.arange(0.2, ground - 0.05, 0.09):
-            pen.rectangle(x0, y, x1, y + 0.012, (214, 160, 136))
+        for course in np.arange(0.2, ground - 0.05, 0.09):
+            pen.rectangle(x0, course, x1, course + 0.012, (214, 160, 136))
 
 
+_ROPE = (146, 98, 54)
 _WOODS = ((150, 100, 62), (196, 62, 58), (70, 110, 170), (128, 132, 140))
 
 
@@ -124,8 +131,8 @@ def _seat(pen: Pen, joints: Joints, ground: float, rng: np.random.Generator) -> 
     pen.rectangle(x - w, top, x + w, top + 0.04 * u, light)
 
 
-def _in_front(pen: Pen, pose: Pose, joints: Joints) -> None:
-    """Draw what a pose holds: a barbell, or a bow and its arrow."""
+def _in_front(pen: Pen, pose: Pose, joints: Joints, ground: float) -> None:
+    """Draw what the hands hold or move."""
     p, u = joints.points, joints.unit
     right, left = p["right_wrist"], p["left_wrist"]
     if pose.prop == "barbell":
@@ -145,3 +152,19 @@ def _in_front(pen: Pen, pose: Pose, joints: Joints) -> None:
         pen.line(arc, 0.026 * u, (124, 78, 44))
         pen.line([arc[0], near, arc[-1]], 0.01 * u, (236, 236, 236))
         pen.line([near, (x + side * 0.14 * u, y)], 0.014 * u, (70, 50, 40))
+    elif pose.prop in ("rope", "crate"):
+        side = 1.0 if joints.turn > 0 else -1.0
+        x, y = between(right, left, 0.5)
+        if pose.prop == "rope":
+            pen.line([(x - side * 0.03 * u, y), (0.5 + side * 0.5, y + 0.02)], 0.04 * u, _ROPE)
+            return
+        x = max(side * right[0], side * left[0]) * side + side * 0.045 * u
+        x0, x1 = sorted((x, x + side * 0.24 * u))
+        top = y - 0.14 * u
+        pen.rectangle(x0 - 0.01, top - 0.01, x1 + 0.01, ground + 0.01, shade(_WOODS[0], 0.42))
+        pen.rectangle(x0, top, x1, ground, _WOODS[0])
+        pen.line([(x0, top), (x1, ground)], 0.03 * u, shade(_WOODS[0], 1.3))
+    elif pose.prop == "ball":
+        x, y = min((right, left), key=lambda wrist: wrist[1])
+        pen.circle((x, y - 0.045 * u), 0.067 * u, (90, 30, 30))
+        pen.circle((x, y - 0.045 * u), 0.055 * u, (230, 70, 50))
