@@ -26,6 +26,7 @@ from actionbench.puppets.drawing.pose import (
     DEVELOPMENT,
     EITHER_SIDE,
     KNOWN,
+    VERBS,
     Pose,
     action_pose,
     difference,
@@ -68,7 +69,7 @@ def test_everybody_looks_different(four_legs: bool) -> None:
     pictures = {name: pixels(scene(CAST[name], pose)) for name in names}
     for a, b in combinations(names, 2):
         changed = (np.abs(pictures[a] - pictures[b]) > 40).any(axis=2).sum()
-        assert changed > 80, f"{a} and {b} share all but {changed} pixels"
+        assert changed > 120, f"{a} and {b} share all but {changed} pixels"
 
 
 def test_a_drawing_depends_on_its_seed_alone() -> None:
@@ -131,7 +132,7 @@ def test_people_stay_in_the_picture() -> None:
 @pytest.mark.parametrize("name", BEASTS)
 def test_animals_stand_on_four_legs(name: str) -> None:
     for facing in (1, -1):
-        points = draw(scene(CAST[name], Stance(facing=facing)), 64)[1]  # type: ignore[arg-type]
+        points = draw(scene(CAST[name], Stance(facing=facing)), 64)[1]
         feet = points[[*WRISTS, *ANKLES]]
         assert np.ptp(feet[:, 1]) < 0.03, "all four feet are on the ground"
         ahead = facing * (points[list(WRISTS), 0].mean() - points[list(ANKLES), 0].mean())
@@ -141,7 +142,7 @@ def test_animals_stand_on_four_legs(name: str) -> None:
         assert points[14, 2] == 1 if facing == 1 else points[15, 2] == 1
 
 
-def test_stances_differ_and_are_told_apart_by_words() -> None:
+def test_stances_differ_and_have_words_of_their_own() -> None:
     words = [word for stance in STANCES.values() for word in stance]
     assert len(set(words)) == len(words)
     actions = {a.description for a in paper_actions()} | set(DEVELOPMENT.values())
@@ -164,8 +165,9 @@ def test_poses_are_many_and_distinct() -> None:
     assert {a.name for a in paper_actions()} | set(DEVELOPMENT) == set(ACTIONS)
     assert len(DEVELOPMENT) == 12 and len(KNOWN) >= 24
     assert not set(KNOWN) & set(ACTIONS)
-    verbs = [k.words for k in KNOWN.values() if k.words.isalpha() and k.words.endswith("s")]
-    assert len(set(verbs)) >= 20
+    assert len(set(VERBS)) >= 20 and all(v.isalpha() and v.endswith("s") for v in VERBS)
+    descriptions = {a.description for a in paper_actions()} | set(DEVELOPMENT.values())
+    assert not descriptions & {known.words for known in KNOWN.values()}
     for a, b in combinations([*ACTIONS, *KNOWN], 2):
         least = min(difference(x, y) for x in ways(a) for y in ways(b))
         assert least >= 28, f"{a} and {b} differ by {least:.0f} degrees at most"

@@ -165,8 +165,10 @@ class HumanHead:
         self._whiskers()
         self._glasses()
         if look.long_nose:
-            tip = self.face(1.25 * self.ahead, -0.02)
-            self.pen.line([self.face(0, -0.16), tip], 0.2 * self.radius, shade(look.skin, 0.72))
+            tip, r = self.face(1.7 * self.ahead, 0.04), self.radius
+            root = self.face(0.1 * self.ahead, -0.16)
+            self.pen.capsule(root, tip, 0.22 * r, 0.17 * r, shade(look.skin, 0.5))
+            self.pen.capsule(root, tip, 0.14 * r, 0.1 * r, shade(look.skin, 0.95))
         if look.hat != "nemes":
             self._hair()
 

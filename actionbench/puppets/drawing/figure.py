@@ -512,9 +512,13 @@ class Figure:
             return
         path = [(0.03, 0.0), (0.13, -0.06), (0.19, 0.0), (0.195, 0.09)]
         points = [frame(s * x, y) for x, y in path]
-        if look.tail == "bushy" or look.tail == "plume":
-            if look.coat == "skunk":
-                color = look.coat_color
+        if look.tail == "plume" and look.beast is not None and look.beast.tail > 0.55:
+            # A squirrel's or a skunk's stands behind the back.
+            color = look.coat_color if look.coat == "skunk" else color
+            tall = [frame(s * x, y) for x, y in ((0.04, -0.04), (0.17, 0.0), (0.22, 0.2))]
+            self._bones([*tall, frame(s * 0.2, 0.36)], (0.03, 0.06, 0.075, 0.06), (color,) * 3)
+            return
+        if look.tail in ("bushy", "plume"):
             self._bones(points[:3], (0.02, 0.05, 0.055), (color, color))
             self._bones(points[2:], (0.055, 0.026), (color,))
             if look.tail == "bushy":

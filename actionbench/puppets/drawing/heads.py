@@ -43,7 +43,14 @@ class AnimalHead:
     # --- the whole ----------------------------------------------------------------------------
 
     def behind(self) -> None:
-        """Paint what the body may cover: the mane."""
+        """Paint what the body may cover: a mane or spines."""
+        if self.look.coat == "spines":
+            for i in range(11):
+                a = math.radians(-30 + 24 * i)
+                x, y = math.cos(a), math.sin(a)
+                spike = [(1.55 * x, 1.55 * y), (0.9 * x - 0.3 * y, 0.9 * y + 0.3 * x)]
+                spike.append((0.9 * x + 0.3 * y, 0.9 * y - 0.3 * x))
+                self.pen.polygon(self.head.many(spike), self.look.coat_color)
         if self.look.mane == "lion":
             mane = self.look.coat_color
             for grow, color in ((self.edge / self.radius, shade(mane, 0.55)), (0.0, mane)):

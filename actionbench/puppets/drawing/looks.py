@@ -311,14 +311,14 @@ ANIMALS: dict[str, Look] = {
 
 OTHER_ANIMALS: dict[str, Look] = {
     "wolf": _beast(
-        (112, 118, 130),
-        (226, 228, 230),
+        (82, 90, 112),
+        (232, 232, 230),
         Face("pointed", 0.95, 1.7, -0.4, 0.56, 0.34, mask="wolf", gaze=66),
         replace(_DOG, length=0.64, chest=0.18, neck_angle=30, neck_width=0.15, tail=0.42,
                 head=0.2, size=1.06),
         tail="plume",
         mane="wolf",
-        coat_color=(70, 74, 84),
+        coat_color=(50, 54, 70),
     ),
     "horse": _beast(
         (140, 78, 42), (96, 58, 40), _HORSE_FACE, _HORSE,

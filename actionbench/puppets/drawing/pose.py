@@ -578,6 +578,9 @@ KNOWN: dict[str, Known] = {
     ),
 }
 
+VERBS: tuple[str, ...] = tuple(known.words for known in KNOWN.values() if " " not in known.words)
+"""The everyday poses that one word says, none of them an action: a basis of pose words."""
+
 _FREE_ARMS: dict[str, tuple[float, float]] = {
     "down": (12, 8),
     "out": (88, 90),
