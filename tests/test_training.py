@@ -211,7 +211,8 @@ def test_a_thousandth_of_the_recipe_runs_and_is_not_redone(tmp_path: Path) -> No
     from actionbench.puppets.training.stages import Training, assemble_latest, pretrain
 
     work, out = tmp_path / "work", tmp_path / "out"
-    assert pretrain(out, work, SMALL, until="clip") is None
+    assert pretrain(out, work, SMALL, until="decoder", only=True) is None
+    assert not list(work.glob("diffusion-*"))
     assert pretrain(out, work, SMALL) == out
     facts = json.loads((out / "puppet-diffusion" / "actionbench.json").read_text())
     assert facts["recipe_hash"] == SMALL.hash

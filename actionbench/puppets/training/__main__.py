@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True, help="checkpoints and logs")
     parser.add_argument("--out", type=Path, required=True, help="where the models are written")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage to run")
+    parser.add_argument("--only", action="store_true", help="that stage and what it needs")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(look(Training(recipe, options.work, options.device), options.out))
         else:
             place = (options.out, options.work, recipe, options.device, Lines())
-            pretrain(*place, until=options.until, workers=options.workers)
+            pretrain(*place, options.until, options.workers, options.only)
     except UserError as error:
         print(one_line(error), file=sys.stderr)
         return 2

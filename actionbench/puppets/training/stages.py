@@ -195,8 +195,12 @@ def pretrain(
     progress: Progress = SILENT,
     until: str = STAGES[-1],
     workers: int = 1,
+    only: bool = False,
 ) -> Path | None:
     """Run the stages up to `until`, continuing where the work folder stands.
+
+    With `only`, that stage and what it needs: the decoder needs no diffusion model, so that the two
+    can be trained at the same time.
 
     Returns the folder that holds the pipeline and its ControlNet, or None before all are done.
 
@@ -209,8 +213,9 @@ def pretrain(
     places = {name: own_folder(out / name, MARK) for name in (MODEL, CONTROL)}
     training = Training(recipe, work, device, workers, progress)
     for stage in STAGES[: STAGES.index(until) + 1]:
-        getattr(training, stage)
-    if STAGES.index(until) < STAGES.index("decoder"):
+        if stage == until or not only:
+            getattr(training, stage)
+    if only or STAGES.index(until) < STAGES.index("decoder"):
         return None
     if until == "controlnet":  # before the UNet is made half as precise
         with replacing(places[CONTROL]) as folder:
