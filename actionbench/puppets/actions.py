@@ -13,7 +13,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from actionbench.benchmark import Action
 from actionbench.errors import UserError
 from actionbench.puppets.poses import (
     ACTIONS,
@@ -28,6 +27,7 @@ from actionbench.puppets.poses import (
     mirrored,
     solve,
 )
+from actionbench.suite.items import Action
 
 GENERATOR = 1
 """Version of the generator: another one draws other actions from the same seed."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from actionbench.benchmark import SLOT
 from actionbench.puppets.drawing.backdrop import BACKDROPS
 from actionbench.puppets.drawing.figure import Figure
 from actionbench.puppets.drawing.looks import Look
 from actionbench.puppets.drawing.pen import Pen, Point, between, shade
 from actionbench.puppets.drawing.pose import Joints, Pose, solve
 from actionbench.puppets.drawing.quadruped import Quadruped, Stance
+from actionbench.suite.items import SLOT
 
 BODY = 0.8
 """Height of a standing figure in picture widths, for a look of height 1."""

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actionbench.files import replacing
+from actionbench.files.atomic import replacing
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training.corpus import SIZE, Corpus, to_pixels
 from actionbench.puppets.training.loop import Schedule, Stage, generator_of, rows_of, train

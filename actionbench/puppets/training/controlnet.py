@@ -17,10 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from actionbench.control import CONDITIONING_CHANNELS
-from actionbench.files import replacing
+from actionbench.diffusion.control import CONDITIONING_CHANNELS
+from actionbench.files.atomic import replacing
 from actionbench.progress import SILENT, Progress
-from actionbench.puppets.skeleton import draw_skeleton
 from actionbench.puppets.training.corpus import SIZE, Corpus
 from actionbench.puppets.training.diffusion import (
     bone_maps,
@@ -33,6 +32,7 @@ from actionbench.puppets.training.loop import Schedule, Stage, generator_of, row
 from actionbench.puppets.training.recipe import Recipe, digest
 from actionbench.puppets.training.text import tokenize
 from actionbench.puppets.training.weights import weights_key
+from actionbench.suite.skeleton import draw_skeleton
 
 
 def skeletons(data: Corpus, work: Path, progress: Progress = SILENT) -> Tensor:

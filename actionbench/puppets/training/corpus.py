@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actionbench.files import replacing
+from actionbench.files.atomic import replacing
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training import world
 from actionbench.puppets.training.captions import Facts, Manner, caption

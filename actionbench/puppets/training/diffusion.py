@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from actionbench.files import replacing
+from actionbench.files.atomic import replacing
 from actionbench.progress import SILENT, Progress
-from actionbench.puppets.skeleton import LIMBS
 from actionbench.puppets.training.autoencoder import encoded
 from actionbench.puppets.training.corpus import SIZE, Corpus, Picker, shares, to_pixels
 from actionbench.puppets.training.loop import Schedule, Stage, generator_of, train
 from actionbench.puppets.training.recipe import Recipe, digest
 from actionbench.puppets.training.text import tokenize
 from actionbench.puppets.training.weights import weights_key
+from actionbench.suite.skeleton import LIMBS
 
 
 def new_unet(recipe: Recipe) -> UNet2DConditionModel:

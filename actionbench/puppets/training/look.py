@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from actionbench.errors import UserError
-from actionbench.files import replacing
+from actionbench.files.atomic import replacing
 from actionbench.puppets.training.autoencoder import encoded, new_autoencoder
 from actionbench.puppets.training.corpus import to_pixels
 from actionbench.puppets.training.diffusion import noise_schedule

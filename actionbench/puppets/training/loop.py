@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from actionbench.files import replacing
+from actionbench.files.atomic import replacing
 from actionbench.progress import SILENT, Progress
 
 LOG_EVERY = 50

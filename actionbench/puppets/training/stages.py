@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from actionbench.errors import UserError, unknown
-from actionbench.files import own_folder, replacing
+from actionbench.files.atomic import own_folder, replacing
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training.autoencoder import (
     decoder_stem,

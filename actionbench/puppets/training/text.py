@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
-from actionbench.files import replacing
+from actionbench.files.atomic import replacing
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training.corpus import SIZE, Corpus, to_pixels
 from actionbench.puppets.training.loop import Schedule, Stage, rows_of, train

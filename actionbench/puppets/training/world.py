@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from actionbench.benchmark import Action, paper_actions, paper_subjects
 from actionbench.puppets.drawing.backdrop import BACKDROPS
 from actionbench.puppets.drawing.looks import OTHERS, SUBJECTS, Look, random_person, varied
 from actionbench.puppets.drawing.pose import (
@@ -23,6 +22,7 @@ from actionbench.puppets.drawing.quadruped import STANCES, Stance, four_legged
 from actionbench.puppets.drawing.scene import Scene, draw
 from actionbench.puppets.training.captions import Facts
 from actionbench.puppets.training.recipe import Recipe
+from actionbench.suite.items import Action, paper_actions, paper_subjects
 
 __all__ = ["Sampled", "draw", "judging_scene", "posing_scene", "pretraining_scene"]
 

@@ -68,7 +68,7 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(
         f"t.loop.train(t._stage(Path({str(tmp_path / 'killed')!r}), wait=0.3))"
     )
     kept = tmp_path / "killed" / "small.safetensors"
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[1])
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[2])
     while not (kept.exists() and load_file(kept)["step"] >= 3):
         assert process.poll() is None
     os.kill(process.pid, signal.SIGKILL)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from actionbench.benchmark import SLOT, paper_actions, paper_subjects
 from actionbench.puppets.drawing.backdrop import BACKDROPS
 from actionbench.puppets.drawing.looks import (
     ANIMALS,
@@ -38,6 +37,7 @@ from actionbench.puppets.drawing.pose import (
 from actionbench.puppets.drawing.quadruped import STANCES, Stance, four_legged
 from actionbench.puppets.drawing.scene import Scene, draw
 from actionbench.puppets.drawing.sheets import write_animal_sheet, write_sheet
+from actionbench.suite.items import SLOT, paper_actions, paper_subjects
 
 NOSE, NECK, WRISTS, KNEES, ANKLES = 0, 1, (4, 7), (9, 12), (10, 13)
 CAST = {**SUBJECTS, **{name: other.look for name, other in OTHERS.items()}}
