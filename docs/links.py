@@ -19,7 +19,7 @@ from mkdocs.structure.pages import Page
 
 HOME, DOCS, REST = "README.md", "docs", "repository"
 CODE_PAGE = ".code.md"
-CODE = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".json": "json", "": ""}
+CODE = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".json": "json", ".cff": "yaml", "": ""}
 LINK = re.compile(
     r"^(?P<fence>```+|~~~+).*?^(?P=fence)\s*?$|`[^`\n]+`|\]\((?P<target>[^)\s]+)\)",
     re.DOTALL | re.MULTILINE,
@@ -124,5 +124,5 @@ def _file(root: Path, path: str, config: MkDocsConfig) -> File:
     uri, place = _uri(path), root / path
     if Path(path).suffix in CODE:
         text = f"# {path}\n\n```{CODE[Path(path).suffix]}\n{place.read_text('utf-8')}\n```\n"
-        return File.generated(config, uri, content=text, inclusion=InclusionLevel.INCLUDED)
-    return File.generated(config, uri, abs_src_path=str(place), inclusion=InclusionLevel.INCLUDED)
+        return File.generated(config, uri, content=text, inclusion=InclusionLevel.NOT_IN_NAV)
+    return File.generated(config, uri, abs_src_path=str(place), inclusion=InclusionLevel.NOT_IN_NAV)
