@@ -62,7 +62,8 @@ class Result:
 
     @cached_property
     def accuracies(self) -> dict[str, Share]:
-        """Shares with 95% intervals: `action`, `subject`, and `total`, both on one image."""
+        """Shares with 95% intervals: `action`, `subject`, `total` (both on one image), and the two
+        failures `neglect` and `contamination`."""
         from evaluation.measures.accuracy import overall
 
         return overall(self.verdicts)

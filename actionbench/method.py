@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
+Presets = Mapping[str, Mapping[str, Any]]
+"""Changes to the default settings, by the name of the models that they are for."""
+
 
 @dataclass(frozen=True)
 class Customization:
@@ -72,7 +75,7 @@ class Method(ABC, Generic[S]):
     """Paper: venue and identifier."""
     Settings: ClassVar[type] = NoSettings
     """A frozen dataclass of `settings.setting` fields; defaults are the literature's."""
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    presets: ClassVar[Presets] = {}
     """Changes to the defaults by the backbone's preset name (`puppet-diffusion`, `sd-2.1`); `tiny`
     is `methods check`'s, for a method that needs more than a pipeline."""
     tunable: ClassVar[Mapping[str, tuple[float, float]]] = {}

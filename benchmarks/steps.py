@@ -72,7 +72,7 @@ def main() -> None:
         "one template, mean loss": lambda: step_time(
             by_template, ExemplarBatches(backbone, task, by_template).draw
         ),
-        "ADI": lambda: step_time(adi.settings, triples.draw, adi.masked_update),
+        "ADI": lambda: step_time(adi.settings, triples.draw, adi.rule),
     }
     times: dict[str, list[float]] = {name: [] for name in rows}
     for _ in range(ROUNDS):

@@ -6,9 +6,8 @@ CVPR 2024, arXiv 2311.15841. No code of it is public; what the paper leaves open
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,14 +16,15 @@ from actionbench.diffusion.denoising import add_noise
 from actionbench.diffusion.finetune import PoolSettings, action_different_pool, pool_work
 from actionbench.diffusion.token_learning import (
     Batch,
+    DrawBatch,
+    Fit,
     TokenMethod,
     TokenSettings,
     TrainingPrompts,
-    learn_tokens,
     learning_work,
 )
 from actionbench.errors import UserError
-from actionbench.method import Customization, Work
+from actionbench.method import Presets, Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
 from actionbench.suite.items import ActionTask
@@ -73,7 +73,7 @@ class ADI(TokenMethod[Settings]):
     title = "ADI"
     reference = "Huang et al., CVPR 2024, arXiv 2311.15841"
     Settings = Settings
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Presets] = {
         "puppet-diffusion": {
             "steps": 300,
             "batch_size": 3,
@@ -88,25 +88,16 @@ class ADI(TokenMethod[Settings]):
         }
     }
 
-    def fit(
-        self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
-    ) -> Customization:
-        triples = Triples(backbone, task, self.settings, seed, progress)
-        learned = learn_tokens(
-            backbone,
-            self.settings,
-            self.start(backbone, layers=len(backbone.layers) if self.settings.layerwise else 1),
-            triples.draw,
-            rule=self.masked_update,
-            seed=seed,
-            progress=progress,
-        )
-        return self.customization(backbone, task, learned)
+    def layers(self, available: int) -> int:
+        return available if self.settings.layerwise else 1
+
+    def batches(self, fit: Fit) -> DrawBatch:
+        return Triples(fit.backbone, fit.task, self.settings, fit.seed, fit.progress).draw
 
     def fit_work(self, exemplars: int, layers: int) -> Work:
         settings = self.settings
         triples = TRIPLE * settings.batch_size
-        learning = learning_work(settings, layers if settings.layerwise else 1, leaves=triples)
+        learning = learning_work(settings, self.layers(layers), leaves=triples)
         pool = pool_work(settings, exemplars)
         return replace(
             pool,
@@ -116,8 +107,8 @@ class ADI(TokenMethod[Settings]):
             rows=learning.rows,
         )
 
-    def masked_update(self, gradients: Tensor) -> tuple[Tensor, Tensor | None]:
-        """From the gradients of B triples [3 * B, L, N, D] to the update, and who may move.
+    def rule(self, gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Make the update of the gradients of B triples [3 * B, L, N, D], and say who may move.
 
         Each triple masks its own anchor's gradient; their mean is the update.
         """

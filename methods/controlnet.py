@@ -7,17 +7,17 @@ exemplars' keypoints are kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from actionbench.diffusion.control import Control, check_fit, load_controlnet, new_controlnet
 from actionbench.errors import UserError
 from actionbench.files.models import ControlNetSource, from_hub, resolve_controlnet
-from actionbench.method import Customization, Method, Work
+from actionbench.method import Customization, Method, Presets, Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
 from actionbench.suite.items import ActionTask, Item
@@ -50,7 +50,7 @@ class ControlNet(Method[Settings]):
     title = "ControlNet"
     reference = "Zhang et al., ICCV 2023, arXiv 2302.05543"
     Settings = Settings
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Presets] = {
         "puppet-diffusion": {"controlnet": CONTROLNET},
         # SD 2.1's is the default. This one is recalled: not tried with this project.
         "sd-1.5": {"controlnet": "lllyasviel/control_v11p_sd15_openpose"},

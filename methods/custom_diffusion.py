@@ -6,7 +6,7 @@ arXiv 2212.04488.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,7 +24,7 @@ from actionbench.diffusion.finetune import (
     generate_with,
 )
 from actionbench.diffusion.token_learning import TrainingPrompts
-from actionbench.method import Customization, Method, Work
+from actionbench.method import Customization, Method, Presets, Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
 from actionbench.suite.items import SLOT, ActionTask, Item
@@ -75,7 +75,7 @@ class CustomDiffusion(Method[Settings]):
     title = "Custom Diffusion"
     reference = "Kumari et al., CVPR 2023, arXiv 2212.04488"
     Settings = Settings
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Presets] = {
         "puppet-diffusion": {
             "steps": 190,
             "batch_size": 3,

@@ -6,9 +6,9 @@ Generation", CVPR 2023, arXiv 2208.12242. Its prompts are for subjects; those fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -21,7 +21,7 @@ from actionbench.diffusion.finetune import (
     generate_with,
 )
 from actionbench.diffusion.token_learning import TrainingPrompts
-from actionbench.method import Customization, Method, Work
+from actionbench.method import Customization, Method, Presets, Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
 from actionbench.suite.items import SLOT, ActionTask, Item
@@ -46,7 +46,7 @@ class DreamBooth(Method[Settings]):
     title = "DreamBooth"
     reference = "Ruiz et al., CVPR 2023, arXiv 2208.12242"
     Settings = Settings
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Presets] = {
         "puppet-diffusion": {
             "steps": 320,
             "batch_size": 3,

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-from actionbench.diffusion.token_learning import (
-    ExemplarBatches,
-    TokenMethod,
-    TokenSettings,
-    learn_tokens,
-    learning_work,
-)
-from actionbench.method import Customization, Work
-from actionbench.progress import Progress
+from actionbench.diffusion.token_learning import TokenMethod, TokenSettings
+from actionbench.method import Presets
 from actionbench.settings import setting
-from actionbench.suite.items import ActionTask
-
-if TYPE_CHECKING:
-    from actionbench.diffusion.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -36,22 +24,9 @@ class PPlus(TokenMethod[Settings]):
     title = "P+"
     reference = "Voynov et al., arXiv 2303.09522"
     Settings = Settings
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Presets] = {
         "puppet-diffusion": {"steps": 490, "batch_size": 8, "learning_rate": 2.1e-2}
     }
 
-    def fit(
-        self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
-    ) -> Customization:
-        learned = learn_tokens(
-            backbone,
-            self.settings,
-            self.start(backbone, layers=len(backbone.layers)),
-            ExemplarBatches(backbone, task, self.settings).draw,
-            seed=seed,
-            progress=progress,
-        )
-        return self.customization(backbone, task, learned)
-
-    def fit_work(self, exemplars: int, layers: int) -> Work:
-        return learning_work(self.settings, layers)
+    def layers(self, available: int) -> int:
+        return available

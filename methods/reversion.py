@@ -7,9 +7,9 @@ arXiv 2303.13495.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,17 +17,16 @@ from torch.nn.functional import normalize
 
 from actionbench.diffusion.token_learning import (
     Batch,
+    DrawBatch,
     ExemplarBatches,
+    ExtraLoss,
+    Fit,
     TokenMethod,
     TokenSettings,
-    learn_tokens,
-    learning_work,
 )
 from actionbench.errors import UserError
-from actionbench.method import Customization, Work
-from actionbench.progress import Progress
+from actionbench.method import Presets
 from actionbench.settings import setting
-from actionbench.suite.items import ActionTask
 
 if TYPE_CHECKING:
     from actionbench.diffusion.backbone import Backbone, Tokens
@@ -93,28 +92,17 @@ class ReVersion(TokenMethod[Settings]):
     title = "ReVersion"
     reference = "Huang et al., SIGGRAPH Asia 2024, arXiv 2303.13495"
     Settings = Settings
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Presets] = {
         "puppet-diffusion": {"steps": 220, "batch_size": 8, "learning_rate": 3e-2}
     }
 
-    def fit(
-        self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
-    ) -> Customization:
-        timesteps = backbone.noise_schedule.config.num_train_timesteps
+    def batches(self, fit: Fit) -> DrawBatch:
+        timesteps = fit.backbone.noise_schedule.config.num_train_timesteps
         weights = focal_weights(timesteps, self.settings.focus)
-        learned = learn_tokens(
-            backbone,
-            self.settings,
-            self.start(backbone, layers=1),
-            ExemplarBatches(backbone, task, self.settings, weights).draw,
-            extra=Steering(backbone, self.settings).loss,
-            seed=seed,
-            progress=progress,
-        )
-        return self.customization(backbone, task, learned)
+        return ExemplarBatches(fit.backbone, fit.task, self.settings, weights).draw
 
-    def fit_work(self, exemplars: int, layers: int) -> Work:
-        return learning_work(self.settings, 1)
+    def extra_loss(self, fit: Fit) -> ExtraLoss:
+        return Steering(fit.backbone, self.settings).loss
 
 
 def focal_weights(timesteps: int, focus: float) -> Tensor:

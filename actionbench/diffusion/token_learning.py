@@ -1,4 +1,4 @@
-"""Learning an identifier: the settings, the loop and the interface of all token-learning methods.
+"""Learn an identifier: the settings, the loop and the interface of all token-learning methods.
 
 An identifier is a float32 tensor [L, N, D]: N token embeddings for each of L cross-attention
 layers, L = 1 where all layers share it.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,7 +31,8 @@ CHECK_EVERY = 25
 
 @dataclass(frozen=True)
 class TokenSettings:
-    """What every token-learning method can be told; defaults are Textual Inversion's."""
+    """The settings of every token-learning method; defaults are Textual Inversion's: AdamW, 3000
+    steps of four images under "a photo of a <v>"."""
 
     steps: int = setting(3000, "optimisation steps", low=1)
     batch_size: int = setting(4, "exemplars a step", low=1)
@@ -72,6 +73,9 @@ class Batch:
     """B prompts with the identifier's slot."""
 
 
+DrawBatch = Callable[[torch.Generator], Batch]
+"""Makes the next step's batch; all that is random in it comes from the generator."""
+
 GradientRule = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 """From the samples' gradients [B, L, N, D] to the update's gradient [L, N, D], and which channels
 may move (bool [L, N, D]; None for all)."""
@@ -79,6 +83,10 @@ may move (bool [L, N, D]; None for all)."""
 ExtraLoss = Callable[[Tensor, Batch, torch.Generator], Tensor]
 """A term of the loss on the identifier itself: from it ([1, L, N, D], or [B, L, N, D] under a
 rule) and the step's batch to a scalar."""
+
+AfterStep = Callable[[Tensor, Tensor], Tensor]
+"""From the identifier [L, N, D] after the optimiser's step, and the one that the fit began with,
+to the one that it goes on with. It changes neither."""
 
 
 class PromptSettings(Protocol):
@@ -191,12 +199,13 @@ def learn_tokens(
     backbone: Backbone,
     settings: TokenSettings,
     start: Tensor,
-    draw: Callable[[torch.Generator], Batch],
+    draw: DrawBatch,
     *,
     seed: int,
     progress: Progress,
     rule: GradientRule | None = None,
     extra: ExtraLoss | None = None,
+    after_step: AfterStep | None = None,
 ) -> Learned:
     """Optimise an identifier from `start` [L, N, D] on the batches that `draw` makes.
 
@@ -208,7 +217,8 @@ def learn_tokens(
     """
     generator = torch.Generator().manual_seed(seed)
     scale = loss_scale(backbone.dtype)
-    vectors = start.detach().to(backbone.device, torch.float32).clone()
+    start = start.detach().to(backbone.device, torch.float32)
+    vectors = start.clone()
     optimizer = ChannelAdamW(vectors, settings)
     running = torch.zeros((), device=backbone.device)
     history: list[float] = []
@@ -223,6 +233,9 @@ def learn_tokens(
             descended = descended + extra(leaves, batch, generator)
         gradients = torch.autograd.grad(scale * descended, leaves)[0] / scale
         optimizer.step(*((gradients[0], None) if rule is None else rule(gradients)))
+        if after_step is not None:
+            with torch.no_grad():
+                vectors.copy_(after_step(vectors, start))
         running += loss.detach().mean()
         since += 1
         if step % CHECK_EVERY == 0 or step == settings.steps:
@@ -240,9 +253,9 @@ def learn_tokens(
 
 
 def learning_work(settings: TokenSettings, layers: int, *, leaves: int | None = None) -> Work:
-    """What `learn_tokens` costs for an identifier of `layers` layers.
+    """Count the networks' work in `learn_tokens` for an identifier of `layers` layers.
 
-    `leaves`: the samples of a step under a rule, each with a copy of its own; without them samples
+    `leaves`: the samples of a step under a rule, each with a copy of its own; None if the samples
     share the identifier, and those of one template also its encoding.
     """
     samples = leaves or settings.batch_size
@@ -256,27 +269,133 @@ def learning_work(settings: TokenSettings, layers: int, *, leaves: int | None = 
     )
 
 
+@dataclass(frozen=True)
+class Fit:
+    """One fit, as the hooks of a `TokenMethod` are given it."""
+
+    backbone: Backbone
+    task: ActionTask
+    seed: int
+    progress: Progress
+
+
 T = TypeVar("T", bound=TokenSettings)
 
 
 class TokenMethod(Method[T]):
-    """A method whose customization is an identifier: it has only to say how it is learned."""
+    """A method whose customization is an identifier; it owns `fit` and `generate`.
+
+    A subclass overrides the hooks in which it differs from Textual Inversion: `layers`, `start`,
+    `batches`, `rule`, `extra_loss` and `after_step`. Several fits of one object may be under way
+    at once, so a hook depends on its arguments and the settings alone, and what belongs to one
+    fit lives in the functions that `batches` and `extra_loss` return, never on `self`.
+
+    Example, a token for each layer whose norm stays that of the start:
+
+        class Direction(TokenMethod[TokenSettings]):
+            name, title, reference = "direction", "Direction", "unpublished"
+            Settings = TokenSettings
+
+            def layers(self, available: int) -> int:
+                return available
+
+            def after_step(self, vectors: Tensor, start: Tensor) -> Tensor:
+                return normalize(vectors, dim=-1) * start.norm(dim=-1, keepdim=True)
+    """
+
+    rule: GradientRule | None = None
+    """Override it by a method to make the update from each sample's own gradient.
+
+    Args:
+        gradients: [B, L, N, D], of the B samples of a step.
+
+    Returns:
+        The update's gradient [L, N, D], and which channels may move (bool [L, N, D]; None for
+        all). None instead of a method: the gradient of the batch's mean loss, which costs less.
+    """
+
+    def layers(self, available: int) -> int:
+        """Say how many layers the identifier has.
+
+        Args:
+            available: cross-attention layers of the backbone.
+
+        Returns:
+            1 if all layers share the tokens, `available` if each has its own.
+        """
+        return 1
 
     def start(self, backbone: Backbone, layers: int) -> Tensor:
-        """The identifier [layers, 1, D] before learning: the initializer's embedding."""
+        """Make the identifier that learning begins with: the initializer's embedding.
+
+        Returns:
+            float32 [layers, N, D]: N tokens for each layer.
+
+        Raises:
+            UserError: the setting `initializer` has no token.
+        """
         word = backbone.word_embedding(self.settings.initializer)
         return word.expand(layers, 1, -1)
 
-    def customization(
-        self, backbone: Backbone, task: ActionTask, learned: Learned, **facts: Any
+    def batches(self, fit: Fit) -> DrawBatch:
+        """Prepare what a step is taken on: random exemplars, each with its own noise.
+
+        Returns:
+            A function that makes the next step's batch, all randomness from the generator that it
+            is given. It is called once a step, before the extra loss.
+
+        Raises:
+            UserError: exemplars or prompts that cannot be learned from.
+        """
+        return ExemplarBatches(fit.backbone, fit.task, self.settings).draw
+
+    def extra_loss(self, fit: Fit) -> ExtraLoss | None:
+        """Prepare a term that is added to a step's denoising loss.
+
+        Returns:
+            A function of the identifier ([1, L, N, D]; [B, L, N, D] under a rule), the batch and
+            the generator to a scalar; None for no such term.
+        """
+        return None
+
+    def after_step(self, vectors: Tensor, start: Tensor) -> Tensor:
+        """Change the identifier after an optimiser's step, as to keep its norm.
+
+        Args:
+            vectors: [L, N, D], after the step; not to be changed in place.
+            start: [L, N, D], what the fit began with.
+
+        Returns:
+            The identifier that the fit goes on with.
+        """
+        return vectors
+
+    def fit(
+        self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
     ) -> Customization:
+        fit = Fit(backbone, task, seed, progress)
+        learned = learn_tokens(
+            backbone,
+            self.settings,
+            self.start(backbone, self.layers(len(backbone.layers))),
+            self.batches(fit),
+            seed=seed,
+            progress=progress,
+            rule=self.rule,
+            extra=self.extra_loss(fit),
+            after_step=self.after_step,
+        )
         return Customization(
             method=self.name,
             action=task.action.name,
             model=backbone.fingerprint,
             tensors={"vectors": learned.vectors},
-            facts={"losses": learned.losses, **facts},
+            facts={"losses": learned.losses},
         )
+
+    def fit_work(self, exemplars: int, layers: int) -> Work:
+        leaves = None if self.rule is None else self.settings.batch_size
+        return learning_work(self.settings, self.layers(layers), leaves=leaves)
 
     def generate(
         self, backbone: Backbone, customization: Customization, items: Sequence[Item]

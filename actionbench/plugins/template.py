@@ -33,25 +33,15 @@ _METHOD = '''\
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from actionbench.diffusion.token_learning import (
-    ExemplarBatches,
-    TokenMethod,
-    TokenSettings,
-    learn_tokens,
-)
-from actionbench.method import Customization
-from actionbench.progress import Progress
+from actionbench.diffusion.token_learning import TokenMethod, TokenSettings
+from actionbench.method import Presets
 from actionbench.settings import setting
-from actionbench.suite.items import ActionTask
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from actionbench.diffusion.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -69,29 +59,20 @@ class $class_name(TokenMethod[Settings]):
     title = "$title"
     reference = "unpublished"
     Settings = Settings
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Presets] = {
         "puppet-diffusion": {"steps": 400, "batch_size": 3, "learning_rate": 1e-2}
     }
     version = 1  # raise it when the same settings no longer give the same result
 
-    def fit(
-        self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
-    ) -> Customization:
-        learned = learn_tokens(
-            backbone,
-            self.settings,
-            self.start(backbone, layers=len(backbone.layers) if self.settings.layerwise else 1),
-            ExemplarBatches(backbone, task, self.settings).draw,
-            rule=self.update,
-            seed=seed,
-            progress=progress,
-        )
-        return self.customization(backbone, task, learned)
+    def layers(self, available: int) -> int:
+        return available if self.settings.layerwise else 1
 
-    def update(self, gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+    def rule(self, gradients: Tensor) -> tuple[Tensor, Tensor | None]:
         """From the samples' gradients [B, L, N, D] to the update's [L, N, D], and who may move.
 
-        Their mean, and all (None): plain token learning. Here is where to begin.
+        Their mean, and all (None): plain token learning. Begin here, or with another hook of
+        TokenMethod (`start`, `batches`, `extra_loss`, `after_step`), and delete this one if it
+        stays as it is: without it the samples share one gradient, which costs less.
         """
         return gradients.mean(0), None
 '''

@@ -115,6 +115,8 @@ def execute_each(plans: Iterable[Plan], view: View = unwatched) -> Iterator[Outc
         try:
             with view(plan) as observer:
                 result = execute(plan, observer, shared.load)
+        except BrokenPipeError:  # nobody reads the output any more
+            raise
         except Exception as error:  # of any kind: it is one method's, and reported under its name
             outcome = Outcome(plan, None, error)
             # What the failed method left of the backbone is not trusted.

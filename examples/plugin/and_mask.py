@@ -8,25 +8,15 @@ It needs no images of other actions, as ADI's masks do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from actionbench.diffusion.token_learning import (
-    ExemplarBatches,
-    TokenMethod,
-    TokenSettings,
-    learn_tokens,
-)
-from actionbench.method import Customization
-from actionbench.progress import Progress
+from actionbench.diffusion.token_learning import TokenMethod, TokenSettings
+from actionbench.method import Presets
 from actionbench.settings import setting
-from actionbench.suite.items import ActionTask
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from actionbench.diffusion.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -46,26 +36,15 @@ class AndMask(TokenMethod[Settings]):
     title = "AND-mask"
     reference = "after Parascandolo et al., ICLR 2021, arXiv 2009.00329"
     Settings = Settings
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Presets] = {
         "puppet-diffusion": {"steps": 400, "batch_size": 3, "learning_rate": 1e-2}
     }
 
-    def fit(
-        self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
-    ) -> Customization:
-        learned = learn_tokens(
-            backbone,
-            self.settings,
-            self.start(backbone, layers=len(backbone.layers)),
-            ExemplarBatches(backbone, task, self.settings).draw,
-            rule=self.agreed_update,
-            seed=seed,
-            progress=progress,
-        )
-        return self.customization(backbone, task, learned)
+    def layers(self, available: int) -> int:
+        return available
 
-    def agreed_update(self, gradients: Tensor) -> tuple[Tensor, Tensor]:
-        """From the samples' gradients [B, L, N, D] to their mean where they agree, and where."""
+    def rule(self, gradients: Tensor) -> tuple[Tensor, Tensor]:
+        """From the samples' gradients [B, L, N, D] to their mean, and where they agree."""
         votes = gradients.sign().sum(0).abs()
         agreed = votes >= self.settings.agreement * len(gradients)
         return gradients.mean(0) * agreed, agreed

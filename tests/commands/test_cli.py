@@ -189,6 +189,23 @@ def test_of_all_methods_those_that_fail_are_told_at_the_end(
     assert shown.stdout.count("reference") >= 2, shown.stderr
 
 
+def test_one_failed_method_ends_alike_alone_and_among_several(
+    call: Callable[..., Done], refused: Callable[..., str], tiny_model: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = ("--model", tiny_model, "--runs", runs, "--subjects", "boy", "--images-per-pair", "1")
+    alone = call("run", "--method", "faulty", *words)
+    several = call("run", "--method", "faulty,plain", *words)
+    assert alone.returncode == several.returncode == 1
+    (line,) = alone.stderr.splitlines()
+    assert line.startswith("failed: faulty failed fitting 'gesture': ZeroDivisionError")
+    assert several.stderr.splitlines()[-1] == line
+    assert "stored in" not in alone.stdout and several.stdout.count("stored in") == 1
+    # What nobody can run is refused before anything starts, alone and among several.
+    for methods in ("broken", "plain,broken"):
+        assert "cannot be imported" in refused("run", "--method", methods, *words)
+
+
 def test_tuning_and_ablation_from_the_command_line(
     call: Callable[..., Done],
     refused: Callable[..., str],
@@ -322,7 +339,9 @@ def test_folders_that_are_no_model_or_no_store(
 def test_a_record_without_its_parts_is_told(refused: Callable[..., str], tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     store.prepare()
-    store.save_record("drift-1", {"format": 1, "id": "drift-1"})
+    folder = store.run_folder("drift-1")
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"format": 1, "id": "drift-1"}')
     for words in (("runs", "list"), ("report",), ("show", "drift")):
         error = refused(*words, "--runs", store.root)
         assert f"{store.run_folder('drift-1') / 'run.json'} is damaged" in error

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -11,10 +12,15 @@ from actionbench.diffusion.denoising import add_noise, loss_scale, losses
 from actionbench.diffusion.token_learning import (
     Batch,
     ChannelAdamW,
+    DrawBatch,
     ExemplarBatches,
+    ExtraLoss,
+    Fit,
+    TokenMethod,
     TokenSettings,
     TrainingPrompts,
     learn_tokens,
+    learning_work,
 )
 from actionbench.errors import UserError
 from actionbench.plugins.tiny import load_tiny, tiny_pipeline, tiny_task
@@ -217,3 +223,67 @@ def test_a_loss_that_is_no_number_stops_with_advice(tiny: Backbone) -> None:
     assert steps == []
     learn_tokens(tiny, settings, start(tiny), good.draw, seed=0, progress=Watch())
     assert steps == [25, 50, 60]
+
+
+# -- the hooks -----------------------------------------------------------------------------
+
+
+class Hooked(TokenMethod[TokenSettings]):
+    """Every hook in its plainest form, each noting that it was called."""
+
+    name, title, reference = "hooked", "Hooked", "these tests"
+    Settings = TokenSettings
+    calls: ClassVar[list[str]] = []
+
+    def layers(self, available: int) -> int:
+        self.calls.append(f"layers {available}")
+        return available
+
+    def batches(self, fit: Fit) -> DrawBatch:
+        draw = super().batches(fit)
+
+        def noting(generator: torch.Generator) -> Batch:
+            self.calls.append("batch")
+            return draw(generator)
+
+        return noting
+
+    def extra_loss(self, fit: Fit) -> ExtraLoss:
+        def pull(vectors: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+            self.calls.append(f"extra {tuple(vectors.shape[:2])} {len(batch.prompts)} {fit.seed}")
+            return 1e4 * vectors.square().sum()
+
+        return pull
+
+    def after_step(self, vectors: Tensor, start: Tensor) -> Tensor:
+        self.calls.append(f"after {bool((vectors.abs() < start.abs()).all())}")
+        return start
+
+
+def test_hooks_are_called_in_a_steps_order(tiny: Backbone) -> None:
+    Hooked.calls.clear()
+    settings = TokenSettings(steps=2, batch_size=3, learning_rate=1e-4)
+    method = Hooked(settings)
+    learned = method.fit(tiny, tiny_task(), seed=4, progress=SILENT).tensors["vectors"]
+    # The extra loss draws every channel towards zero; then the last hook puts it back.
+    step = ["batch", "extra (1, 16) 3 4", "after True"]
+    assert Hooked.calls == ["layers 16", *step, *step]
+    assert torch.equal(learned, method.start(tiny, 16))
+
+
+class Ruled(TokenMethod[TokenSettings]):
+    name, title, reference = "ruled", "Ruled", "these tests"
+
+    def rule(self, gradients: Tensor) -> tuple[Tensor, Tensor]:
+        return gradients.mean(0), torch.arange(gradients.shape[-1]).expand(1, 1, -1) < 4
+
+
+def test_a_rule_gets_each_samples_gradient_and_its_work_is_counted(tiny: Backbone) -> None:
+    settings = TokenSettings(steps=2, batch_size=3)
+    method = Ruled(settings)
+    learned = method.fit(tiny, tiny_task(), seed=0, progress=SILENT).tensors["vectors"]
+    moved = (learned != method.start(tiny, 1)).flatten()
+    assert moved[:4].all() and not moved[4:].any()
+    assert method.fit_work(10, 16) == learning_work(settings, 1, leaves=3)
+    free = Hooked(settings)
+    assert free.fit_work(10, 2) == learning_work(settings, 2)

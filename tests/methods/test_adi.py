@@ -81,21 +81,21 @@ def gradients() -> Tensor:
 
 
 def test_the_update_is_the_anchors_gradient_alone_under_the_mask() -> None:
-    update, moving = ADI(replace(QUICK, beta=0.4)).masked_update(gradients())
+    update, moving = ADI(replace(QUICK, beta=0.4)).rule(gradients())
     expected = torch.tensor(masks("intersection"))[:, None]
     assert torch.equal(update, 7.0 * expected)
     assert torch.equal(moving, expected.bool())
     free = ADI(replace(QUICK, beta=0.4, masked_channels="zero-gradient"))
-    assert free.masked_update(gradients())[1] is None
-    everything, _ = ADI(replace(QUICK, merge="none")).masked_update(gradients())
+    assert free.rule(gradients())[1] is None
+    everything, _ = ADI(replace(QUICK, merge="none")).rule(gradients())
     assert torch.equal(everything, torch.full((2, 1, 5), 7.0))
 
 
 def test_each_triple_of_a_step_has_a_mask_of_its_own() -> None:
     other = gradients().flip(-1)
     method = ADI(replace(QUICK, beta=0.4, batch_size=2))
-    update, moving = method.masked_update(torch.cat([gradients(), other]))
-    single = [method.masked_update(g) for g in (gradients(), other)]
+    update, moving = method.rule(torch.cat([gradients(), other]))
+    single = [method.rule(g) for g in (gradients(), other)]
     assert torch.equal(update, (single[0][0] + single[1][0]) / 2)
     assert torch.equal(moving, single[0][1] | single[1][1])
 
@@ -108,9 +108,9 @@ def test_what_a_masked_channel_does(tiny: Backbone, masked_channels: str) -> Non
     settings = replace(QUICK, masked_channels=masked_channels, learning_rate=0.1)
     vectors = torch.ones(2, 1, 5)
     optimizer = ChannelAdamW(vectors, settings)
-    optimizer.step(*ADI(replace(settings, merge="none")).masked_update(gradients()))
+    optimizer.step(*ADI(replace(settings, merge="none")).rule(gradients()))
     before = vectors.clone()
-    optimizer.step(*ADI(replace(settings, beta=1.0)).masked_update(gradients()))
+    optimizer.step(*ADI(replace(settings, beta=1.0)).rule(gradients()))
     assert torch.equal(vectors, before) == (masked_channels == "frozen")
 
 

@@ -14,9 +14,12 @@ from types import ModuleType
 import pytest
 import torch
 
+from actionbench.diffusion.backbone import Backbone
 from actionbench.errors import UserError
 from actionbench.plugins.conformance import check_method
 from actionbench.plugins.template import write_skeleton
+from actionbench.plugins.tiny import tiny_task
+from actionbench.progress import SILENT
 from actionbench.registry import method_names
 from tests.helpers.small_cli import install_plugins
 
@@ -30,7 +33,9 @@ import tests.helpers.small_cli
 folder, model = sys.argv[1:]
 for words in (
     "methods list",
+    "methods check direction",
     "methods check and-mask",
+    f"run --method direction --set steps=2 --subjects boy --model {model} --runs {folder}/runs",
     f"run --method and-mask --set steps=2 --subjects boy --model {model} --runs {folder}/runs",
     f"report --runs {folder}/runs",
 ):
@@ -55,7 +60,7 @@ def load(file: Path) -> ModuleType:
     return module
 
 
-def test_the_example_is_installed_listed_checked_and_run(tiny_model: Path, tmp_path: Path) -> None:
+def test_the_examples_are_installed_checked_and_run(tiny_model: Path, tmp_path: Path) -> None:
     """By pip, into a folder of its own, and in one process for all commands: imports dominate."""
     source, target = tmp_path / "source", tmp_path / "installed"
     shutil.copytree(EXAMPLE, source)
@@ -71,12 +76,27 @@ def test_the_example_is_installed_listed_checked_and_run(tiny_model: Path, tmp_p
         capture_output=True,
         text=True,
     )
-    assert done.stdout.count("status 0") == 4, done.stdout + done.stderr
-    _, listed, checked, ran, board = done.stdout.split("$ ")
-    assert "│ AND-mask" in listed and "│ P+" in listed
-    assert checked.count("passed") > 30 and "FAILED" not in checked
-    assert "run and-mask-" in ran and "n    4" in ran
-    assert "AND-mask" in board
+    assert done.stdout.count("status 0") == 6, done.stdout + done.stderr
+    _, listed, *rest, board = done.stdout.split("$ ")
+    assert "│ Direction" in listed and "│ AND-mask" in listed and "│ P+" in listed
+    for checked in rest[:2]:
+        assert checked.count("passed") > 30 and "FAILED" not in checked
+    for name, ran in zip(("direction", "and-mask"), rest[2:], strict=True):
+        assert f"run {name}-" in ran and "n    4" in ran
+    assert "Direction" in board and "AND-mask" in board
+
+
+def test_the_tokens_norm_stays_and_its_direction_moves(tiny: Backbone) -> None:
+    example = load(EXAMPLE / "direction.py")
+    method = example.Direction(example.Settings(steps=3, learning_rate=0.1, relative_norm=2.0))
+    fitted = method.fit(tiny, tiny_task(), seed=0, progress=SILENT).tensors["vectors"]
+    table = tiny.pipeline.text_encoder.get_input_embeddings().weight
+    norm = 2 * float(table.norm(dim=-1).median())
+    assert fitted.shape == (1, 1, tiny.width)
+    assert float(fitted.norm()) == pytest.approx(norm)
+    start = method.start(tiny, 1)
+    assert float(start.norm()) == pytest.approx(norm)
+    assert float(torch.cosine_similarity(fitted, start, dim=-1)) < 0.9999
 
 
 def test_only_channels_that_the_samples_agree_on_move() -> None:
@@ -85,13 +105,13 @@ def test_only_channels_that_the_samples_agree_on_move() -> None:
     gradients = torch.tensor([[3.0, 3.0, -1.0, 1.0], [1.0, 3.0, -1.0, 1.0], [2.0, -3.0, -4.0, 0.0]])
     gradients = gradients[:, None, None]
     strict = example.AndMask(example.Settings(agreement=1.0))
-    update, moving = strict.agreed_update(gradients)
+    update, moving = strict.rule(gradients)
     assert moving.flatten().tolist() == [True, False, True, False]
     assert update.flatten().tolist() == [2.0, 0.0, -2.0, 0.0]
     # |sum of signs| is 3, 1, 3, 2 of 3.
-    _, moving = example.AndMask(example.Settings(agreement=0.5)).agreed_update(gradients)
+    _, moving = example.AndMask(example.Settings(agreement=0.5)).rule(gradients)
     assert moving.flatten().tolist() == [True, False, True, True]
-    _, moving = example.AndMask(example.Settings(agreement=0.0)).agreed_update(gradients)
+    _, moving = example.AndMask(example.Settings(agreement=0.0)).rule(gradients)
     assert moving.all()
 
 

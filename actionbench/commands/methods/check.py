@@ -28,15 +28,15 @@ def check_method(name: str) -> None:
 
     with JobProgress() as progress:
         outcomes = conformance.check_method(method, progress=progress)
-    print_table(_checks_table(name, outcomes))
-    problems = _problems(outcomes)
+    print_table(checks_table(name, outcomes))
+    problems = failed_checks(outcomes)
     for line in problems:
         click.echo(line)
     if problems:
         raise click.exceptions.Exit(1)
 
 
-def _checks_table(title: str, outcomes: Sequence[Outcome]) -> Table:
+def checks_table(title: str, outcomes: Sequence[Outcome]) -> Table:
     """Build a table of checks by pipelines; why one failed does not fit in, and stands below."""
     pipelines = list(dict.fromkeys(outcome.pipeline for outcome in outcomes))
     rows = []
@@ -48,7 +48,7 @@ def _checks_table(title: str, outcomes: Sequence[Outcome]) -> Table:
     return table(("check", *pipelines, "remark"), rows, title)
 
 
-def _problems(outcomes: Sequence[Outcome]) -> list[str]:
+def failed_checks(outcomes: Sequence[Outcome]) -> list[str]:
     """Write a line for each problem of a check, with the pipelines that show it."""
     shown_by: dict[tuple[str, str], list[str]] = {}
     for outcome in outcomes:
