@@ -1,11 +1,14 @@
-# `make demo` shows the whole thing work, `make test` runs all tests; both need only Python and pip.
+# `make demo` shows the whole thing work, `make test` runs all tests; `make lint` checks the
+# code, `make docs` builds the site; each needs only Python and pip.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
+DOCS := .venv/.installed-docs
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 METHOD := adi
 
-.PHONY: demo test lint
+.PHONY: demo test lint docs
 
 demo: $(STAMP)
 	@$(BIN)/actionbench run --method $(METHOD)
@@ -22,7 +25,14 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(STAMP): constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(DOCS): $(STAMP)
+	$(INSTALL) -e '.[docs]'
 	@touch $@

@@ -175,7 +175,17 @@ A figure is a set of joint angles (the action, held a few degrees differently by
 for an action). Left and right matter: a salute is the right hand's. Shapes are filled on a canvas
 three times as large and reduced by a box filter.
 
+## Named persons and characters
+Some subjects have the names of real people and of characters, because the published list has
+them and results are to be compared with it. For that research is all they are here. A figure
+refers to its namesake by name only, with a few attributes that a cartoon would use (hair, clothes,
+a mask, a colour); it is no portrait, no photograph of anybody was used, and nothing is said about
+anybody. No person named here, nor the owner of any character, has endorsed or approved this.
+None of the pictures in the tables shows them: `subjects` holds their names, and the models and
+pictures that the code makes draw them. Who is named and does not want to be, or speaks for them,
+may open an issue in the project's repository: the name and its figure are then removed.
+
 ## Licence
-CC0 1.0: do with it what you like. The subjects' names belong to their bearers; the drawings of
-them are made by code, from a handful of colours and shapes.
+CC0 1.0 for the drawings and tables: do with them what you like. It gives no rights in the names
+and characters, which belong to their bearers and owners.
 """
