@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -109,6 +111,20 @@ def test_mistakes_are_reported_before_anything_starts(
     with pytest.raises(ab.UserError, match=message):
         ab.run(**{"model": str(small), "progress": False, **words})  # type: ignore[call-overload]
     assert not Path("runs").exists()
+
+
+def test_the_documented_example_works_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the shipped model and dataset, from another folder."""
+    page = (Path(__file__).parents[1] / "docs" / "api.md").read_text("utf-8")
+    (example, *_) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    printed = capsys.readouterr().out
+    assert "Stable Diffusion (stable-diffusion-" in printed and "wrote runs/report" in printed
+    assert len(names["result"].verdicts) == 2 and (tmp_path / "runs/report/board.md").exists()
 
 
 def test_help_names_every_option_with_its_default() -> None:

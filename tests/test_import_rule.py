@@ -1,4 +1,4 @@
-"""A file imports only from floors below its own; HOUSE in docs/where-things-live.md draws them."""
+"""A file imports only from floors below its own; docs/where-things-live.md draws them."""
 
 from __future__ import annotations
 
