@@ -37,9 +37,9 @@ EVERY = "all"
 
 @dataclass(frozen=True)
 class Result:
-    """A run that is stored: its verdicts, accuracies and images.
+    """A stored run: its verdicts, accuracies and images.
 
-    In a notebook it shows as its accuracies; `show()` draws it.
+    Printing it shows its accuracies; `show()` draws it.
     """
 
     run_id: str
@@ -47,30 +47,30 @@ class Result:
 
     @property
     def folder(self) -> Path:
-        """Where its record and verdicts lie."""
+        """The folder of its record and verdicts."""
         return self.store.run_folder(self.run_id)
 
     @cached_property
     def record(self) -> RunRecord:
-        """What was asked, what made it and what it took."""
+        """What was asked for, what made it and what it took."""
         return self.store.read_record(self.run_id)
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """One row an image, `actionbench.judge.VERDICT_COLUMNS`."""
+        """One row per image; the columns are `actionbench.judge.VERDICT_COLUMNS`."""
         return self.store.read_verdicts(self.record)
 
     @cached_property
     def accuracies(self) -> dict[str, Share]:
-        """Shares with 95% intervals: `action`, `subject`, `total` (both on one image), and the two
-        failures `neglect` and `contamination`."""
+        """Shares with 95% intervals: `action`, `subject`, `total` (both on one image), and two
+        failures, `neglect` and `contamination`."""
         from evaluation.measures.accuracy import overall
 
         return overall(self.verdicts)
 
     @cached_property
     def images(self) -> Images:
-        """The drawn images by (action, subject, index), read when they are asked for."""
+        """The drawn images by (action, subject, index); each is read when it is asked for."""
         return Images(self.store, self.verdicts)
 
     def show(
@@ -79,8 +79,12 @@ class Result:
         """Draw the labelled grid that `actionbench show` writes: exemplars and generated images.
 
         Args:
-            actions: the rows; all of the run by default.
-            subjects: the columns: names, groups (`animal`) or `all`; a few of each by default.
+            actions: the rows; by default all of the run.
+            subjects: the columns: names, groups (`animal`) or `all`; by default a few of each
+                group.
+
+        Raises:
+            UserError: for an action or subject that the run does not have, or a missing image.
         """
         from evaluation.pictures import write_grid
 
@@ -95,7 +99,7 @@ class Result:
 
 
 class Images(Mapping[tuple[str, str, int], "Image"]):
-    """A run's images; `images["sit", "panda", 0]` is one of them."""
+    """A run's images by (action, subject, index): `images["sit", "panda", 0]` is one of them."""
 
     def __init__(self, store: Store, verdicts: pd.DataFrame) -> None:
         keys = zip(verdicts["action"], verdicts["subject"], verdicts["index"], strict=True)
@@ -144,23 +148,23 @@ def run(
     progress: bool = True,
     **changes: Any,
 ) -> Result | list[Result]:
-    """Fit, draw and judge, as `actionbench run` does; what is stored already is not done again.
+    """Fit, draw and judge, as `actionbench run` does. What is stored already is not done again.
 
     Args:
-        method: a registered name, or a list of names; `["all"]` is every one.
-        settings: changes to the method's settings, for a single method.
+        method: a registered name, or a list of names; `"all"` is every registered method.
+        settings: changes to the method's settings; only if there is one method.
         options: what else the run is made with.
-        progress: show a table that fills in, or lines if this is no terminal.
+        progress: show a table that fills in, or lines if the output is not a terminal.
         **changes: fields of `RunOptions` that differ from `options`: `suite="puppets-dev"`,
             `actions=["sit"]`, `images_per_pair=1`, `seed=1`, `device="cuda"` ...
 
     Returns:
-        The stored run; for a list of names, one for each.
+        The stored run; for a list of names (or `"all"`), a list with one run for each.
 
     Raises:
         UserError: for a name, setting or option that does not exist, before anything starts.
-        MethodError: if a method fails. Of several, the others are run first; their runs are
-            stored, and the same call goes on from there.
+        MethodError: if a method fails. The other methods of a list are run first and their runs
+            are stored; the same call goes on from there.
 
     Example:
         >>> import actionbench as ab
@@ -193,16 +197,20 @@ def report(
     """Print the board of the stored runs and write it, as `actionbench report` does.
 
     Args:
-        runs: folder of the stored runs.
-        suite: only runs on this suite.
-        reference: show a kept measurement's rows as well (`puppets-v1`, or a folder).
-        out: where Markdown, CSV and JSON are written; `report` in the runs folder by default.
+        runs: the folder of the stored runs.
+        suite: show only runs on this suite.
+        reference: show the rows of a kept measurement as well (`puppets-v1`, or a folder).
+        out: the folder for Markdown, CSV and JSON; by default `report` in the runs folder.
 
     Returns:
         The board: its `groups` hold the rows with shares, intervals and comparisons.
 
     Raises:
         UserError: if there are no runs, or a file is damaged.
+
+    Example:
+        >>> board = ab.report("runs", reference="puppets-v1")
+        >>> [(row.title, row.shares["total"]) for group in board.groups for row in group.rows]
     """
     from actionbench.commands.report import make_report
 
@@ -215,7 +223,7 @@ def _names(method: str | Sequence[str]) -> list[str]:
 
 
 def _word(value: Any) -> str:
-    """A setting's value as `--set` takes it."""
+    """Return a setting's value as `--set` takes it."""
     if isinstance(value, list | tuple):
         return ",".join(map(_word, value))
     if value is None or isinstance(value, bool):
@@ -238,7 +246,7 @@ def _view(plan: Plan) -> Any:
 
 
 def _signature() -> inspect.Signature:
-    """`run`'s, with the options by name and default, for help and completion."""
+    """Return `run`'s signature with every option by name and default, for help and completion."""
     own = inspect.signature(run)
     named = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     options = [

@@ -10,28 +10,28 @@ from pathlib import Path
 from actionbench.errors import UserError
 
 BATCH_SIZE = 32
-"""Images drawn at once if nothing else is asked for."""
+"""Images drawn at once by default."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Changes what a run takes, and its results by rounding alone, as another device does.
+    """What saves a run memory or time, and changes its results only by rounding.
 
-    So it is in a run's record and in no key: a run that ran out of memory goes on with more of it
-    saved, from the same stored fits and images. The dtype, which rounds far more coarsely, is
-    in the keys.
+    Another device changes them as much. So these options are in a run's record and in no key: a
+    run that ran out of memory can go on with more of them on, from the same stored fits and
+    images. The dtype, which rounds far more coarsely, is in the keys.
     """
 
     gradient_checkpointing: bool = False
-    """Keep the activations at the borders of blocks alone and compute the rest again in the
-    backward pass: less memory, for a second forward pass."""
+    """Keep only the activations at the borders of blocks and compute the rest again in the
+    backward pass: less memory, at the price of a second forward pass."""
     vae_slicing: bool = False
     """Encode and decode one image at a time. Tiles within an image, the other thing that
     diffusers offers, would change the image and are not needed at 768 px."""
     offload: bool = False
-    """The text encoder waits in main memory while the UNet works without it."""
+    """Keep the text encoder in main memory while the UNet works without it."""
     compile: bool = False
-    """Compile the UNet's transformer blocks: a wait at the beginning, for quicker steps."""
+    """Compile the UNet's transformer blocks: a wait at the beginning, then quicker steps."""
 
 
 PLAIN = Resources()
@@ -39,19 +39,26 @@ PLAIN = Resources()
 
 
 def resolve_device(device: str) -> str:
-    """`cuda` or `cpu`; `auto` is the first of them that is there."""
+    """Return `cuda` or `cpu`; `auto` becomes `cuda` if PyTorch sees one, and else `cpu`.
+
+    Raises:
+        UserError: for `cuda` if PyTorch sees none.
+    """
     import torch
 
-    there = torch.cuda.is_available()
+    available = torch.cuda.is_available()
     if device == "auto":
-        return "cuda" if there else "cpu"
-    if device == "cuda" and not there:
+        return "cuda" if available else "cpu"
+    if device == "cuda" and not available:
         raise UserError("device cuda: this PyTorch sees no CUDA device; use --device cpu")
     return device
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether it tells of too little memory: of a GPU, or, by the allocator's words, of a CPU."""
+    """Check whether an error means too little memory, of a GPU or of a CPU.
+
+    PyTorch has no class for the latter, so that the allocator's message is searched.
+    """
     import torch
 
     if isinstance(error, RuntimeError):
@@ -61,7 +68,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def memory(device: str) -> tuple[int, int]:
-    """Return the bytes that are free, and those in all."""
+    """Return the bytes that are free, and the bytes in total."""
     if device == "cuda":
         import torch
 
@@ -70,7 +77,7 @@ def memory(device: str) -> tuple[int, int]:
     page = os.sysconf("SC_PAGE_SIZE")
     free = page * os.sysconf("SC_AVPHYS_PAGES")
     status = Path("/proc/meminfo")
-    if status.exists():  # what is only cached can be had as well
-        found = re.search(r"MemAvailable:\s+(\d+) kB", status.read_text())
-        free = int(found[1]) * 1024 if found else free
+    if status.exists():  # memory that only holds a cache is available as well
+        match = re.search(r"MemAvailable:\s+(\d+) kB", status.read_text())
+        free = int(match[1]) * 1024 if match else free
     return free, page * os.sysconf("SC_PHYS_PAGES")

@@ -25,32 +25,52 @@ VERDICT_COLUMNS: dict[str, type] = {
     **dict.fromkeys(("action_score", "subject_score"), float),
     **dict.fromkeys(("judge", "judge_fingerprint"), str),
 }
-"""The columns of a run's verdicts Parquet in their order, one row an image, with their types.
+"""The columns of a run's verdicts in their order, with their types; one row per image.
 
-`image` is the PNG's path relative to the runs folder; `total_correct` is both on the same image.
+`image` is the PNG's path relative to the runs folder; `total_correct` means that action and subject
+are correct on the same image.
 """
 
 PAIR = ["action", "subject", "index"]
-"""What makes two images comparable. The run's seed is not part of it: runs of different seeds are
-still paired on what is asked for, though no longer on the noise."""
+"""The columns that make two images comparable. The run's seed is not one of them: runs of different
+seeds are still paired on what their images should show, though no longer on the noise."""
 
 
 @dataclass(frozen=True)
 class Verdict:
+    """What a judge says about one image: is its action correct, and its subject?
+
+    Example:
+        >>> Verdict(
+        ...     action_correct=True, subject_correct=False,
+        ...     action_seen="sit", subject_seen="none",
+        ...     action_score=0.93, subject_score=0.08,
+        ... )
+    """
+
     action_correct: bool
     subject_correct: bool
     action_seen: str
-    """The action's name that the judge would give, `none`, or "" where it only says yes or no."""
+    """The name of the action that the judge sees, `none`, or "" if it only says yes or no."""
     subject_seen: str
+    """The name of the subject that the judge sees, `none`, or "" if it only says yes or no."""
     action_score: float
     """The judge's probability for the item's action, in [0, 1]."""
     subject_score: float
+    """The judge's probability for the item's subject, in [0, 1]."""
 
     @classmethod
     def naming(
         cls, item: Item, action: str, subject: str, action_score: float, subject_score: float
     ) -> Self:
-        """Of a judge that names what it sees: right where that is the item's."""
+        """Make the verdict of a judge that names what it sees.
+
+        Args:
+            item: what the image should show.
+            action, subject: the names that the judge sees, or `none`. A verdict is correct if
+                they are the item's.
+            action_score, subject_score: probabilities of the item's action and subject.
+        """
         return cls(
             action_correct=action == item.action.name,
             subject_correct=subject == item.subject.name,
@@ -62,9 +82,29 @@ class Verdict:
 
 
 class Judge(ABC):
-    """Constructing one is cheap and imports no torch: weights are loaded by the first `judge`."""
+    """A judge of images: does each show the item's action and subject?
+
+    A judge is a subclass, registered under its `name` in the entry points `actionbench.judges`. It
+    must define `fingerprint` and `judge`. Constructing one is cheap and imports no torch: weights
+    are loaded by the first call of `judge`.
+
+    Args:
+        suite: the suite whose actions and subjects the judge chooses among.
+        device: `cpu` or `cuda`.
+        settings: an instance of the class's `Settings`; its defaults if None.
+
+    Example:
+        >>> class Brightness(Judge):
+        ...     name = "brightness"
+        ...     fingerprint = "brightness-1"
+        ...
+        ...     def judge(self, images, items):
+        ...         bright = [np.asarray(image).mean() > 127 for image in images]
+        ...         return [Verdict(b, b, "", "", float(b), float(b)) for b in bright]
+    """
 
     name: ClassVar[str]
+    """What `--judge` takes, and the name of the entry point."""
     Settings: ClassVar[type] = NoSettings
     """A frozen dataclass of `settings.setting` fields, changed by `--judge-set key=value`."""
 
@@ -76,15 +116,20 @@ class Judge(ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Hash of weights, rules and settings, stored with every verdict; computed without torch.
+        """The hash of weights, rules and settings, stored with every verdict.
 
-        UserError where the weights are missing.
+        It is computed without torch.
+
+        Raises:
+            UserError: if the weights are missing.
         """
 
     @property
     def downloads(self) -> tuple[str, ...]:
-        """Hub ids (`owner/name`, `owner/name@revision`) of the models that it judges with:
-        `actionbench prefetch` fetches them. Computed without torch."""
+        """The Hub ids (`owner/name`, `owner/name@revision`) of the models that it judges with.
+
+        `actionbench prefetch` fetches them. They are computed without torch.
+        """
         return ()
 
     @property
@@ -95,19 +140,36 @@ class Judge(ABC):
 
     @abstractmethod
     def judge(self, images: Sequence[Image], items: Sequence[Item]) -> list[Verdict]:
-        """One verdict an image, independent of the batch it came in."""
+        """Judge images.
+
+        Args:
+            images: RGB, of any size.
+            items: what each image should show, in the same order.
+
+        Returns:
+            One verdict per image, in the same order. It must not depend on the other images of
+            the batch.
+
+        Raises:
+            UserError: if the weights are missing or damaged.
+        """
 
     def without(self, exemplars: Collection[str]) -> Self:
-        """The same judge, loaded once for both, kept from looking at these exemplars (ids).
+        """Return this judge, but not looking at some exemplars, with its networks loaded once.
 
-        Itself where it looks at none. It is what `judges calibrate` shows an exemplar to.
+        `judges calibrate` shows an exemplar to a judge that does not know it. A judge that looks at
+        no exemplars returns itself.
+
+        Args:
+            exemplars: ids of the exemplars to leave out.
         """
         return self
 
     def suggest(self, scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-        """The settings that balance its errors; empty where it has none to set.
+        """Return the settings that balance this judge's errors; none if it has none to set.
 
-        `scores` [n, A]: the probability of each of the suite's actions on n images; `truth` [n]:
-        which of them the image shows.
+        Args:
+            scores: float [n, A], the probability of each of the suite's actions on n images.
+            truth: int [n], which of the actions each image shows.
         """
         return {}

@@ -1,4 +1,4 @@
-"""How long jobs tell where they are. Library code reports; only the command line draws bars."""
+"""How long jobs report their progress. Library code reports; only the command line draws bars."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Told `update(done, total, what)` by a long job. This base class is silent."""
+    """The receiver of a long job's `update(done, total, what)`. This base class is silent."""
 
     def update(self, done: int, total: int, what: str = "") -> None:
-        """`done` of `total` steps of the part named `what` are finished."""
+        """Take note that `done` of `total` steps of the part named `what` are finished."""
 
 
 SILENT = Progress()
 
 
 class Observer:
-    """Told how a run goes on. This base class is silent; the command line draws."""
+    """The receiver of a run's progress. This base class is silent; the command line draws."""
 
     def step(self, action: str, stage: str, done: int, total: int, what: str = "") -> None:
-        """`done` of `total` of a stage (`fit`, `generate`, `judge`) of an action are finished."""
+        """Take note that `done` of `total` of an action's `fit`, `generate` or `judge` are done."""
 
     def row(self, row: ActionRow) -> None:
-        """An action is finished: fitted, drawn and judged."""
+        """Take note that an action is finished: fitted, drawn and judged."""

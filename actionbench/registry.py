@@ -1,6 +1,6 @@
-"""Methods and judges by name, found through entry points: built-ins and plug-ins alike.
+"""Methods and judges by name, through entry points: built-ins and plug-ins alike.
 
-A name is imported only when it is asked for, so that a broken plug-in breaks nothing but itself.
+A class is imported only when its name is asked for: a broken plug-in breaks nothing but itself.
 """
 
 from __future__ import annotations
@@ -23,36 +23,46 @@ JUDGES = "actionbench.judges"
 
 
 def method_names() -> list[str]:
+    """Return the names of all registered methods, without importing them."""
     return sorted(_entries(METHODS))
 
 
 def judge_names() -> list[str]:
+    """Return the names of all registered judges, without importing them."""
     return sorted(_entries(JUDGES))
 
 
 def get_method(name: str) -> type[Method[Any]]:
-    """The class of a registered method. UserError: unknown name, or a plug-in that fails."""
+    """Import and return the class of a registered method.
+
+    Raises:
+        UserError: for an unknown name, or a plug-in that cannot be imported or used.
+    """
     return cast("type[Method[Any]]", _load(METHODS, "method", name, Method))
 
 
 def get_judge(name: str) -> type[Judge]:
-    """The class of a registered judge. UserError: unknown name, or a plug-in that fails."""
+    """Import and return the class of a registered judge.
+
+    Raises:
+        UserError: for an unknown name, or a plug-in that cannot be imported or used.
+    """
     return cast("type[Judge]", _load(JUDGES, "judge", name, Judge))
 
 
-def make_judge(name: str, suite: Suite, given: Sequence[str] = (), device: str = "cpu") -> Judge:
-    """A judge of a suite with its settings changed by `key=value` words."""
+def make_judge(name: str, suite: Suite, words: Sequence[str] = (), device: str = "cpu") -> Judge:
+    """Make a judge of a suite, its settings changed by `key=value` words."""
     kind = get_judge(name)
-    return kind(suite, device, build_settings(kind.Settings, {}, given))
+    return kind(suite, device, build_settings(kind.Settings, {}, words))
 
 
 def _entries(group: str) -> dict[str, dict[str, EntryPoint]]:
-    """The entry points of a group by name, and of one name by value: one, or packages collide."""
-    found: dict[str, dict[str, EntryPoint]] = {}
+    """Return the entry points of a group by name, then by value: two values are a collision."""
+    entries: dict[str, dict[str, EntryPoint]] = {}
     for entry in entry_points(group=group):
         # An editable install may be seen twice (its metadata lies in the checkout as well).
-        found.setdefault(entry.name, {})[entry.value] = entry
-    return found
+        entries.setdefault(entry.name, {})[entry.value] = entry
+    return entries
 
 
 def _load(group: str, kind: str, name: str, base: type) -> type:
@@ -67,7 +77,7 @@ def _load(group: str, kind: str, name: str, base: type) -> type:
         )
     try:
         loaded = entries[name][value].load()
-    # Whatever a plug-in's import raises is told under its name, also that it would end the process.
+    # Whatever a plug-in's import raises is reported under its name, even a SystemExit.
     except (Exception, SystemExit) as error:
         raise UserError(
             f"{kind} '{name}' ({value}) cannot be imported: {one_line(error)}"
@@ -78,22 +88,22 @@ def _load(group: str, kind: str, name: str, base: type) -> type:
 
 
 def _fault(loaded: Any, base: type, name: str) -> str | None:
-    """Why a class cannot serve under its name, where it cannot."""
+    """Return why a class cannot be used under its name, or None if it can."""
     if not (isinstance(loaded, type) and issubclass(loaded, base)):
         return f"is not a subclass of {base.__name__}"
     if missing := getattr(loaded, "__abstractmethods__", None):
         return f"does not define {', '.join(sorted(missing))}"
-    found = getattr(loaded, "name", None)
-    if found != name:
-        return f"has the name {found!r}: its entry point must be called as its class"
+    own = getattr(loaded, "name", None)
+    if own != name:
+        return f"has the name {own!r}: its entry point must have the same name"
     if issubclass(loaded, Method):
         for fact in ("title", "reference"):
             if not hasattr(loaded, fact):
                 return f"has no {fact}"
     settings = cast("type[Method[Any]] | type[Judge]", loaded).Settings
     if not is_dataclass(settings):
-        return "has Settings that are no dataclass"
+        return "has Settings that are not a dataclass"
     for field in fields(settings):
         if "help" not in field.metadata:
-            return f"has a setting '{field.name}' that is no `setting(default, help)`"
+            return f"has a setting '{field.name}' that is not made by `setting(default, help)`"
     return None

@@ -1,4 +1,4 @@
-"""Hyper-parameters: one frozen dataclass a method, from which all else is derived.
+"""Hyper-parameters: one frozen dataclass per method, from which all else is derived.
 
 The command line (`--set steps=500`), the run record, the cache key and `actionbench methods list`
 read the fields; nothing repeats a default.
@@ -17,28 +17,47 @@ from actionbench.errors import UserError, unknown
 
 
 def setting(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """A dataclass field with its explanation and, for numbers, its inclusive range."""
+    """Declare a field of a method's or judge's settings: its default, meaning and range.
+
+    Args:
+        default: the value unless a preset or the user sets another.
+        help: one sentence, shown by `actionbench methods list --settings`.
+        low: the smallest number allowed, itself included; None is no limit.
+        high: the largest number allowed, itself included; None is no limit.
+
+    Returns:
+        A dataclass field.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Settings:
+        ...     steps: int = setting(500, "Optimizer steps.", low=1)
+        ...     prompts: Literal["template", "caption"] = setting("template", "Training prompts.")
+
+        The user changes it with `--set steps=200`; a number out of range is a UserError.
+    """
     return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high})
 
 
 @dataclass(frozen=True)
 class NoSettings:
-    """For methods with nothing to set."""
+    """The settings of a method or judge that has nothing to set."""
 
 
-def build_settings(cls: type, preset: Mapping[str, Any], given: Sequence[str]) -> Any:
-    """Defaults, then the preset's changes, then the user's `key=value` words.
+def build_settings(cls: type, preset: Mapping[str, Any], words: Sequence[str]) -> Any:
+    """Apply the preset's changes, then the user's `key=value` words, to the defaults.
 
-    Raises UserError for an unknown key, a value of the wrong type, or one out of range.
+    Raises:
+        UserError: for an unknown key, a value of the wrong type, or one out of range.
     """
     values: dict[str, Any] = dict(preset)
     hints = get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
-    for word in given:
+    for word in words:
         key, equals, text = word.partition("=")
         key = key.strip().replace("-", "_")
         if not equals:
-            raise UserError(f"a setting is given as key=value, not '{word}'")
+            raise UserError(f"'{word}' is not a setting: write key=value")
         if key not in fields:
             raise unknown("setting", key, fields)
         values[key] = _parse(key, text.strip(), hints[key])
@@ -48,7 +67,7 @@ def build_settings(cls: type, preset: Mapping[str, Any], given: Sequence[str]) -
 
 
 def describe_settings(cls: type, preset: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row a setting: name, kind, default under the preset, help."""
+    """Return a row for each setting: name, kind, default under the preset, help."""
     hints = get_type_hints(cls)
     return [
         {

@@ -37,13 +37,13 @@ class Done(NamedTuple):
 def typed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Done]:
-    """Runs a command in this process: a new one spends most of its time on imports."""
+    """Run a command in this process: a new one spends most of its time on imports."""
 
     def typed(*words: str | Path) -> Done:
         monkeypatch.setattr(sys, "argv", ["actionbench", *map(str, words)])
         with pytest.raises(SystemExit) as exited:
             cli.main()
-        told = capsys.readouterr()
-        return Done(int(exited.value.code or 0), told.out, told.err)
+        printed = capsys.readouterr()
+        return Done(int(exited.value.code or 0), printed.out, printed.err)
 
     return typed

@@ -54,11 +54,11 @@ def _suites() -> list[Suite]:
 
 def keys(runs: Path) -> dict[str, Any]:
     """Keys of fits, images, verdicts and runs for fixed fixtures, by what they are of."""
-    found: dict[str, Any] = {"fit_seed": [fit_seed(0, "sit"), fit_seed(7, "salute")]}
+    values: dict[str, Any] = {"fit_seed": [fit_seed(0, "sit"), fit_seed(7, "salute")]}
     for suite in _suites():
         judge = make_judge("puppet", suite)
         fixed = type("FixedJudge", (type(judge),), {"fingerprint": "00000000ffffffff"})(suite)
-        found[f"suite {suite.name}"] = suite.fingerprint
+        values[f"suite {suite.name}"] = suite.fingerprint
         for preset in PRESETS:
             source = ModelSource(Path("model"), "model", preset, WEIGHTS)
             for name in method_names():
@@ -76,7 +76,7 @@ def keys(runs: Path) -> dict[str, Any]:
                         dtype="bfloat16",
                     ),
                 )
-                found[f"{suite.name} {preset} {name}"] = {
+                values[f"{suite.name} {preset} {name}"] = {
                     "run": plan.run_id,
                     **{
                         action.action.name: [action.fit_key, action.image_key, action.verdict_key]
@@ -84,7 +84,7 @@ def keys(runs: Path) -> dict[str, Any]:
                     },
                     "items": [item.seed for item in plan.actions[0].items],
                 }
-    return found
+    return values
 
 
 def test_keys_of_fixed_inputs_are_those_of_the_first_release(tmp_path: Path) -> None:

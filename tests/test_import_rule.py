@@ -50,9 +50,9 @@ MODULES = _modules()
 def _room(module: str) -> tuple[int, str]:
     """The floor's number and the room's name."""
     rooms = [(n, room) for n, rooms in enumerate(FLOORS) for room in rooms]
-    exact = [found for found in rooms if found[1] == module]
-    within = [found for found in rooms if module.startswith(f"{found[1]}.")]
-    within.sort(key=lambda found: len(found[1]))
+    exact = [pair for pair in rooms if pair[1] == module]
+    within = [pair for pair in rooms if module.startswith(f"{pair[1]}.")]
+    within.sort(key=lambda pair: len(pair[1]))
     return exact[0] if exact else within[-1]
 
 

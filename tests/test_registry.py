@@ -62,32 +62,32 @@ def test_unknown_names_answer_with_the_nearest() -> None:
         get_judge("pupet")
 
 
-def test_two_packages_with_one_name_are_told(plugins: Path) -> None:
+def test_two_packages_with_one_name_are_reported(plugins: Path) -> None:
     other = plugins / "other-1.dist-info"
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
     (other / "entry_points.txt").write_text("[actionbench.methods]\ndrift = tests.other:Other\n")
     with pytest.raises(UserError, match="two installed packages register method 'drift'"):
         get_method("drift")
-    assert get_method("plain") is Plain, "the others are not concerned"
+    assert get_method("plain") is Plain, "the others are not affected"
     assert "drift" in method_names()
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ("raise SystemExit('no licence')", "cannot be imported: SystemExit: no licence"),
         ("import nothing_such", "cannot be imported: ModuleNotFoundError: No module named 'noth"),
         ("class Odd: pass", "is not a subclass of Method"),
         ("class Odd(Method): name = 'odd'", "does not define fit, generate"),
-        ("class Odd(Drift): pass", "has the name 'drift': its entry point must be called as"),
+        ("class Odd(Drift): pass", "has the name 'drift': its entry point must have the"),
         ("class Odd(Bare): name = 'odd'", "has no title"),
-        ("class Odd(Drift): name = 'odd'; Settings = dict", "has Settings that are no dataclass"),
-        ("class Odd(Drift): name = 'odd'; Settings = Loose", "has a setting 'steps' that is no `s"),
+        ("class Odd(Drift): name = 'odd'; Settings = dict", "has Settings that are not a data"),
+        ("class Odd(Drift): name = 'odd'; Settings = Loose", "has a setting 'steps' that is not"),
     ],
 )
-def test_what_cannot_serve_is_refused_with_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, told: str
+def test_a_class_that_cannot_be_used_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str
 ) -> None:
     head = (
         "from dataclasses import dataclass\n"
@@ -105,4 +105,4 @@ def test_what_cannot_serve_is_refused_with_the_reason(
     with pytest.raises(UserError) as error:
         get_method("odd")
     sys.modules.pop("odd_plugin", None)
-    assert f"method 'odd' (odd_plugin:Odd) {told}" in str(error.value)
+    assert f"method 'odd' (odd_plugin:Odd) {message}" in str(error.value)

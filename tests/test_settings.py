@@ -34,9 +34,9 @@ def test_every_kind_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "message"),
     [
-        ("steps", "a setting is given as key=value, not 'steps'"),
+        ("steps", "'steps' is not a setting: write key=value"),
         ("stepz=3", "unknown setting 'stepz': did you mean steps"),
         ("steps=1.5", "setting steps takes int, not '1.5'"),
         ("steps=0", "steps must lie between 1 and 10000, not 0"),
@@ -48,10 +48,10 @@ def test_every_kind_is_read() -> None:
         ("per_layer=yes", "setting per_layer takes true or false"),
     ],
 )
-def test_what_cannot_be_is_told(word: str, told: str) -> None:
+def test_a_word_that_is_not_valid_is_reported(word: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         build_settings(Settings, {}, [word])
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_method_without_settings_takes_none() -> None:

@@ -1,8 +1,8 @@
 """The model that methods customize: a diffusers Stable Diffusion pipeline and what all fits share.
 
 Shapes: B samples, T token positions, D the text encoder's width, L cross-attention layers,
-N identifier tokens. An identifier is a float32 tensor [L, N, D], or [1, N, D] where all layers
-share one (Textual Inversion).
+N identifier tokens. An identifier is a float32 tensor [L, N, D], or [1, N, D] if all layers share
+one (Textual Inversion).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 KEPT_PREFIXES = 64
-"""Beginnings of prompts whose encoding is kept: a few MB each for Stable Diffusion."""
+"""How many beginnings of prompts have their encoding kept: a few MB each for Stable Diffusion."""
 FILLER = 0
-"""The token id that stands in the slot before its embedding is overwritten: any valid one does."""
+"""The token id in the slot before its embedding is overwritten; any valid id would do."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,16 @@ class Tokens:
     """A prompt ready for the text encoder."""
 
     ids: tuple[int, ...]
-    """T ids: BOS, text, EOS, padding."""
+    """T token ids: BOS, text, EOS, padding."""
     slot: tuple[int, ...]
-    """The N positions of the identifier; empty for a prompt without `SLOT`."""
+    """The N positions of the identifier; empty if the prompt has no `SLOT`."""
 
 
 @dataclass(frozen=True)
 class LatentDistribution:
     """The autoencoder's posterior of a few images, scaled as the UNet wants it.
 
-    The images of a fit never change, so that they are encoded once and only resampled.
+    The images of a fit never change, so they are encoded once and only resampled.
     """
 
     mean: Tensor
@@ -69,17 +69,20 @@ class LatentDistribution:
 
     @property
     def digest(self) -> str:
-        """Tells one set of images from another."""
+        """A hash that distinguishes one set of images from another."""
         parts = [part.float().cpu().numpy().tobytes() for part in (self.mean, self.std)]
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        """Draw latents [B, C, h, w]; `generator` lives on the CPU."""
+        """Draw latents [B, C, h, w]; `generator` must be a CPU generator."""
         return self.mean + self.std * randn(self.mean.shape, generator, self.mean)
 
 
 class Backbone:
-    """A frozen Stable-Diffusion-shaped pipeline. Neither fits nor sampling change its weights."""
+    """A frozen Stable-Diffusion-shaped pipeline. Sampling does not change its weights.
+
+    A method that changes them during a fit puts them back.
+    """
 
     def __init__(
         self,
@@ -96,21 +99,21 @@ class Backbone:
         self.name = name
         self.fingerprint = fingerprint
         self.preset = preset
-        """Names the method presets that were tuned for this model, if any."""
+        """The name of the methods' presets that were tuned for this model, if there are any."""
         self.device = torch.device(device)
         self.dtype = DTYPES[dtype]
         self.resources = resources
         self.sampling = Sampling(steps=50, guidance_scale=7.5)
-        """How images are drawn; a run sets its suite's."""
+        """How images are drawn; a run sets it to its suite's sampling."""
         self.batch_size = BATCH_SIZE
         """Images drawn at once. It changes speed and memory, not the images."""
         self.layers = cross_attention_layers(pipeline.unet)
         """Names of the cross-attention layers in the order of computation, L of them."""
         self.image_size = int(pipeline.unet.config.sample_size * pipeline.vae_scale_factor)
         self.noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
-        """Training noise; apart from the pipeline's scheduler, which sampling sets up."""
+        """The noise of training; the pipeline's own scheduler is for sampling."""
         self.drawn: dict[Any, Tensor] = {}
-        """Latents that one fit had this model draw and the next can use again, by their making."""
+        """Latents that a fit drew and the next fit can use again, by what they were drawn from."""
         self._tokens: dict[tuple[str, int], Tokens] = {}
         self._prefixes: dict[tuple[int, ...], Prefix] = {}
         for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
@@ -132,16 +135,17 @@ class Backbone:
     ) -> Backbone:
         """Load a pipeline folder, whatever dtype it has on disk, as `dtype` on `device`.
 
-        Without its safety checker, if it has one: what it takes for unsafe it would hand out as a
+        Its safety checker is left out if it has one: it would replace what it takes for unsafe by a
         black image, and the judges would count that against the method.
 
-        Raises UserError where the folder holds no Stable Diffusion pipeline, and where what
-        `resources` ask for cannot be had here.
+        Raises:
+            UserError: if the folder holds no Stable Diffusion pipeline, or this machine cannot do
+                what `resources` ask for.
         """
         if resources.compile:
             check_compiler(device)
         quiet_libraries()
-        # Imported after the line above, for transformers warns of a missing torchvision on import.
+        # Imported after the line above, because transformers warns of a missing torchvision.
         from diffusers import StableDiffusionPipeline
 
         try:
@@ -150,7 +154,7 @@ class Backbone:
                 dtype=DTYPES[dtype],
                 variant=source.variant,
                 use_safetensors=True,
-                low_cpu_mem_usage=False,  # else it asks for accelerate, which nothing here needs
+                low_cpu_mem_usage=False,  # otherwise it asks for accelerate, which is not needed
                 safety_checker=None,
                 feature_extractor=None,
                 requires_safety_checker=False,
@@ -177,6 +181,7 @@ class Backbone:
 
     @property
     def prediction_type(self) -> str:
+        """What the UNet predicts: `epsilon` (noise) or `v_prediction` (velocity)."""
         return str(self.noise_schedule.config.prediction_type)
 
     # -- images ----------------------------------------------------------------------------
@@ -184,8 +189,10 @@ class Backbone:
     def encode_images(self, images: Sequence[Image.Image]) -> LatentDistribution:
         """Encode RGB images, padded to a square and resized to the model's size.
 
-        They are neither flipped nor cropped: that would change the action. Raises UserError for
-        none: there is nothing to learn from.
+        They are neither flipped nor cropped, because that would change the action.
+
+        Raises:
+            UserError: if there are no images.
         """
         if not images:
             raise UserError("there are no exemplars to learn from")
@@ -203,7 +210,7 @@ class Backbone:
                 vae.encode(part.to(self.device, self.dtype)).latent_dist
                 for part in scaled.split(self.batch_size)
             ]
-        # The stock pipeline decodes by the scaling factor alone, so that nothing else applies.
+        # The stock pipeline decodes with the scaling factor and nothing else: so does this.
         factor = vae.config.scaling_factor
         mean = torch.cat([p.mean for p in posteriors]) * factor
         return LatentDistribution(mean, torch.cat([p.std for p in posteriors]) * factor)
@@ -211,11 +218,14 @@ class Backbone:
     # -- text ------------------------------------------------------------------------------
 
     def tokenize(self, text: str, slot_length: int = 1) -> Tokens:
-        """Tokenise a prompt with `slot_length` positions in place of `SLOT`, if it has one.
+        """Tokenize a prompt with `slot_length` positions in place of `SLOT`, if it has one.
 
-        The parts before and after are tokenised apart: the tokenizer and its vocabulary stay as
-        they are, and no placeholder can collapse with a word. What is too long loses its last
-        words. Raises UserError where the slot itself would not fit.
+        The parts before and after the slot are tokenized separately: the tokenizer and its
+        vocabulary stay unchanged, and no placeholder can merge with a word. A prompt that is too
+        long loses its last words.
+
+        Raises:
+            UserError: if the slot itself does not fit, or the prompt has two.
         """
         key = (text, slot_length)
         if key not in self._tokens:
@@ -226,7 +236,7 @@ class Backbone:
         tokenizer = self.pipeline.tokenizer
         before, *after = text.split(SLOT)
         if len(after) > 1:
-            raise UserError(f"a prompt holds the identifier {SLOT} once at most: '{text}'")
+            raise UserError(f"a prompt may hold the identifier {SLOT} only once: '{text}'")
         length = tokenizer.model_max_length
         head = tokenizer(before, add_special_tokens=False).input_ids
         tail = tokenizer(after[0], add_special_tokens=False).input_ids if after else []
@@ -236,13 +246,14 @@ class Backbone:
             raise UserError(f"no room for the identifier within {length} tokens: '{text}'")
         body = (head + [FILLER] * len(slot) + tail)[: length - 2]
         ids = [tokenizer.bos_token_id, *body, tokenizer.eos_token_id]
-        # SD 2 pads with "!" and attends to it, SD 1 with EOS: always the tokenizer's own.
+        # SD 2 pads with "!" and attends to it, SD 1 with EOS: use the tokenizer's own padding.
         return Tokens((*ids, *[tokenizer.pad_token_id] * (length - len(ids))), slot)
 
     def word_embedding(self, text: str) -> Tensor:
-        """The mean token embedding of a word or phrase, float32 [D] on the CPU.
+        """Return the mean token embedding of a word or phrase, float32 [D] on the CPU.
 
-        Raises UserError for a text without a token.
+        Raises:
+            UserError: for a text without a token.
         """
         ids = self.pipeline.tokenizer(text, add_special_tokens=False).input_ids
         if not ids:
@@ -251,17 +262,17 @@ class Backbone:
         return table[ids].detach().float().mean(0).cpu()
 
     def encode_prompts(self, prompts: Sequence[Tokens], vectors: Tensor | None = None) -> Tensor:
-        """The UNet's conditioning for B prompts.
+        """Encode B prompts as conditioning for the UNet.
 
         Args:
-            prompts: B tokenised prompts, all with the same number N of slot positions.
+            prompts: B tokenized prompts, all with the same number N of slot positions.
             vectors: None for prompts without a slot; [1, L, N, D] for one identifier that all
                 prompts share (each different prompt is then encoded once); [B, L, N, D] for a
-                leaf of its own for each sample (B * L rows are encoded). L may be 1.
+                separate leaf for each sample (B * L rows are encoded). L may be 1.
 
         Returns:
-            [B, T, D], or [B, T, L * D] for L > 1: the layers' states side by side, told apart
-            by `layer_conditioning`. Differentiable in `vectors`.
+            [B, T, D], or for L > 1 [B, T, L * D]: the layers' states side by side, which
+            `layer_conditioning` separates. Differentiable in `vectors`.
         """
         if vectors is not None and len(vectors) == len(prompts) > 1:
             return self._encode_rows(prompts, vectors)
@@ -273,7 +284,7 @@ class Backbone:
         return states[[row[tokens] for tokens in prompts]]
 
     def _encode_rows(self, prompts: Sequence[Tokens], vectors: Tensor | None) -> Tensor:
-        """One row of the text encoder for each prompt and layer."""
+        """Encode prompts, one row of the text encoder for each prompt and layer."""
         ids = torch.tensor([p.ids for p in prompts], device=self.device)
         if vectors is None:
             return self.pipeline.text_encoder(ids).last_hidden_state
@@ -310,10 +321,10 @@ class Backbone:
 
     @contextmanager
     def layer_conditioning(self) -> Iterator[None]:
-        """While inside, each cross-attention layer takes its own D columns of packed states.
+        """Give each cross-attention layer its own D columns of packed states, while inside.
 
-        States [B, T, D] reach every layer as they are. A pre-hook rather than an attention
-        processor of our own: it keeps the stock kernels and compiles.
+        States [B, T, D] reach every layer unchanged. This is a pre-hook and not an attention
+        processor, because it keeps the stock kernels and compiles.
         """
         width = self.width
         packed = width * len(self.layers)
@@ -343,7 +354,7 @@ class Backbone:
 
     @contextmanager
     def text_encoder_resting(self) -> Iterator[None]:
-        """While inside, the text encoder may wait in main memory: nothing may run it."""
+        """Let the text encoder wait in main memory if offloading; nothing may run it inside."""
         if not self.resources.offload:
             yield
             return
@@ -354,7 +365,7 @@ class Backbone:
             self.pipeline.text_encoder.to(self.device)
 
     def predict(self, noisy: Tensor, timesteps: Tensor, states: Tensor) -> Tensor:
-        """The UNet's prediction [B, C, h, w] under conditioning from `encode_prompts`."""
+        """Return the UNet's prediction [B, C, h, w] under conditioning from `encode_prompts`."""
         with self.layer_conditioning():
             return self.pipeline.unet(
                 noisy, timesteps, encoder_hidden_states=states, return_dict=False
@@ -369,10 +380,15 @@ class Backbone:
         vectors: Tensor | None = None,
         control: Control | None = None,
     ) -> Iterator[Image.Image]:
-        """Draw one image a prompt, in order, with an identifier [L, N, D] in the slots if given,
-        steered by a ControlNet if given.
+        """Draw one image per prompt, in order.
 
-        An image depends on its own prompt, seed and control picture alone, not on its batch.
+        An image depends only on its own prompt, seed and control picture, not on its batch.
+
+        Args:
+            prompts: texts, with `SLOT` if there are `vectors`.
+            seeds: the noise's seed of each image.
+            vectors: the identifier [L, N, D] in the slots.
+            control: a ControlNet and its picture for each image.
         """
         slot_length = 1 if vectors is None else vectors.shape[1]
         tokens = [self.tokenize(prompt, slot_length) for prompt in prompts]
@@ -402,7 +418,7 @@ class Backbone:
     def sample_latents(
         self, states: Tensor, seeds: Sequence[int], sampling: Sampling, negative: str = ""
     ) -> Tensor:
-        """As `sample`, but the latents [B, C, h, w], scaled as the UNet wants them."""
+        """Do as `sample`, but return latents [B, C, h, w], scaled as the UNet wants them."""
         without = self._negative(negative, states)
         parts = [
             self._run(
@@ -417,7 +433,7 @@ class Backbone:
         return torch.cat(parts)
 
     def _negative(self, text: str, states: Tensor) -> Tensor:
-        """The negative prompt's states [1, T, D], tiled to the width of `states`."""
+        """Return the negative prompt's states [1, T, D], tiled to the width of `states`."""
         with torch.no_grad():
             plain = self.encode_prompts([self.tokenize(text)])
         return plain.repeat(1, 1, states.shape[-1] // plain.shape[-1])
@@ -439,7 +455,7 @@ class Backbone:
         unet = self.pipeline.unet.config
         shape = (1, unet.in_channels, unet.sample_size, unet.sample_size)
         noise = torch.cat([randn(shape, generator, states) for generator in generators])
-        # Hooks are gone again before an image is handed out: a caller may stop half way.
+        # Hooks are removed before the first image is handed out: a caller may stop half way.
         with torch.no_grad(), self.layer_conditioning(), self.text_encoder_resting(), steering:
             return pipeline(
                 prompt_embeds=states,
@@ -456,18 +472,18 @@ class Backbone:
 def compile_blocks(unet: Any, backend: str = "inductor") -> None:
     """Have the UNet's transformer blocks compiled when they first run.
 
-    Blocks rather than the whole: they are most of the time and alike, so that few are compiled,
-    and `layer_conditioning` hooks the layers around them.
+    The blocks and not the whole UNet, because they take most of the time, few of them differ, and
+    `layer_conditioning` hooks the layers around them.
     """
-    # Custom Diffusion hooks projections within a block for a while: they are looked for each time.
+    # Custom Diffusion hooks projections in a block for a while: look for hooks at each call.
     torch._dynamo.config.skip_nnmodule_hook_guards = False
-    # Widths, batch sizes, trained or frozen weights: each is compiled for, none falls back unsaid.
+    # Compile for every width, batch size and trained or frozen weights: no silent fallback.
     torch._dynamo.config.recompile_limit = 64
     unet.compile_repeated_blocks(backend=backend)
 
 
 def check_compiler(device: str) -> None:
-    """Raises UserError where `torch.compile` has no compiler to call."""
+    """Raise UserError if `torch.compile` has no compiler to call."""
     if device == "cuda":
         from torch.utils._triton import has_triton
 
@@ -486,19 +502,19 @@ def check_compiler(device: str) -> None:
 
 
 def place_vectors(embeddings: Tensor, slots: Tensor, vectors: Tensor) -> Tensor:
-    """Token embeddings [R, S, D] with `vectors` [R, N, D] at the positions `slots` [R, N].
+    """Put `vectors` [R, N, D] at the positions `slots` [R, N] of token embeddings [R, S, D].
 
-    Leaves instead of rows of the encoder's table: neither the vocabulary nor its other rows are
-    ever touched, and each sample can have a leaf of its own.
+    They are leaves and not rows of the encoder's table: neither the vocabulary nor its other rows
+    are ever touched, and each sample can have its own leaf.
     """
     where = slots.unsqueeze(-1).expand(-1, -1, embeddings.shape[-1])
     return embeddings.scatter(1, where, vectors.to(embeddings.dtype))
 
 
 def cross_attention_layers(unet: torch.nn.Module) -> tuple[str, ...]:
-    """Names of the UNet's cross-attention layers in the order of computation: down, mid, up.
+    """Return the names of the UNet's cross-attention layers in the order of computation.
 
-    Sorted explicitly, for a UNet registers its middle block last.
+    That is down, mid, up; they are sorted because a UNet registers its middle block last.
     """
     stages = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
 

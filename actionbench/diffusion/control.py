@@ -1,4 +1,4 @@
-"""ControlNets: one for a backbone, and what it steers.
+"""ControlNets: loading one for a backbone, and what it steers.
 
 Source: Zhang et al., ICCV 2023, arXiv 2302.05543.
 """
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from actionbench.files.models import ControlNetSource
 
 CONDITIONING_CHANNELS = (16, 32, 64, 128)
-"""Of a new ControlNet's picture encoder; each but the first halves the picture, x8 together."""
+"""Channels of a new ControlNet's picture encoder; each stage but the first halves the picture."""
 
 _FITTING = ("in_channels", "cross_attention_dim", "block_out_channels", "layers_per_block")
-"""What a ControlNet's config must share with the UNet's."""
+"""The values that a ControlNet's config must share with the UNet's."""
 
 
 @dataclass(frozen=True)
@@ -34,23 +34,26 @@ class Control:
     images: Sequence[Image]
     """RGB, of the backbone's image size."""
     scale: float = 1.0
-    """What the ControlNet's outputs are multiplied by."""
+    """The factor on the ControlNet's outputs."""
     prompted_only: bool = False
-    """Steer the half of guidance that has the prompt, and leave the other alone: guidance then
-    makes more of the pictures as it does of the words. The stock pipeline steers both."""
+    """Steer only the half of guidance that has the prompt: guidance then strengthens the pictures
+    as it does the words. The stock pipeline steers both halves."""
 
     def __getitem__(self, rows: slice) -> Control:
         return replace(self, images=self.images[rows])
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """For the call of `pipeline`, besides those of a plain pipeline."""
+        """The arguments for a call of `pipeline`, besides those of a plain pipeline."""
         return {"image": list(self.images), "controlnet_conditioning_scale": self.scale}
 
     @contextmanager
     def steering(self, guided: bool) -> Iterator[None]:
-        """While inside, what `prompted_only` says holds; `guided`: whether batches have two halves,
-        the one without the prompt first."""
+        """Do what `prompted_only` says, while inside.
+
+        Args:
+            guided: whether batches have two halves, the one without the prompt first.
+        """
         if not (guided and self.prompted_only):
             yield
             return
@@ -67,7 +70,7 @@ class Control:
             handle.remove()
 
     def pipeline(self, backbone: Backbone) -> Any:
-        """The stock pipeline of the backbone's own parts and this ControlNet."""
+        """Make the stock pipeline of the backbone's own parts and this ControlNet."""
         from diffusers import StableDiffusionControlNetPipeline
 
         made = StableDiffusionControlNetPipeline(
@@ -78,7 +81,7 @@ class Control:
 
 
 def check_fit(backbone: Backbone, source: ControlNetSource) -> None:
-    """Raises UserError where the ControlNet was made for a UNet of another shape."""
+    """Raise UserError if the ControlNet was made for a UNet of another shape."""
     unet = backbone.pipeline.unet.config
     for name in _FITTING:
         own, needed = _plain(source.config.get(name, unet[name])), _plain(unet[name])
@@ -94,9 +97,10 @@ def _plain(value: Any) -> Any:
 
 
 def load_controlnet(backbone: Backbone, source: ControlNetSource) -> Any:
-    """A ControlNetModel on the backbone's device, in its dtype, frozen.
+    """Load a ControlNetModel onto the backbone's device, in its dtype, frozen.
 
-    Raises UserError where it does not fit the backbone or cannot be loaded.
+    Raises:
+        UserError: if it does not fit the backbone or cannot be loaded.
     """
     from diffusers import ControlNetModel
 
@@ -113,10 +117,12 @@ def load_controlnet(backbone: Backbone, source: ControlNetSource) -> Any:
 
 
 def new_controlnet(backbone: Backbone, seed: int = 0, *, zero: bool = True) -> Any:
-    """An untrained ControlNetModel: a copy of the UNet's first half whose outputs begin at zero,
-    so that it changes nothing yet.
+    """Make an untrained ControlNetModel, a copy of the UNet's first half.
 
-    Without `zero` they begin with large random weights: its pictures act, though at random.
+    Args:
+        seed: seed of its random weights.
+        zero: let its outputs begin at zero, so that it changes nothing yet; otherwise they begin
+            with large random weights, and its pictures have a random effect.
     """
     import torch
     from diffusers import ControlNetModel
@@ -132,6 +138,6 @@ def new_controlnet(backbone: Backbone, seed: int = 0, *, zero: bool = True) -> A
         for part in (*network.controlnet_down_blocks, network.controlnet_mid_block, picture):
             part.weight.data = torch.randn(part.weight.shape, generator=generator)
         picture.weight.data *= 30
-    # Not the model's own `to`, which warns of a dtype even where no part of it is against it.
+    # Not the model's own `to`, which warns of a dtype even if no part of it objects.
     torch.nn.Module.to(network, backbone.device, backbone.dtype)
     return network.eval().requires_grad_(False)

@@ -1,7 +1,7 @@
-"""What a model's networks cost, counted from their configs alone: no weights, no device.
+"""What a model's networks cost, counted from their configs without weights and device.
 
-The networks are made on torch's `meta` device, where tensors have shapes and no content, and run
-once for one sample each way that a method may ask for.
+The networks are made on torch's `meta` device, where tensors have shapes but no content. Each way
+of running them that a method may need is run once, for one sample.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from actionbench.method import Work
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one sample."""
+    """The cost of one sample."""
 
     flops: float
-    """Floating-point operations, a multiplication and an addition being two."""
+    """Floating-point operations; a multiplication and an addition are two."""
     kept: int
-    """Numbers that wait in memory for the backward pass, the weights not among them."""
+    """How many numbers wait in memory for the backward pass, weights not counted."""
 
 
 class Networks:
-    """The networks of a pipeline folder, without content; each cost is counted when asked for."""
+    """The networks of a pipeline folder, without content; a cost is counted when asked for."""
 
     def __init__(self, folder: Path, *, gradient_checkpointing: bool = False) -> None:
         from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -52,18 +52,19 @@ class Networks:
             part.eval().requires_grad_(False)
         self.checkpointing = gradient_checkpointing
         self.side = int(self.unet.config.sample_size)
-        """Of the latents."""
+        """The latents' side."""
         self.pixels = self.side * 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.length = int(self.text_encoder.config.max_position_embeddings)
 
     @property
     def parameters(self) -> dict[str, int]:
+        """The number of parameters of each network."""
         parts = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoder}
         return {name: sum(p.numel() for p in module.parameters()) for name, module in parts.items()}
 
     @cached_property
     def forward(self) -> Cost:
-        """The UNet without gradients, as in sampling (which runs it twice a step)."""
+        """The UNet without gradients, as in sampling (which runs it twice per step)."""
         return self._unet(states_learn=False)
 
     @cached_property
@@ -99,7 +100,7 @@ class Networks:
         from transformers import CLIPTextModel
 
         config = copy.deepcopy(self.text_encoder.config)
-        config.num_hidden_layers = 1  # they are alike: one is counted
+        config.num_hidden_layers = 1  # the layers are alike, so one is counted
         with torch.device("meta"):
             encoder = CLIPTextModel(config).eval().requires_grad_(False)
         prefix = encode_prefix(encoder, [0])
@@ -128,7 +129,7 @@ class Networks:
         return self._count_checkpointed(self.unet, run)
 
     def _count_checkpointed(self, module: torch.nn.Module, run: Callable[[bool], Tensor]) -> Cost:
-        """`run` is told whether to checkpoint: then it is computed once more, and keeps less."""
+        """Count `run(checkpoint)`: with checkpoints it is computed once more, and keeps less."""
         cost = _count(module, lambda: run(False))
         if not (self.checkpointing and cost.kept):
             return cost
@@ -138,7 +139,7 @@ class Networks:
     # A whole fit
 
     def flops(self, work: Work, exemplars: int) -> float:
-        """Of one fit, without what all fits of a run share."""
+        """Return the operations of one fit, without what all fits of a run share."""
         total = exemplars * self.encoded.flops
         for samples, name in (
             (work.conditioned, "conditioned"),
@@ -146,17 +147,17 @@ class Networks:
             (work.drawn, "forward"),
             (work.texts, "text"),
         ):
-            # What no method of the run asks for is not counted: each takes a second or two.
+            # Each count takes a second or two, so what no method of the run needs is not counted.
             if samples:
                 total += samples * getattr(self, name).flops
         return total
 
     def fit_bytes(self, work: Work, dtype: torch.dtype) -> int:
-        """Memory that a fit takes at the least: weights, what is trained of them, activations.
+        """Return the least memory that a fit takes: weights, what training adds, activations.
 
-        Gradients are in the weights' format; AdamW's two moments, and for weights of half
-        precision a copy and its gradient, in float32 (as `finetune.train_unet` has it). Kernels'
-        working memory and fragmentation come on top.
+        Gradients are in the weights' format. In float32 are AdamW's two moments and, if weights are
+        in half precision, a copy of them and its gradient (as in `finetune.train_unet`). The
+        kernels' working memory and fragmentation are not counted.
         """
         size: int = dtype.itemsize
         weights = size * sum(self.parameters.values())
@@ -176,7 +177,7 @@ _META: dict[str, Any] = {"device": "meta"}
 
 
 class _Attention(torch.autograd.Function):
-    """Attention as the fused kernels have it: they keep queries, keys and values, not the map."""
+    """Attention like the fused kernels', which keep queries, keys and values, but not the map."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -205,7 +206,7 @@ def _count(module: torch.nn.Module, run: Callable[[], Tensor], *, backward: bool
     kept: dict[int, Tensor] = {}
 
     def note(tensor: Tensor) -> Tensor:
-        # Those noted stay alive meanwhile, so that no storage takes another's place.
+        # Tensors that were noted stay alive, so that no storage takes another's place.
         if tensor.untyped_storage()._cdata not in own:
             kept[tensor.untyped_storage()._cdata] = tensor
         return tensor

@@ -1,4 +1,4 @@
-"""The loss of latent diffusion, a sample at a time, for whatever a method trains."""
+"""The loss of latent diffusion for each sample, whatever a method trains."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ _PREDICTIONS = ("epsilon", "v_prediction")
 
 
 def loss_scale(dtype: torch.dtype) -> float:
-    """What a loss is multiplied by before its backward pass, and gradients are divided by after.
+    """Return the factor on a loss in its backward pass, by which gradients are divided after it.
 
-    A power of two, and so exact: in float16 (smallest number 6e-8) small gradients would be zero.
+    Without it, small gradients would be zero in float16, whose smallest number is 6e-8. It is a
+    power of two and therefore exact.
     """
     return 2.0**12 if dtype == torch.float16 else 1.0
 
 
 def randn(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
-    """Noise drawn on the CPU in float32, the same for every device and dtype, cast as `like`."""
+    """Draw noise on the CPU in float32, the same for every device and dtype, and cast as `like`."""
     return torch.randn(shape, generator=generator).to(device=like.device, dtype=like.dtype)
 
 
 @dataclass(frozen=True)
 class Noised:
-    """B latents with noise on them, and what the UNet should say of them."""
+    """B latents with noise on them, and what the UNet should predict for them."""
 
     latents: Tensor
     """[B, C, h, w]"""
@@ -51,15 +52,20 @@ def add_noise(
     share_noise: int = 1,
     timestep_weights: Tensor | None = None,
 ) -> Noised:
-    """Noise latents [B, C, h, w] at timesteps drawn uniformly, or by `timestep_weights` [T].
+    """Add noise to latents [B, C, h, w] at random timesteps.
 
-    Each run of `share_timestep` (`share_noise`) neighbouring samples gets the same timestep
-    (noise); both divide B. Raises UserError for a model that predicts neither noise nor velocity.
+    Args:
+        share_timestep, share_noise: so many neighbouring samples get the same timestep (noise);
+            both divide B.
+        timestep_weights: probabilities of the timesteps, up to a factor; uniform if None.
+
+    Raises:
+        UserError: for a model that predicts neither noise nor velocity.
     """
     if backbone.prediction_type not in _PREDICTIONS:
         raise UserError(
             f"model {backbone.name} predicts '{backbone.prediction_type}' (prediction_type of its "
-            f"scheduler): only {' and '.join(_PREDICTIONS)} models can be learned on"
+            f"scheduler): only {' and '.join(_PREDICTIONS)} models can be customized"
         )
     schedule = backbone.noise_schedule
     count = len(latents)
@@ -82,9 +88,9 @@ def add_noise(
 def losses(
     backbone: Backbone, noised: Noised, states: Tensor, mask: Tensor | None = None
 ) -> Tensor:
-    """Mean squared error of each sample [B], in float32, under conditioning `states`.
+    """Return the mean squared error of each sample [B], in float32, under conditioning `states`.
 
-    With a `mask` [B, 1, h, w] of zeros and ones, a sample's mean is over its ones alone.
+    With a `mask` [B, 1, h, w] of zeros and ones, a sample's mean is only over its ones.
     """
     prediction = backbone.predict(noised.latents, noised.timesteps, states)
     errors = (prediction.float() - noised.target.float()).square()

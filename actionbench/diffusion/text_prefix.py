@@ -1,8 +1,8 @@
-"""The CLIP text encoder from an identifier's slot on.
+"""Encoding with CLIP's text encoder from an identifier's slot on.
 
-CLIP's text encoder is causal: the positions before the slot do not depend on the identifier. They
-are encoded once for each prompt and kept; a step then encodes the rest alone, which for layer-wise
-identifiers (L rows a prompt) is most of a fit's text cost.
+The encoder is causal: the positions before the slot do not depend on the identifier. They are
+encoded once for each prompt and kept; each step then encodes only the rest. For layer-wise
+identifiers (L rows per prompt) that saves most of a fit's text cost.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Prefix:
     states: Tensor
     """[P, D], the encoder's output."""
     keys: tuple[Tensor, ...]
-    """For each layer of the encoder [heads, P, head width]."""
+    """[heads, P, head width] for each layer of the encoder."""
     values: tuple[Tensor, ...]
-    """As `keys`."""
+    """Shaped like `keys`."""
 
 
 def encode_prefix(text_encoder: Any, ids: Sequence[int]) -> Prefix:
@@ -45,13 +45,13 @@ def encode_from(
     *,
     checkpointing: bool = False,
 ) -> Tensor:
-    """The encoder's output for R prompts whose first P positions are known.
+    """Return the encoder's output for R prompts whose first P positions are encoded already.
 
     Args:
         embeddings: token embeddings [R, S, D] of the positions from P on.
-        prefixes: U prefixes of the same length P; R is a multiple of U, and each prefix stands
-            for R / U neighbouring rows.
-        checkpointing: keep the layers' inputs alone for the backward pass.
+        prefixes: U prefixes of the same length P; R is a multiple of U, and each prefix is that of
+            R / U neighbouring rows.
+        checkpointing: keep only the layers' inputs for the backward pass.
 
     Returns:
         [R, P + S, D], differentiable in `embeddings`.
@@ -75,8 +75,11 @@ def _encode(
     past: list[tuple[Tensor, Tensor]] | None,
     checkpointing: bool = False,
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """The encoder's layers on [R, S, D] after `past` keys and values; without these, also what
-    each layer adds to them."""
+    """Run the encoder's layers on [R, S, D] after `past` keys and values.
+
+    Returns:
+        The output [R, S, D]; and, if `past` is None, each layer's keys and values.
+    """
     before = 0 if past is None else past[0][0].shape[2]
     length = embeddings.shape[1]
     positions = text_encoder.embeddings.position_embedding.weight[before : before + length]
@@ -103,7 +106,7 @@ def _layer(
     past_keys: Tensor | None = None,
     past_values: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One layer of the encoder on [R, S, D]; its output, and the keys and values of S."""
+    """Run one layer of the encoder on [R, S, D]; return its output and the keys and values."""
     attention = layer.self_attn
     inner = layer.layer_norm1(hidden)
     query, keys, values = (

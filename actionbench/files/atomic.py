@@ -1,7 +1,7 @@
-"""Files and folders that are there whole or not at all: written beside their place, then renamed.
+"""Files and folders that appear whole or not at all: written beside their place, then renamed.
 
-Temporary names say which process of which machine writes them, so that what a kill left behind can
-be told from what another process is writing.
+Temporary names say which process of which machine writes them. That distinguishes what a killed
+process left behind from what another process is still writing.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`, for the caller to write and rename.
+    """Yield a temporary name beside `path`, which the caller writes and renames.
 
-    It is gone again if the block raises.
+    The temporary file is removed if the block raises.
     """
     temporary = path.parent / f"{TEMPORARY}{HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,9 +41,9 @@ def beside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary place beside `path`; what stands there when the block ends takes its place.
+    """Yield a temporary place beside `path`; what is there when the block ends replaces `path`.
 
-    A killed process leaves the old one as it was, and the next one clears what it left behind.
+    A killed process leaves the old `path` as it was; the next process removes what it left behind.
     """
     if path.parent.exists():
         remove_leftovers(path.parent)
@@ -55,7 +55,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a file whole, UTF-8, making its folder. UserError if it cannot be written."""
+    """Write a file in UTF-8, whole or not at all, and make its folder.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
     try:
         with beside(path) as temporary:
             temporary.write_text(text, "utf-8")
@@ -66,7 +70,11 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def remove_leftovers(folder: Path, *patterns: str) -> None:
-    """Remove what processes that are gone left in a folder, or where `patterns` lead below it."""
+    """Remove the temporary files of ended processes from a folder.
+
+    Args:
+        patterns: where to look below the folder; by default directly in it.
+    """
     for pattern in patterns or (f"{TEMPORARY}*",):
         for path in folder.glob(pattern):
             if not _in_use(path):
@@ -82,9 +90,10 @@ def remove(path: Path) -> None:
 
 
 def own_folder(out: Path, mark: str) -> Path:
-    """Return `out`, made absolute, if it is new, empty, or an earlier one of ours (holds `mark`).
+    """Return `out` as an absolute path if it is new, empty, or our own (it holds `mark`).
 
-    Raises UserError otherwise, because the folder would be replaced with all that is in it.
+    Raises:
+        UserError: otherwise, because the folder would be replaced with everything in it.
     """
     out = out.resolve()
     if out.exists() and not out.is_dir():
@@ -95,7 +104,7 @@ def own_folder(out: Path, mark: str) -> Path:
 
 
 def _in_use(path: Path) -> bool:
-    """Whether a temporary name may belong to a process that still writes it."""
+    """Check whether a temporary name may belong to a process that is still writing it."""
     host, _, process = path.name.removeprefix(TEMPORARY).partition("-")
     if host == HOST:
         try:

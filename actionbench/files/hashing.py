@@ -14,26 +14,26 @@ from actionbench.progress import SILENT, Progress
 
 _CHUNK = 1 << 24
 _REMEMBERED_FROM = 1 << 28
-"""Bytes from which a file's hash is kept on disk. Smaller ones are kept while the process lives."""
+"""Hashes of files of this many bytes or more are kept on disk; others only in this process."""
 
 _known: dict[str, str] = {}
 
 
 def canonical_json(value: Any) -> str:
-    """The text that keys and fingerprints are hashed from: sorted, no spaces, no NaN."""
+    """Return the text that keys and fingerprints are hashed from: sorted, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def make_key(*inputs: Any) -> str:
-    """16 hexadecimal digits from any JSON values."""
+    """Return a key of 16 hexadecimal digits for any JSON values."""
     return hashlib.sha256(canonical_json(inputs).encode()).hexdigest()[:16]
 
 
 def sha256_of(path: Path, progress: Progress = SILENT) -> str:
-    """sha256 of a file, in hexadecimal. `progress` is told in MiB.
+    """Return a file's sha256 in hexadecimal; `progress` counts in MiB.
 
-    A file counts as the same while place, size, inode and time of change are; remembered in
-    `hashes.json` of the user's cache folder, so that each command does not read 5 GB again.
+    Hashes are remembered in `hashes.json` in the user's cache folder, so that not every command
+    reads 5 GB again. A file counts as unchanged if its path, size, inode and time of change are.
     """
     path = path.resolve()
     stat = path.stat()
@@ -66,11 +66,11 @@ def _load() -> dict[str, str]:
     try:
         return dict(json.loads(_memory().read_text("utf-8")))
     except (OSError, ValueError):
-        return {}  # nothing remembered yet, or not readable: the files are read
+        return {}  # nothing is remembered yet, or it cannot be read: the files are hashed again
 
 
 def _save(hashes: dict[str, str]) -> None:
     try:
         write_text(_memory(), json.dumps(hashes, indent=1))
     except UserError:
-        return  # a home that cannot be written costs time at the next command, nothing else
+        return  # a home folder that cannot be written only costs the next command time

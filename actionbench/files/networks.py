@@ -1,4 +1,4 @@
-"""Loads models of transformers for looking at images: judges, keypoints, captions."""
+"""Loading of transformers' models that look at images: judges, keypoints, captions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def quiet_libraries() -> None:
-    """Switch off the libraries' own progress bars, and warnings of what nothing here needs."""
+    """Switch off the libraries' progress bars, and warnings about parts that are not used here."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
@@ -24,31 +24,41 @@ def quiet_libraries() -> None:
 
 
 def load_network(kind: Any, source: NetworkSource, device: str, dtype: str = "float32") -> Any:
-    """A model class's network on a device, in evaluation mode, frozen. UserError where it fails."""
+    """Load a network onto a device, in evaluation mode and frozen.
+
+    Raises:
+        UserError: if it cannot be loaded.
+    """
     network = load_part(kind, source, dtype=dtype, use_safetensors=True)
     return network.eval().requires_grad_(False).to(device)
 
 
 def load_image_processor(source: NetworkSource) -> Any:
-    """Always Pillow's version of it: pictures are prepared alike with torchvision and without."""
+    """Load a model's image processor in Pillow's version, with torchvision installed or without.
+
+    So pictures are prepared the same way on every machine.
+    """
     from transformers import AutoImageProcessor
 
     return load_part(AutoImageProcessor, source, backend="pil")
 
 
 def load_part(kind: Any, source: NetworkSource, **more: Any) -> Any:
-    """`kind.from_pretrained` of files that are here already; UserError with the reason in a line.
+    """Call `kind.from_pretrained` on files that are on this machine.
 
-    A missing package is told as such: some tokenizers need sentencepiece.
+    Raises:
+        UserError: if that fails, with the reason in one line. It names a missing package: some
+            tokenizers need sentencepiece.
     """
     quiet_libraries()
     try:
         return kind.from_pretrained(source.path, local_files_only=True, **more)
-    except Exception as error:  # of whatever kind: transformers raises many
+    except Exception as error:  # transformers raises errors of many kinds
         name = kind.__name__
         raise UserError(f"{source.name} cannot be loaded as {name}: {one_line(error)}") from error
 
 
 def batched(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Yield rows in batches of `size`; the last may be smaller."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]

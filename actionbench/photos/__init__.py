@@ -1,1 +1,1 @@
-"""From a folder of photographs to a dataset, and from there to the Hub and back."""
+"""Photographs: from a folder of them to a dataset, and from there to the Hub and back."""

@@ -1,4 +1,4 @@
-"""Captions by a model: one of those that turn an image into a sentence, such as BLIP."""
+"""Captions by a model that turns an image into a sentence, such as BLIP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEAMS = 3
 
 
 class Captioner:
-    """A captioning model of transformers' image-text-to-text classes; loaded at its first use.
+    """A captioning model of transformers' image-text-to-text classes, loaded when first used.
 
     Source of BLIP: Li et al., ICML 2022, arXiv 2201.12086.
     """
@@ -31,7 +31,11 @@ class Captioner:
         self.device = device
 
     def caption(self, images: Sequence[Image], progress: Progress = SILENT) -> list[str]:
-        """A caption an image. Raises UserError for a model that cannot be had or says nothing."""
+        """Return a caption for each image.
+
+        Raises:
+            UserError: if the model cannot be fetched or loaded, or says nothing about an image.
+        """
         import torch
 
         processor, model = self._loaded
@@ -44,10 +48,10 @@ class Captioner:
                 )
             captions += processor.batch_decode(tokens, skip_special_tokens=True)
             progress.update(len(captions), len(images), "writing captions")
-        found = [" ".join(caption.split()) for caption in captions]
-        if not all(found):
-            raise UserError(f"the captioner {self.name} said nothing of an image: take another")
-        return found
+        captions = [" ".join(caption.split()) for caption in captions]
+        if not all(captions):
+            raise UserError(f"the captioner {self.name} says nothing about an image: use another")
+        return captions
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""Where the photographs' captions come from, and where the identifier stands in them."""
+"""The photographs' captions, and the identifier's place in them."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ CSV, JSONL = "captions.csv", "metadata.jsonl"
 FILE_COLUMNS, TEXT_COLUMNS = ("file", "file_name"), ("caption", "text")
 
 PLAIN = f"a photo of a person {SLOT}"
-"""The template where nobody wrote a caption."""
+"""The template if there are no captions."""
 
 
 @dataclass(frozen=True)
 class Captions:
+    """The captions of a folder of photographs."""
+
     source: str
     """`captions.csv`, `metadata.jsonl`, `text files`, or `none`."""
     by_file: Mapping[str, str]
-    """Caption by the photograph's path, relative to the folder: "sit/01.jpg"."""
+    """Captions by the photographs' paths in the folder: "sit/01.jpg"."""
 
 
 def read_captions(folder: Path, photographs: Iterable[str], problems: list[str]) -> Captions:
-    """The captions of a folder: of the first there is of `CSV`, `JSONL`, and text files beside the
-    photographs.
+    """Read a folder's captions from `CSV`, else `JSONL`, else text files beside the photographs.
 
-    Lines that are wrong, and captions of files that are not among the photographs, are added to
-    `problems`.
+    Args:
+        folder: the photographs' folder.
+        photographs: their paths in the folder.
+        problems: gets a line for each wrong line and each caption without a photograph.
     """
     names = list(photographs)
     for file, rows in ((CSV, _csv_rows), (JSONL, _jsonl_rows)):
@@ -40,23 +43,24 @@ def read_captions(folder: Path, photographs: Iterable[str], problems: list[str])
             try:
                 return Captions(file, _table(file, rows(folder / file, problems), names, problems))
             except UnicodeDecodeError:
-                problems.append(f"{file}: is not UTF-8: save it as such")
+                problems.append(f"{file}: is not UTF-8: save it as UTF-8")
                 return Captions(file, {})
     texts = {name: (folder / name).with_suffix(".txt") for name in names}
-    found = {}
+    captions = {}
     for name, path in texts.items():
         if path.exists():
             try:
-                found[name] = " ".join(path.read_text("utf-8-sig").split())
+                captions[name] = " ".join(path.read_text("utf-8-sig").split())
             except UnicodeDecodeError:
-                problems.append(f"{path.relative_to(folder).as_posix()}: is not UTF-8")
-    return Captions("text files" if found else "none", found)
+                file = path.relative_to(folder).as_posix()
+                problems.append(f"{file}: is not UTF-8: save it as UTF-8")
+    return Captions("text files" if captions else "none", captions)
 
 
 def _table(
     file: str, rows: Iterator[tuple[int, str, str]], names: list[str], problems: list[str]
 ) -> dict[str, str]:
-    found: dict[str, str] = {}
+    captions: dict[str, str] = {}
     known = set(names)
     for line, name, caption in rows:
         # Written by hand on whatever system: ".\sit\1.jpg" means "sit/1.jpg".
@@ -66,11 +70,11 @@ def _table(
                 f"{file}, line {line}: there is no photograph '{name}': "
                 "name it as ACTION/FILE, or remove the line"
             )
-        elif name in found:
+        elif name in captions:
             problems.append(f"{file}, line {line}: '{name}' has a caption already: remove one")
         else:
-            found[name] = " ".join(caption.split())
-    return found
+            captions[name] = " ".join(caption.split())
+    return captions
 
 
 def _csv_rows(path: Path, problems: list[str]) -> Iterator[tuple[int, str, str]]:
@@ -106,11 +110,13 @@ def _jsonl_rows(path: Path, problems: list[str]) -> Iterator[tuple[int, str, str
 
 
 def with_slot(caption: str, action: Action, *, append: bool) -> str:
-    """The caption as a template: `SLOT` where the caption has it, or where it describes the action.
+    """Turn a caption into a template with one `SLOT`.
 
-    Where it does neither, the slot is put at the end if `append`.
+    The slot is where the caption has it already, else in place of the action's description, else,
+    if `append`, at the end.
 
-    Raises UserError where the template would have no slot or several.
+    Raises:
+        UserError: if the template would have no slot or several.
     """
     if SLOT in caption:
         template = caption
@@ -122,8 +128,8 @@ def with_slot(caption: str, action: Action, *, append: bool) -> str:
     if template.count(SLOT) == 1:
         return template
     if template.count(SLOT) > 1:
-        raise UserError(f"its caption tells the action more than once: leave one ('{caption}')")
+        raise UserError(f"its caption names the action more than once: keep one ('{caption}')")
     raise UserError(
         f"its caption has neither {SLOT} nor '{action.description}' ('{caption}'): "
-        f"write {SLOT} where the action is told, or take --slot append"
+        f"write {SLOT} in place of the action, or take --slot append"
     )

@@ -1,4 +1,4 @@
-"""An imported dataset's folder: what it consists of, its check, and its card."""
+"""An imported dataset's folder: its files, its check, and its card."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ from actionbench.suite.suite import Suite, get_suite
 from actionbench.suite.yaml_file import SUITE_FILE
 
 FACTS = "dataset.json"
-"""What the import was told and what came of it; the mark of an imported dataset."""
+"""The choices of an import and their outcome. This file marks a folder as an imported dataset."""
 
 FORMAT = 1
 TABLES = (dataset.EXEMPLARS, dataset.SUBJECTS)
 FILES = (*TABLES, dataset.CARD, SUITE_FILE, FACTS)
-"""All that an imported dataset consists of."""
+"""All files of an imported dataset."""
 
-MEND = "import it again with `actionbench data import`, or pull it again"
+FIX = "import it again with `actionbench data import`, or pull it again"
+"""How to fix a damaged dataset; it ends the messages."""
 
 
 def check_imported(folder: Path) -> str:
-    """Whether an imported dataset is whole and as it was made; returns its fingerprint.
+    """Check that an imported dataset is whole and unchanged, and return its fingerprint.
 
-    Raises UserError where it is not.
+    Raises:
+        UserError: if it is not.
     """
     facts = read_facts(folder)
     suite = get_suite(str(folder))
-    found = dataset.fingerprint(folder, TABLES, MEND)
-    if found != facts["fingerprint"]:
+    fingerprint = dataset.fingerprint(folder, TABLES, FIX)
+    if fingerprint != facts["fingerprint"]:
         raise UserError(
-            f"{folder} was changed since it was made (fingerprint {found}, it was "
-            f"{facts['fingerprint']}): {MEND}"
+            f"{folder} was changed since it was made (its fingerprint is {fingerprint}, it was "
+            f"{facts['fingerprint']}): {FIX}"
         )
     rows = pq.read_table(folder / dataset.EXEMPLARS, columns=["action", "description"]).to_pylist()
     described = {row["action"]: row["description"] for row in rows}
@@ -47,34 +49,40 @@ def check_imported(folder: Path) -> str:
     ):
         raise UserError(
             f"{folder / SUITE_FILE} has other actions or subjects than the dataset was made with: "
-            f"{MEND}"
+            f"{FIX}"
         )
-    return found
+    return fingerprint
 
 
 def is_imported(folder: Path) -> bool:
+    """Check whether a folder holds an imported dataset."""
     return (folder / FACTS).exists()
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What `FACTS` says. UserError where it is missing, damaged, or of another format."""
+    """Read `FACTS`.
+
+    Raises:
+        UserError: if it is missing, damaged, or of another format.
+    """
     path = folder / FACTS
     try:
         facts = json.loads(path.read_text("utf-8"))
         known = facts["format"] == FORMAT and isinstance(facts["fingerprint"], str)
     except FileNotFoundError as error:
         raise UserError(
-            f"{folder} is no imported dataset ({FACTS} is missing): `actionbench data import` "
-            "makes one of photographs"
+            f"{folder} is not an imported dataset ({FACTS} is missing): `actionbench data import` "
+            "makes one from photographs"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}): {MEND}") from error
+        raise UserError(f"{path} is damaged ({error}): {FIX}") from error
     if not known:
-        raise UserError(f"{path} is of another format than this version's {FORMAT}: {MEND}")
+        raise UserError(f"{path} is of another format than this version's {FORMAT}: {FIX}")
     return facts  # type: ignore[no-any-return]
 
 
 def write_card(suite: Suite, facts: Mapping[str, Any], path: Path) -> None:
+    """Write the dataset's card; its reader adds source and licence by hand."""
     total = sum(facts["counts"].values())
     actions = "\n".join(
         f'- **{a.name}** ({facts["counts"][a.name]}): "{a.description}"' for a in suite.actions

@@ -1,6 +1,6 @@
-"""From a folder of photographs, one sub-folder an action, to a dataset that carries its suite.
+"""Import of a folder of photographs, one sub-folder per action, as a dataset with its suite.
 
-All that is wrong with the folder is told at once, and then nothing is written. The same folder and
+All problems of the folder are reported together, and then nothing is written. The same folder and
 choices give the same fingerprint.
 """
 
@@ -19,7 +19,7 @@ from actionbench.errors import Problems, UserError, unknown
 from actionbench.files.atomic import own_folder, replacing
 from actionbench.photos.captioner import Captioner
 from actionbench.photos.captions import PLAIN, read_captions, with_slot
-from actionbench.photos.imported import FACTS, FORMAT, MEND, TABLES, write_card
+from actionbench.photos.imported import FACTS, FIX, FORMAT, TABLES, write_card
 from actionbench.photos.photograph import SIMILAR, Fit, Picture, read_picture
 from actionbench.progress import SILENT, Progress
 from actionbench.suite import tables as dataset
@@ -28,41 +28,49 @@ from actionbench.suite.suite import Suite
 from actionbench.suite.yaml_file import SUITE_FILE, write_definition
 
 COUNT = 10
-"""Photographs an action, as in the paper."""
+"""Photographs per action, as in the paper."""
 
 
 class PoseReader(Protocol):
+    """A reader of keypoints, such as `keypoints.KeypointReader`."""
+
     def find(self, images: Sequence[Image.Image]) -> Sequence[np.ndarray | None]:
-        """Keypoints float32 [18, 3] of each image; None for one that shows nobody."""
+        """Return the keypoints float32 [18, 3] of each image; None if it shows nobody."""
 
 
 @dataclass(frozen=True)
 class Choices:
+    """What the user chooses for an import."""
+
     count: int | None = COUNT
-    """Photographs that each action must have; None: any number."""
+    """The number of photographs that each action must have; None is any number."""
     size: int = 512
+    """The exemplars' side in pixels."""
     fit: Fit = "pad"
+    """How a photograph becomes square; see `photograph.read_picture`."""
     append_slot: bool = False
     """Put the slot at the end of captions that have neither it nor the action's description."""
     allow_similar: bool = False
-    """Take near-duplicates; the same picture twice is never taken."""
+    """Accept near-duplicates; the same picture twice is never accepted."""
 
 
 @dataclass(frozen=True)
 class Imported:
+    """A dataset that was imported."""
+
     folder: Path
     fingerprint: str
     counts: Mapping[str, int]
-    """Exemplars by action."""
+    """Numbers of exemplars by action."""
     captions: str
-    """Where they are from."""
+    """Where the captions are from."""
     notes: Mapping[str, Sequence[str]]
-    """The photographs by what was done to them: "turned upright"."""
+    """The photographs' names by what was done to them: "turned upright"."""
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A photograph's place: "sit/01.jpg" shows the action sit."""
+class _Photograph:
+    """A photograph's file: "sit/01.jpg" shows the action sit."""
 
     name: str
     path: Path
@@ -82,46 +90,47 @@ def import_photographs(
     """Check a folder of photographs and write it to `out` as a dataset of the suite.
 
     Args:
-        source: a sub-folder for each action of the suite, named as it is.
-        out: new, empty, or an earlier dataset, which is replaced.
+        source: a folder with a sub-folder for each action of the suite, named like the action.
+        out: a new or empty folder, or an earlier dataset, which is replaced.
         captioner: writes captions for the photographs without one.
-        pose_reader: reads their keypoints; None: the dataset has none.
+        pose_reader: reads their keypoints; if None, the dataset has none.
 
-    Raises Problems with all that is wrong with the photographs and captions; UserError for folders
-    that cannot serve, and for a suite whose exemplars are drawn.
+    Raises:
+        Problems: with all that is wrong with the photographs and captions.
+        UserError: for folders that cannot be used, and for a suite whose exemplars are drawn.
     """
     if suite.file is None:
         raise UserError(f"the exemplars of suite {suite.name} are drawn: name another with --suite")
     out = _checked_folders(source, out)
     problems: list[str] = []
-    found = _find(source, suite.actions, choices.count, problems)
-    pictures = _read(found, choices, problems, progress)
-    _tell_similar(found, pictures, choices.allow_similar, problems)
-    captions = read_captions(source, [photo.name for photo in found], problems)
-    templates, told = _templates(
-        found, captions.by_file, captions.source, choices, captioner is not None, problems
+    photos = _find(source, suite.actions, choices.count, problems)
+    pictures = _read(photos, choices, problems, progress)
+    _report_similar(photos, pictures, choices.allow_similar, problems)
+    captions = read_captions(source, [photo.name for photo in photos], problems)
+    templates, caption_source = _templates(
+        photos, captions.by_file, captions.source, choices, captioner is not None, problems
     )
     images = {name: picture.image for name, picture in pictures.items()}
     keypoints = _keypoints(pose_reader, images, problems) if pose_reader and images else {}
     if problems:
         raise Problems(f"{source} was not imported", problems)
-    if captioner and len(templates) < len(found):
-        bare = [photo for photo in found if photo.name not in templates]
-        said = captioner.caption([images[photo.name] for photo in bare], progress)
-        for photo, caption in zip(bare, said, strict=True):
+    if captioner and len(templates) < len(photos):
+        bare = [photo for photo in photos if photo.name not in templates]
+        written = captioner.caption([images[photo.name] for photo in bare], progress)
+        for photo, caption in zip(bare, written, strict=True):
             try:
                 templates[photo.name] = with_slot(caption, photo.action, append=True)
             except UserError as error:
                 problems.append(f"{photo.name}, by the captioner: {error}")
         if problems:
             raise Problems(f"{source} was not imported", problems)
-        told += f"{' and ' if told else ''}the captioner {captioner.name}"
+        caption_source += f"{' and ' if caption_source else ''}the captioner {captioner.name}"
 
-    places = {a.name: [photo for photo in found if photo.action == a] for a in suite.actions}
+    by_action = {a.name: [photo for photo in photos if photo.action == a] for a in suite.actions}
     ids = {
         photo.name: f"{action}-{number}"
-        for action, photos in places.items()
-        for number, photo in enumerate(photos)
+        for action, shown in by_action.items()
+        for number, photo in enumerate(shown)
     }
     rows = [
         dataset.exemplar_row(
@@ -133,15 +142,15 @@ def import_photographs(
             template=templates[photo.name],
             keypoints=keypoints.get(photo.name),
         )
-        for photo in found
+        for photo in photos
     ]
-    counts = {action: len(photos) for action, photos in places.items()}
+    counts = {action: len(shown) for action, shown in by_action.items()}
     facts = {
         "format": FORMAT,
         "counts": counts,
         "size": choices.size,
         "fit": choices.fit,
-        "captions": told,
+        "captions": caption_source,
         "keypoints": bool(keypoints),
         "files": {name: photo for photo, name in ids.items()},
     }
@@ -149,7 +158,7 @@ def import_photographs(
     with replacing(out) as folder:
         folder.mkdir()
         dataset.write_tables(folder, tables)
-        facts["fingerprint"] = dataset.fingerprint(folder, TABLES, MEND)
+        facts["fingerprint"] = dataset.fingerprint(folder, TABLES, FIX)
         write_definition(suite.definition, folder / SUITE_FILE)
         write_card(suite, facts, folder / dataset.CARD)
         (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False), "utf-8")
@@ -157,30 +166,32 @@ def import_photographs(
     for name, picture in pictures.items():
         for note in picture.notes:
             notes.setdefault(note, []).append(name)
-    return Imported(out, str(facts["fingerprint"]), counts, told, notes)
+    return Imported(out, str(facts["fingerprint"]), counts, caption_source, notes)
 
 
 def _checked_folders(source: Path, out: Path) -> Path:
-    """`out`, made absolute."""
+    """Check both folders and return `out` as an absolute path."""
     if not source.is_dir():
         raise UserError(f"there is no folder {source}: name one with a sub-folder for each action")
     out, place = own_folder(out, FACTS), source.resolve()
     if out == place or out in place.parents or place in out.parents:
-        raise UserError(f"{out} and the photographs' folder lie in each other: name another --out")
+        raise UserError(
+            f"of {out} and the photographs' folder, one is inside the other: name another --out"
+        )
     return out
 
 
 def _find(
     source: Path, actions: Sequence[Action], count: int | None, problems: list[str]
-) -> list[_Found]:
-    """The files that should be photographs, by the actions' order and their names."""
+) -> list[_Photograph]:
+    """List the files that should be photographs, in the order of the actions and their names."""
     by_name = {action.name: action for action in actions}
-    found: dict[str, list[_Found]] = {}
+    photos: dict[str, list[_Photograph]] = {}
     pictures = Image.registered_extensions()
     for entry in _entries(source):
         if not entry.is_dir():
             if entry.suffix.lower() in pictures:
-                problems.append(f"{entry.name}: lies in no action's folder: move it into one")
+                problems.append(f"{entry.name}: is not in an action's folder: move it into one")
             continue
         name = slug(entry.name)
         if name not in by_name:
@@ -188,16 +199,16 @@ def _find(
             problems.append(
                 f"{entry.name}/: {wrong}; rename it, or define a suite that has it (--suite FILE)"
             )
-        elif name in found:
+        elif name in photos:
             problems.append(f"{entry.name}/: is another folder of '{name}': put them together")
         else:
-            found[name] = _photographs(entry, by_name[name], problems)
+            photos[name] = _photographs(entry, by_name[name], problems)
     for name in by_name:
-        number = len(found.get(name, ()))
-        if name not in found:
+        number = len(photos.get(name, ()))
+        if name not in photos:
             problems.append(
                 f"{name}/: is missing: each action of the suite needs its folder "
-                "(a suite of fewer: --suite FILE)"
+                "(for fewer actions, define a suite: --suite FILE)"
             )
         elif not number:
             problems.append(f"{name}/: has no photographs: put {count or 'some'} into it")
@@ -207,26 +218,26 @@ def _find(
                 f"{name}/: the photographs are {number}, not {count}: {change}, or take --count "
                 f"{number} or --count any"
             )
-    return [photo for name in by_name for photo in found.get(name, ())]
+    return [photo for name in by_name for photo in photos.get(name, ())]
 
 
-def _photographs(folder: Path, action: Action, problems: list[str]) -> list[_Found]:
+def _photographs(folder: Path, action: Action, problems: list[str]) -> list[_Photograph]:
     entries = _entries(folder)
     stems = {entry.stem for entry in entries if entry.suffix.lower() != ".txt"}
-    found = []
+    photos = []
     for entry in entries:
         name = f"{folder.name}/{entry.name}"
         if entry.is_dir():
             problems.append(f"{name}/: is a folder in an action's folder: move its files up")
         elif entry.suffix.lower() != ".txt":
-            found.append(_Found(name, entry, action))
+            photos.append(_Photograph(name, entry, action))
         elif entry.stem not in stems:
             problems.append(f"{name}: is the caption of no photograph: rename or remove it")
-    return found
+    return photos
 
 
 def _entries(folder: Path) -> list[Path]:
-    """By name, which is the same on every system; without hidden ones."""
+    """List a folder's entries by name, so in the same order on every system; no hidden ones."""
     return sorted(
         (entry for entry in folder.iterdir() if not entry.name.startswith(".")),
         key=lambda entry: entry.name,
@@ -234,26 +245,26 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _read(
-    found: Sequence[_Found], choices: Choices, problems: list[str], progress: Progress
+    photos: Sequence[_Photograph], choices: Choices, problems: list[str], progress: Progress
 ) -> dict[str, Picture]:
     pictures = {}
-    for number, photo in enumerate(found, 1):
+    for number, photo in enumerate(photos, 1):
         try:
             pictures[photo.name] = read_picture(photo.path, choices.size, choices.fit)
         except UserError as error:
             problems.append(f"{photo.name}: {error}")
-        progress.update(number, len(found), "reading photographs")
+        progress.update(number, len(photos), "reading photographs")
     return pictures
 
 
-def _tell_similar(
-    found: Sequence[_Found],
+def _report_similar(
+    photos: Sequence[_Photograph],
     pictures: Mapping[str, Picture],
     allow_similar: bool,
     problems: list[str],
 ) -> None:
-    """Each photograph that repeats an earlier one, told once."""
-    read = [photo for photo in found if photo.name in pictures]
+    """Report each photograph that repeats an earlier one, once."""
+    read = [photo for photo in photos if photo.name in pictures]
     if not read:
         return
     bits = np.stack([pictures[photo.name].hash for photo in read]).astype(np.float32)
@@ -265,31 +276,30 @@ def _tell_similar(
             same = pictures[photo.name].image == pictures[other.name].image
             if allow_similar and not same:
                 continue
-            mend = "keep one"
+            fix = "keep one"
             if photo.action != other.action:
-                mend = "it can show one action alone: remove it from the wrong folder"
+                fix = "it can show only one action: remove it from the wrong folder"
             what = "is the same picture as" if same else "is nearly the same picture as"
             more = "" if same else ", or take --allow-similar"
-            problems.append(f"{photo.name}: {what} {other.name}: {mend}{more}")
+            problems.append(f"{photo.name}: {what} {other.name}: {fix}{more}")
             break
 
 
 def _templates(
-    found: Sequence[_Found],
+    photos: Sequence[_Photograph],
     captions: Mapping[str, str],
     source: str,
     choices: Choices,
     captioner: bool,
     problems: list[str],
 ) -> tuple[dict[str, str], str]:
-    """The templates of all photographs but those that the captioner is to describe, and whose
-    captions they are."""
+    """Return the templates, and where they are from; without those that a captioner will write."""
     if not captions and source == "none":
         if captioner:
             return {}, ""
-        return {photo.name: PLAIN for photo in found}, f"plain: '{PLAIN}'"
+        return {photo.name: PLAIN for photo in photos}, f"plain: '{PLAIN}'"
     templates = {}
-    for photo in found:
+    for photo in photos:
         caption = captions.get(photo.name, "")
         if caption:
             try:
@@ -298,7 +308,7 @@ def _templates(
                 problems.append(f"{photo.name}: {error}")
         elif not captioner:
             problems.append(
-                f"{photo.name}: has no caption, though there are captions ({source}): "
+                f"{photo.name}: has no caption, but others have ({source}): "
                 "write one, or take --captioner"
             )
     return templates, source
@@ -307,10 +317,10 @@ def _templates(
 def _keypoints(
     reader: PoseReader, images: Mapping[str, Image.Image], problems: list[str]
 ) -> dict[str, np.ndarray]:
-    found = dict(zip(images, reader.find(list(images.values())), strict=True))
+    keypoints = dict(zip(images, reader.find(list(images.values())), strict=True))
     problems += [
         f"{name}: no person is found in it: take another photograph of the action"
-        for name, points in found.items()
+        for name, points in keypoints.items()
         if points is None
     ]
-    return {name: points for name, points in found.items() if points is not None}
+    return {name: points for name, points in keypoints.items() if points is not None}

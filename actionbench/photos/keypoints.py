@@ -21,18 +21,17 @@ from actionbench.files.networks import batched, load_image_processor, load_netwo
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Recalled and not verified here; another folder or id (owner/name@revision) goes as well.
+# Recalled and not verified here; another folder or id (owner/name@revision) can be used as well.
 POSE_MODEL = "usyd-community/vitpose-base-simple"
 DETECTOR = "PekingU/rtdetr_r50vd_coco_o365"
 
 PERSON = (0,)
-"""The detector's label of people, of COCO's 80 counted from 0."""
+"""The detector's label of people, among COCO's 80 counted from 0."""
 ANIMALS = tuple(range(14, 24))
-"""Its labels of animals: bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe."""
+"""The labels of animals: bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe."""
 
 FROM_COCO = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
-"""OpenPose's 18 points among COCO's 17. The neck is no point of COCO's: it is the middle of the
-shoulders."""
+"""OpenPose's 18 points among COCO's 17. COCO has no neck: it is the middle of the shoulders."""
 _SHOULDERS = (5, 6)
 
 RULES = 1
@@ -40,16 +39,16 @@ RULES = 1
 
 
 class KeypointReader:
-    """Weights are loaded by the first reading, once.
+    """A reader of people's keypoints; its weights are loaded once, by the first reading.
 
     Args:
         pose_model, detector: folders or Hub ids of a ViTPose with COCO's 17 points and of an
             RT-DETR with COCO's 80 labels.
         labels: the detector's labels that count as a body.
         min_score: the lowest score of a box, in [0, 1].
-        min_visible: points below it are not visible, 0.
-        whole_image: where no box is found, the body is looked for in the whole image.
-        batch_size: images at once; it changes speed and memory alone.
+        min_visible: points with a lower score count as not visible (0).
+        whole_image: look for a body in the whole image if no box is found.
+        batch_size: images at once; it changes only speed and memory.
     """
 
     def __init__(
@@ -75,7 +74,11 @@ class KeypointReader:
 
     @cached_property
     def sources(self) -> tuple[NetworkSource, NetworkSource]:
-        """The detector and the pose model. UserError where they are missing."""
+        """The detector and the pose model.
+
+        Raises:
+            UserError: if one is missing.
+        """
         return (
             resolve_network(self.detector, "person detector"),
             resolve_network(self.pose_model, "pose model"),
@@ -87,27 +90,28 @@ class KeypointReader:
         return make_key("keypoints", RULES, *(s.fingerprint for s in self.sources), *chosen)
 
     def read(self, images: Sequence[Image], names: Sequence[str] | None = None) -> list[np.ndarray]:
-        """Keypoints of the most prominent person of each image.
+        """Return the keypoints of the most prominent person of each image.
 
-        Raises UserError naming the images (by `names`, else by their number) without one.
+        Raises:
+            UserError: if an image shows nobody; it names all of them, by `names` or number.
         """
-        found = self.find(images)
-        missing = [n for n, points in enumerate(found) if points is None]
+        keypoints = self.find(images)
+        missing = [n for n, points in enumerate(keypoints) if points is None]
         if missing:
-            told = ", ".join(names[n] if names else str(n + 1) for n in missing)
-            raise UserError(f"no person found in image {told}: take another picture of the action")
-        return [points for points in found if points is not None]
+            empty = ", ".join(names[n] if names else str(n + 1) for n in missing)
+            raise UserError(f"no person found in image {empty}: take another picture of the action")
+        return [points for points in keypoints if points is not None]
 
     def find(self, images: Sequence[Image]) -> list[np.ndarray | None]:
-        """The same, with None for an image in which nobody is found."""
-        found: list[np.ndarray | None] = []
+        """Return the keypoints of each image's most prominent person; None if it shows nobody."""
+        keypoints: list[np.ndarray | None] = []
         for batch in batched(images, self.batch_size):
             pictures = [image.convert("RGB") for image in batch]
             boxes = self._boxes(pictures)
-            there = [n for n, box in enumerate(boxes) if box is not None]
-            points = iter(self._points([pictures[n] for n in there], [boxes[n] for n in there]))
-            found += [None if box is None else next(points) for box in boxes]
-        return found
+            boxed = [n for n, box in enumerate(boxes) if box is not None]
+            points = iter(self._points([pictures[n] for n in boxed], [boxes[n] for n in boxed]))
+            keypoints += [None if box is None else next(points) for box in boxes]
+        return keypoints
 
     @cached_property
     def _networks(self) -> tuple[Any, Any, Any, Any]:
@@ -122,9 +126,9 @@ class KeypointReader:
         )
 
     def _boxes(self, images: Sequence[Image]) -> list[np.ndarray | None]:
-        """Each image's box in COCO's form: left, top, width and height in pixels.
+        """Return each image's box in COCO's form: left, top, width and height in pixels.
 
-        Of the boxes that score enough, the one with the largest area times score.
+        It is the box with the largest area times score among those that score enough.
         """
         import torch
 
@@ -132,23 +136,23 @@ class KeypointReader:
         with torch.inference_mode():
             inputs = processor(list(images), return_tensors="pt").to(self.device)
             answer = network(**inputs)
-        # Each query is a box with a score of its own for each label.
+        # Each query of the detector is a box with a score for each label.
         labels = [label for label in self.labels if label < answer.logits.shape[-1]]
         scores = answer.logits[..., labels].sigmoid().amax(-1).cpu().numpy()
         boxes = answer.pred_boxes.cpu().numpy()  # middle, width and height, in [0, 1]
-        found: list[np.ndarray | None] = []
+        chosen: list[np.ndarray | None] = []
         for image, own, sizes in zip(images, scores, boxes, strict=True):
             worth = np.where(own >= self.min_score, own * sizes[:, 2] * sizes[:, 3], 0)
             best = int(worth.argmax())
             if worth[best] > 0:
                 x, y, width, height = sizes[best]
                 scale = np.array([image.width, image.height] * 2)
-                found.append(np.array([x - width / 2, y - height / 2, width, height]) * scale)
+                chosen.append(np.array([x - width / 2, y - height / 2, width, height]) * scale)
             elif self.whole_image:
-                found.append(np.array([0.0, 0.0, image.width, image.height]))
+                chosen.append(np.array([0.0, 0.0, image.width, image.height]))
             else:
-                found.append(None)
-        return found
+                chosen.append(None)
+        return chosen
 
     def _points(self, images: Sequence[Image], boxes: Sequence[Any]) -> list[np.ndarray]:
         import torch
@@ -172,7 +176,7 @@ class KeypointReader:
 
 
 def from_coco(points: np.ndarray, scores: np.ndarray, min_visible: float) -> np.ndarray:
-    """OpenPose's [18, 3] from COCO's points [17, 2] in [0, 1] and scores [17].
+    """Make OpenPose's points [18, 3] of COCO's points [17, 2] in [0, 1] and scores [17].
 
     A point below `min_visible`, or outside of the image, has visibility 0; the neck is as visible
     as the worse of the shoulders.

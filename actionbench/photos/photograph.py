@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 Fit = Literal["pad", "crop"]
 SMALLEST = 256
-"""The least side of a photograph in pixels; below, an enlarged limb is a smear."""
+"""The smallest side of a photograph in pixels; below it, an enlarged limb is a smear."""
 
 HASH_SIDE = 16
 SIMILAR = 40
-"""Two photographs are near-duplicates where at most so many of their hashes' 255 bits differ.
+"""Two photographs are near-duplicates if at most this many of their hashes' 255 bits differ.
 
-Recompressed, resized and brightened copies of one picture, and copies cropped by a fiftieth on each
-side, lie below; no two of the drawn exemplars do.
+Recompressed, resized and brightened copies of one picture differ by less, and so do copies cropped
+by a fiftieth on each side; any two of the drawn exemplars differ by more.
 """
 
 _EXIF_ORIENTATION = 0x0112
@@ -33,24 +33,30 @@ _EXIF_ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class Picture:
+    """A photograph that was read."""
+
     image: Image.Image = field(repr=False)
     """RGB, square."""
     hash: NDArray[np.bool_] = field(repr=False)
-    """[255] bits, see `perceptual_hash`."""
+    """Bits [255]; see `perceptual_hash`."""
     notes: tuple[str, ...]
     """What was done to it besides resizing: "turned upright"."""
 
 
 def read_picture(path: Path, size: int, fit: Fit) -> Picture:
-    """A photograph as an exemplar's image of `size` x `size`, centred.
+    """Read a photograph as an exemplar's image, centred.
 
-    `pad` keeps all of it between black bars, as `Backbone.encode_images` pads; `crop` fills the
-    square and loses the rims.
+    Args:
+        path: the photograph's file.
+        size: the image's side in pixels.
+        fit: `pad` keeps the whole photograph between black bars, as `Backbone.encode_images` pads;
+            `crop` fills the square and loses the rims.
 
-    Raises UserError for a file that cannot serve; its message names no file.
+    Raises:
+        UserError: for a file that cannot be used; its message does not name the file.
     """
     with warnings.catch_warnings():
-        # Pillow warns above its limit of pixels and refuses above twice that: here one limit.
+        # Pillow warns above its limit of pixels and refuses above twice that; here there is one.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with Image.open(path) as opened:
@@ -60,11 +66,11 @@ def read_picture(path: Path, size: int, fit: Fit) -> Picture:
             raise UserError(f"has more than {limit} million pixels: reduce it") from error
         except UnidentifiedImageError as error:
             raise UserError(
-                "is no image that can be read: save it as JPEG or PNG, or remove it"
+                "cannot be read as an image: save it as JPEG or PNG, or remove it"
             ) from error
         except UserError:
             raise
-        except Exception as error:  # decoders raise whatever a broken file leads them to
+        except Exception as error:  # a broken file makes decoders raise errors of any kind
             reason = one_line(error)
             raise UserError(f"is damaged or cut short ({reason}): fetch it again") from error
 
@@ -79,7 +85,7 @@ def _read(opened: Image.Image, size: int, fit: Fit) -> Picture:
     frames = getattr(opened, "n_frames", 1)
     if frames > 1 and opened.format != "MPO":
         raise UserError(f"has {frames} frames: save the one that you mean as JPEG or PNG")
-    # JPEG can be decoded at a fraction of its size, several times as fast.
+    # JPEG can be decoded at a fraction of its size, several times faster.
     opened.draft(None, (2 * size, 2 * size))
     opened.load()
     turned = opened.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9)
@@ -94,7 +100,7 @@ def _read(opened: Image.Image, size: int, fit: Fit) -> Picture:
 
 
 def _as_rgb(image: Image.Image) -> tuple[Image.Image, str]:
-    """The image as RGB, and what that changed of it."""
+    """Return the image as RGB, and what that changed."""
     if image.has_transparency_data:
         layers = image.convert("RGBA")
         white = Image.new("RGBA", layers.size, "white")
@@ -110,11 +116,11 @@ def _as_rgb(image: Image.Image) -> tuple[Image.Image, str]:
 
 
 def perceptual_hash(image: Image.Image) -> NDArray[np.bool_]:
-    """Which of the lowest `HASH_SIDE`^2 - 1 cosine frequencies are above their median, [255].
+    """Hash an image: which of its lowest `HASH_SIDE`^2 - 1 cosine frequencies exceed their median.
 
-    Copies that were recompressed or resized have nearly the same; half of the bits differ between
-    two pictures that have nothing to do with each other. (Zauner, "Implementation and Benchmarking
-    of Perceptual Image Hash Functions", 2010.)
+    Copies that were recompressed or resized have nearly the same bits [255]; between unrelated
+    pictures half of the bits differ. Source: Zauner, "Implementation and Benchmarking of Perceptual
+    Image Hash Functions", 2010.
     """
     side = 4 * HASH_SIDE
     small = image.convert("L").resize((side, side), Image.Resampling.BOX)

@@ -1,4 +1,4 @@
-"""Imported datasets on the Hugging Face Hub: there and back, each at one commit."""
+"""Upload and download of imported datasets on the Hugging Face Hub, each at one commit."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from actionbench.files.hub import remedy
 from actionbench.photos.imported import FACTS, FILES, check_imported
 
 ORIGIN = "origin.json"
-"""In a folder that was pushed or pulled: the repository and the commit."""
+"""The file that names repository and commit in a folder that was pushed or pulled."""
 
 
 def push(folder: Path, repo_id: str, *, private: bool, revision: str | None) -> str:
-    """Upload a dataset, after checking it; returns the commit, which is noted in the folder.
+    """Check and upload a dataset, and return the commit, which is noted in the folder.
 
-    The repository is made if it is not there. Raises UserError where the Hub cannot be reached or
-    does not let this user write.
+    The repository is made if it does not exist.
+
+    Raises:
+        UserError: if the Hub cannot be reached or does not let this user write.
     """
     check_imported(folder)
     from huggingface_hub import HfApi
 
-    with _hub_told(repo_id, "pushed to"):
+    with _hub_errors(repo_id, "pushed to"):
         api = HfApi()
         api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
         if revision:
@@ -48,10 +50,11 @@ def pull(source: str, out: Path) -> str | None:
 
     Args:
         source: `owner/name`, `owner/name@revision`, or a folder with a dataset, which is copied
-            with the commit that it notes (None is then returned).
-        out: new, empty, or an earlier dataset, which is replaced.
+            together with the note of its commit (None is then returned).
+        out: a new or empty folder, or an earlier dataset, which is replaced.
 
-    Raises UserError where it cannot be had, or is no dataset of this kind; `out` is then as it was.
+    Raises:
+        UserError: if it cannot be fetched or is not an imported dataset; `out` is then unchanged.
     """
     out = own_folder(out, FACTS)
     local = Path(source).expanduser()
@@ -70,11 +73,11 @@ def pull(source: str, out: Path) -> str | None:
 
 
 def _download(source: str) -> tuple[Path, str]:
-    """The snapshot's folder in the cache, and the commit."""
+    """Fetch a dataset; return its folder in the cache, and the commit."""
     from huggingface_hub import snapshot_download
 
     repo_id, _, revision = source.partition("@")
-    with _hub_told(source, "had from"):
+    with _hub_errors(source, "fetched from"):
         folder = Path(
             snapshot_download(
                 repo_id,
@@ -92,11 +95,11 @@ def _note_origin(folder: Path, repo_id: str, commit: str) -> None:
 
 
 @contextmanager
-def _hub_told(repo_id: str, doing: str) -> Iterator[None]:
-    """Turn what the Hub or the network answers into one line with its remedy."""
+def _hub_errors(repo_id: str, doing: str) -> Iterator[None]:
+    """Turn an error of the Hub or the network into a UserError that says how to fix it."""
     from huggingface_hub import errors
 
-    # What its HTTP library raises; which one that is differs between the Hub's versions.
+    # Raised by the Hub's HTTP library, which is another one in other versions.
     no_answer = errors.HTTPError  # type: ignore[attr-defined]
     try:
         yield
@@ -104,6 +107,6 @@ def _hub_told(repo_id: str, doing: str) -> Iterator[None]:
         raise UserError(
             f"'{repo_id}' is neither a folder nor a repository: write it as owner/name"
         ) from error
-    # RuntimeError: what the Hub's own upload library (hf_xet) raises.
+    # RuntimeError is raised by the Hub's own upload library (hf_xet).
     except (OSError, no_answer, RuntimeError) as error:
         raise UserError(f"{repo_id} cannot be {doing} the Hub: {remedy(error)}") from error

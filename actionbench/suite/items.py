@@ -1,4 +1,4 @@
-"""What the benchmark is made of: actions, subjects, exemplars, and the items to draw."""
+"""The benchmark's parts: actions, subjects, exemplars, and the items to draw."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SLOT = "{}"
-"""Where a method's identifier stands in a prompt or caption template."""
+"""The place of a method's identifier in a prompt or caption template."""
 
 PROMPT = "{subject} {action}"
-"""The prompt to draw: "A panda {}" (paper, section 4). A suite of one's own may have another."""
+"""The prompt to draw: "A panda {}" (paper, section 4). Your own suite may have another."""
 
 NONE = "none"
 """A judge's answer when an image shows none of the candidates."""
@@ -28,6 +28,8 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Action:
+    """An action that people do: sit, salute, ..."""
+
     name: str
     description: str
     """The textual description, a verb phrase: "raises both arms for cheering"."""
@@ -35,6 +37,8 @@ class Action:
 
 @dataclass(frozen=True)
 class Subject:
+    """Somebody who does an action in a prompt: a panda, Batman, an old man, ..."""
+
     name: str
     category: str
     """A group: `human`, `celebrity` or `animal` in the paper."""
@@ -44,23 +48,33 @@ class Subject:
 
 @dataclass(frozen=True)
 class Exemplar:
-    """One picture of somebody doing the action."""
+    """One picture of somebody doing the action.
+
+    Example:
+        >>> exemplar = ab.get_suite("puppets").tasks["sit"].exemplars[0]
+        >>> exemplar.image.size, exemplar.template
+    """
 
     id: str
     image: Image = field(repr=False, compare=False)
-    """RGB, square: 512 pixels as a rule; the backbone resizes it to its own size."""
+    """RGB, square, usually 512 pixels; the backbone resizes it to its own size."""
     caption: str
     """The caption with the action's description in it."""
     template: str
     """The same caption with `SLOT` in place of the action's description."""
     keypoints: np.ndarray | None = field(repr=False, compare=False)
     """float32 [18, 3]: x, y in [0, 1] and visibility, in OpenPose's order. None for a photograph
-    whose keypoints nobody has read."""
+    whose keypoints were not read."""
 
 
 @dataclass(frozen=True)
 class ActionTask:
-    """What a method is fitted on: one action and its exemplars (ten in the paper)."""
+    """What a method is fitted on: one action and its exemplars (ten in the paper).
+
+    Example:
+        >>> task = ab.get_suite("puppets").tasks["sit"]
+        >>> task.action.description, [exemplar.caption for exemplar in task.exemplars]
+    """
 
     action: Action
     exemplars: tuple[Exemplar, ...]
@@ -70,33 +84,41 @@ class ActionTask:
 
 @dataclass(frozen=True)
 class Item:
-    """One image to draw. Its noise seed depends on all but the prompt."""
+    """One image to draw. Its noise seed depends on every field but the prompt.
+
+    Example:
+        >>> suite = ab.get_suite("puppets")
+        >>> item = ab.Item(suite.actions[0], suite.subjects[0], index=0)
+        >>> item.slot_prompt, item.described_prompt, item.seed
+    """
 
     action: Action
     subject: Subject
     index: int
+    """Which of the images of its action and subject this is, from 0 on."""
     run_seed: int = 0
     prompt: str = PROMPT
-    """The suite's, with `{subject}` and `{action}` to fill in."""
+    """The suite's prompt, with `{subject}` and `{action}` to fill in."""
 
     @property
     def id(self) -> str:
+        """The item's name within a run: "sit/old-man/0"."""
         return f"{self.action.name}/{slug(self.subject.name)}/{self.index}"
 
     @property
     def name(self) -> tuple[str, int]:
-        """Its name among its action's items: the subject's, and the index."""
+        """The item's name among its action's items: the subject's name, and the index."""
         return self.subject.name, self.index
 
     @property
     def seed(self) -> int:
-        """Noise seed, a 63-bit hash: the same for every method, batch size, order and machine."""
+        """The noise seed, a 63-bit hash: the same for every method, batch size, order, machine."""
         text = f"{self.run_seed}|{self.action.name}|{self.subject.name}|{self.index}"
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
     @property
     def described_prompt(self) -> str:
-        """The prompt in words alone: "A panda raises both arms for cheering"."""
+        """The prompt in plain words: "A panda raises both arms for cheering"."""
         return self._prompt(self.action.description)
 
     @property
@@ -115,6 +137,7 @@ def make_items(
     run_seed: int,
     prompt: str = PROMPT,
 ) -> list[Item]:
+    """Return the items of every action and subject, `images_per_pair` of each."""
     return [
         Item(action, subject, index, run_seed, prompt)
         for action in actions
@@ -124,6 +147,7 @@ def make_items(
 
 
 def slug(name: str) -> str:
+    """Return a name as a folder's name: "Old man" becomes "old-man"."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
@@ -137,19 +161,21 @@ class Sampling:
 
 @lru_cache
 def benchmark_lists() -> dict[str, Any]:
-    """The lists of actions and subjects, from their one home `actionbench/data/paper.json`."""
+    """Read the lists of actions and subjects from their one home, `actionbench/data/paper.json`."""
     text = PAPER.read_text("utf-8")
     return json.loads(text)  # type: ignore[no-any-return]
 
 
 def paper_actions() -> tuple[Action, ...]:
+    """Return the paper's eight actions, which are for measuring only."""
     return tuple(Action(**row) for row in benchmark_lists()["actions"])
 
 
 def development_actions() -> tuple[Action, ...]:
-    """The puppets' extra actions, for all tuning: the eight are for measuring only."""
+    """Return the puppets' extra actions, which all tuning is done on."""
     return tuple(Action(**row) for row in benchmark_lists()["development_actions"])
 
 
 def paper_subjects() -> tuple[Subject, ...]:
+    """Return the paper's subjects."""
     return tuple(Subject(**row) for row in benchmark_lists()["subjects"])

@@ -1,4 +1,4 @@
-"""Where the shipped files lie: the only home of their paths."""
+"""The paths of the shipped files; no other module holds one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CHECKOUT = PACKAGE.parent
-"""The repository's root, where this is a checkout."""
+"""The repository's root if this is a checkout."""
 
 DATA = PACKAGE / "data"
 PAPER = DATA / "paper.json"
 """The paper's lists of actions and subjects, and the development actions."""
 PHOTOS = DATA / "photos.yaml"
-"""The suite of photographs; what it says of drawing and judging is every file's default."""
+"""The suite of photographs. What it says about drawing and judging is the default of every suite
+file."""
 CANARY = DATA / "canary.png"
 
 PUPPETS = DATA / "puppets"
@@ -20,5 +21,5 @@ DATASET = PUPPETS / "dataset"
 WEIGHTS = PUPPETS / "weights"
 BASE_MODEL = WEIGHTS / "puppet-diffusion"
 CONTROLNET = "puppet-controlnet"
-"""Folder of the ControlNet that lies beside a base model."""
+"""Name of the ControlNet's folder beside a base model."""
 JUDGE = WEIGHTS / "puppet-judge"

@@ -23,12 +23,18 @@ _SUPERSAMPLING = 2
 
 
 def draw_skeleton(keypoints: np.ndarray, size: int) -> Image.Image:
-    """RGB [size, size] on black: limbs are ellipses of half-width 4 at 0.6 of their colour, joints
-    discs of radius 4 on top, both at 512 pixels. Points with visibility 0 are left out.
+    """Draw a skeleton as OpenPose does.
 
-    Neither gets thinner than a pixel's radius: at 64 pixels a limb would be a broken hairline.
+    Limbs are ellipses of half-width 4 at 0.6 of their colour; joints are discs of radius 4 on top
+    of them; both at 512 pixels. Neither gets thinner than a radius of one pixel, because at 64
+    pixels a limb would be a broken hairline. Points with visibility 0 are left out.
 
-    keypoints: float [18, 3], x and y in [0, 1].
+    Args:
+        keypoints: float [18, 3]: x and y in [0, 1], and visibility.
+        size: the image's side in pixels.
+
+    Returns:
+        RGB, `size` x `size`, on black.
     """
     big = size * _SUPERSAMPLING
     image = Image.new("RGB", (big, big))

@@ -1,4 +1,4 @@
-"""Suites: which actions, subjects and exemplars are measured, how images are drawn, who judges."""
+"""Suites: which actions, subjects and exemplars are measured, how images are drawn and judged."""
 
 from __future__ import annotations
 
@@ -30,32 +30,48 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Suite:
+    """What is measured, and how: actions, subjects, exemplars, drawing and judging.
+
+    Get one with `get_suite`; write your own as a YAML file.
+
+    Example:
+        >>> suite = ab.get_suite("puppets")
+        >>> [action.name for action in suite.actions]
+        >>> suite.pick_subjects(["animal"])
+        >>> suite.tasks["sit"].exemplars[0].image
+    """
+
     name: str
     protocol: str
-    """Name and version of the whole measurement, with `JUDGE_SLOT` where any judge may stand in
-    it; see `protocol_of`. Boards never mix two without saying so."""
+    """Name and version of the whole measurement, with `JUDGE_SLOT` in the place of the judge's name
+    if any judge may judge it; see `protocol_of`. Boards never mix two protocols without saying
+    so."""
     title: str
     actions: tuple[Action, ...]
     subjects: tuple[Subject, ...]
     exemplar_file: Path
     """Parquet with the columns of the dataset's `exemplars` configuration."""
     model: str
-    """Default backbone: a folder, a Hub id, or a name that `models.resolve_model` knows."""
+    """Default base model: a folder, a Hub id, or a preset's name."""
     judge: str
+    """Name of the default judge."""
     sampling: Sampling
     prompt: str = PROMPT
     file: Path | None = None
-    """The definition beside the exemplars, which finds the suite again; None for those that are
-    shipped with their exemplars."""
+    """The definition beside the exemplars, from which a run's record loads the suite again; None
+    for the suites that are shipped with their exemplars."""
 
     @property
     def definition(self) -> Definition:
-        """What a YAML file says of it."""
+        """What a YAML file says about the suite."""
         return Definition(**{f.name: getattr(self, f.name) for f in fields(Definition)})
 
     def protocol_of(self, judge: str) -> str:
-        """The protocol's name under a judge; one that it does not foresee is put before the
-        version: `puppets-v1` judged by `clip` is `puppets-clip-v1`."""
+        """Return the protocol's name under a judge.
+
+        If the protocol does not provide for the judge, its name is put before the version:
+        `puppets-v1` judged by `clip` is `puppets-clip-v1`.
+        """
         if JUDGE_SLOT in self.protocol:
             return self.protocol.replace(JUDGE_SLOT, judge)
         if judge == self.judge:
@@ -65,12 +81,16 @@ class Suite:
 
     @cached_property
     def tasks(self) -> dict[str, ActionTask]:
-        """The exemplars of each action, by the action's name."""
-        exemplars = read_exemplars(self.exemplar_file, self._mend)
+        """The actions with their exemplars, by the action's name.
+
+        Raises:
+            UserError: if exemplars are missing or damaged; it says how to get them.
+        """
+        exemplars = read_exemplars(self.exemplar_file, self._fix)
         missing = [a.name for a in self.actions if a.name not in exemplars]
         if missing:
             raise UserError(
-                f"{self.exemplar_file} has no exemplars of {', '.join(missing)}: {self._mend}"
+                f"{self.exemplar_file} has no exemplars of {', '.join(missing)}: {self._fix}"
             )
         return {
             action.name: ActionTask(
@@ -80,24 +100,25 @@ class Suite:
         }
 
     @property
-    def _mend(self) -> str:
-        """What puts the exemplars where they belong."""
+    def _fix(self) -> str:
+        """How to put the exemplars where they belong."""
         if self.file is None:
             return "`actionbench data build` draws it again"
         folder, name = self.file.parent, self.name if self.name in suites() else self.file
-        if self.file.name != SUITE_FILE:  # a definition alone: its dataset is yet to be made
+        if self.file.name != SUITE_FILE:  # only a definition: its dataset is not made yet
             return (
                 f"`actionbench data import DIR --suite {name} --out {self.name}` makes a dataset "
-                f"of photographs; then name that: --suite {self.name}"
+                f"from photographs; then pass --suite {self.name}"
             )
         return (
-            f"`actionbench data import DIR --suite {name} --out {folder}` makes it of photographs "
-            f"and `actionbench data pull REPO_ID --out {folder}` fetches one; a dataset that lies "
-            "elsewhere is named as --suite FOLDER"
+            f"`actionbench data import DIR --suite {name} --out {folder}` makes it from "
+            f"photographs and `actionbench data pull REPO_ID --out {folder}` fetches one; if the "
+            "dataset is elsewhere, pass --suite FOLDER"
         )
 
     @cached_property
     def fingerprint(self) -> str:
+        """The hash of what is measured and how it is drawn, exemplars included."""
         facts = [
             [self.name, self.protocol, self.sampling.steps, self.sampling.guidance_scale],
             [[a.name, a.description, self.tasks[a.name].fingerprint] for a in self.actions],
@@ -108,15 +129,26 @@ class Suite:
 
     @property
     def prompt_facts(self) -> list[str]:
-        """The prompt's part in hashes: nothing where it is the usual one."""
+        """The prompt's part in hashes: nothing if it is the usual one."""
         return [] if self.prompt == PROMPT else [self.prompt]
 
     def pick_actions(self, names: Iterable[str] | None) -> tuple[Action, ...]:
-        """The named actions in the suite's order; all where `names` is None."""
+        """Return the named actions in the suite's order; all if `names` is None.
+
+        Raises:
+            UserError: for a name that the suite does not have.
+        """
         return _pick("action", {a.name: a for a in self.actions}, names)
 
     def pick_subjects(self, names: Iterable[str] | None) -> tuple[Subject, ...]:
-        """The named subjects, or those of a category (`animal`), in the suite's order."""
+        """Return the named subjects in the suite's order; all if `names` is None.
+
+        Args:
+            names: names of subjects, or of categories (`animal`), in any case.
+
+        Raises:
+            UserError: for a name that the suite does not have.
+        """
         by_name = {s.name.lower(): s for s in self.subjects}
         wanted: list[str] = []
         for name in names or by_name:
@@ -138,8 +170,11 @@ _PUPPET_SAMPLING = Sampling(steps=16, guidance_scale=3.0)
 
 @lru_cache
 def suites() -> dict[str, Suite]:
-    """The shipped suites by name. That of photographs takes its exemplars from the folder `photos`
-    here, which need not exist."""
+    """Return the shipped suites by name.
+
+    The suite of photographs takes its exemplars from `photos` in the current folder, which need not
+    exist.
+    """
 
     def puppets(name: str, title: str, actions: tuple[Action, ...], file: str) -> Suite:
         return Suite(
@@ -170,15 +205,28 @@ def suites() -> dict[str, Suite]:
 
 
 def suite_from(definition: Path, folder: Path) -> Suite:
-    """The suite that a YAML file defines, with the exemplars of a folder, which need not exist."""
+    """Return the suite of a YAML file, with its exemplars in `folder`, which need not exist."""
     facts = vars(read_definition(definition))
     return Suite(**facts, exemplar_file=folder / EXEMPLARS, file=folder / SUITE_FILE)
 
 
 def get_suite(name: str) -> Suite:
-    """A suite by its name, by its YAML file, or by the folder of a dataset that carries one.
+    """Return a suite by its name, its YAML file, or the folder of its dataset.
 
-    Raises UserError where there is none; Problems for a definition with mistakes.
+    Args:
+        name: a shipped suite (`puppets`, `puppets-dev`, `photos`), a path to a YAML file, or a
+            folder with a `suite.yaml`, as `actionbench data import` makes it.
+
+    Returns:
+        The suite. Its exemplars are read when they are first asked for.
+
+    Raises:
+        UserError: if there is no such suite.
+        Problems: if the definition has mistakes; a UserError with a line for each.
+
+    Example:
+        >>> suite = ab.get_suite("puppets")
+        >>> own = ab.get_suite("my-photos/suite.yaml")
     """
     if name in suites():
         return suites()[name]
@@ -187,12 +235,12 @@ def get_suite(name: str) -> Suite:
         if not (path / SUITE_FILE).exists():
             raise UserError(
                 f"{path} holds no {SUITE_FILE}: `actionbench data import {path} --out FOLDER` "
-                "makes a dataset of a folder of photographs"
+                "makes a dataset from a folder of photographs"
             )
         path = path / SUITE_FILE
     elif not path.is_file():
         if len(path.parts) > 1 or path.suffix:
-            raise UserError(f"no suite at {path}: neither a folder nor a YAML file is there")
+            raise UserError(f"no suite at {path}: there is neither a folder nor a YAML file")
         raise unknown("suite", name, [*suites(), "a folder or YAML file"])
     suite = replace(suite_from(path, path.parent), file=path)
     _check_name(suite)
@@ -200,7 +248,7 @@ def get_suite(name: str) -> Suite:
 
 
 def _check_name(suite: Suite) -> None:
-    """A shipped suite's name must mean that suite: boards and records tell it by the name."""
+    """Refuse another suite under a shipped suite's name: boards and records go by the name."""
     shipped = suites().get(suite.name)
     if shipped is None:
         return

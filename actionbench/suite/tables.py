@@ -36,12 +36,12 @@ def exemplar_row(
     keypoints: np.ndarray | None,
     optimize: bool = False,
 ) -> dict[str, Any]:
-    """One row of `exemplars`: the columns of the format, the skeleton drawn from the keypoints.
+    """Return one row of `exemplars`, with the skeleton drawn from the keypoints.
 
     Args:
         image: RGB, square.
         keypoints: float [18, 3] in OpenPose's order, or None.
-        optimize: smaller files, written more slowly.
+        optimize: write smaller files, more slowly.
     """
     from actionbench.suite.skeleton import draw_skeleton
 
@@ -59,6 +59,7 @@ def exemplar_row(
 
 
 def subject_rows(subjects: Iterable[Subject]) -> list[dict[str, Any]]:
+    """Return the rows of `subjects`."""
     return [{"name": s.name, "category": s.category, "phrase": s.phrase} for s in subjects]
 
 
@@ -69,7 +70,7 @@ def _png(image: Image.Image, optimize: bool) -> bytes:
 
 
 def write_tables(folder: Path, tables: Mapping[str, Rows]) -> None:
-    """Write Parquet files by their names; all but `SUBJECTS` hold exemplars."""
+    """Write Parquet files under their names; all but `SUBJECTS` hold exemplars."""
     import datasets
 
     text = datasets.Value("string")
@@ -93,8 +94,10 @@ def write_tables(folder: Path, tables: Mapping[str, Rows]) -> None:
 
 
 def card_configs(files: Iterable[str]) -> str:
-    """The card's YAML lines that make `load_dataset(folder, "exemplars")` work; the first file is
-    the default."""
+    """Return the card's YAML lines that make `load_dataset(folder, "exemplars")` work.
+
+    The first file is the default.
+    """
     return "\n".join(
         f"  - config_name: {Path(file).stem}\n    data_files:\n      - split: "
         f"{'test' if file == SUBJECTS else 'train'}\n        path: {file}"
@@ -103,28 +106,32 @@ def card_configs(files: Iterable[str]) -> str:
     )
 
 
-def fingerprint(folder: Path, files: Iterable[str], mend: str) -> str:
-    """Hash of every decoded pixel and every text; PNG and Parquet encoders may differ.
+def fingerprint(folder: Path, files: Iterable[str], fix: str) -> str:
+    """Return the hash of every decoded pixel and every text; encoders of files may differ.
 
-    Raises UserError for a file that is missing or damaged; `mend` ends its line.
+    Args:
+        fix: how to fix a file; it ends the error's message.
+
+    Raises:
+        UserError: for a file that is missing or damaged.
     """
     digest = hashlib.sha256()
     for file in files:
         path = folder / file
         if not path.exists():
-            raise UserError(f"{path} is missing: {mend}")
+            raise UserError(f"{path} is missing: {fix}")
         try:
             for row in pq.read_table(path).to_pylist():
                 for key in sorted(row):
                     digest.update(f"{path.stem}|{key}|".encode() + _content(row[key]))
         except (OSError, SyntaxError, ValueError, TypeError, KeyError) as error:
             reason = str(error).partition("\n")[0]
-            raise UserError(f"{path} is damaged ({reason}): {mend}") from error
+            raise UserError(f"{path} is damaged ({reason}): {fix}") from error
     return digest.hexdigest()[:16]
 
 
 def _content(value: Any) -> bytes:
-    """A cell's pixels, text or numbers, whatever their encoding in the file."""
+    """Return a cell's pixels, text or numbers as bytes, whatever their encoding in the file."""
     if value is None:
         return b"none"
     if isinstance(value, dict):
@@ -135,19 +142,23 @@ def _content(value: Any) -> bytes:
     return np.asarray(value, np.float32).round(4).tobytes()
 
 
-def read_exemplars(path: Path, mend: str) -> dict[str, tuple[Exemplar, ...]]:
-    """All exemplars of a Parquet file by action.
+def read_exemplars(path: Path, fix: str) -> dict[str, tuple[Exemplar, ...]]:
+    """Return all exemplars of a Parquet file by action.
 
-    Raises UserError for a missing or damaged file or image; `mend` ends its line.
+    Args:
+        fix: how to fix the file; it ends the error's message.
+
+    Raises:
+        UserError: for a missing or damaged file or image.
     """
     columns = ["id", "action", "image", "caption", "template", "keypoints"]
     try:
         rows = pq.read_table(path, columns=columns).to_pylist()
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: {mend}") from error
+        raise UserError(f"{path} is missing: {fix}") from error
     except Exception as error:
-        raise UserError(f"{path} cannot be read as exemplars ({error}): {mend}") from error
-    found: dict[str, list[Exemplar]] = {}
+        raise UserError(f"{path} cannot be read as exemplars ({error}): {fix}") from error
+    by_action: dict[str, list[Exemplar]] = {}
     for row in rows:
         try:
             image = Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")
@@ -155,14 +166,14 @@ def read_exemplars(path: Path, mend: str) -> dict[str, tuple[Exemplar, ...]]:
             raise UserError(f"{path}: the image of {row['id']} is damaged ({error})") from error
         points = row["keypoints"]
         keypoints = None if points is None else np.asarray(points, dtype=np.float32)
-        found.setdefault(row["action"], []).append(
+        by_action.setdefault(row["action"], []).append(
             Exemplar(row["id"], image, row["caption"], row["template"], keypoints)
         )
-    return {action: tuple(exemplars) for action, exemplars in found.items()}
+    return {action: tuple(exemplars) for action, exemplars in by_action.items()}
 
 
 def exemplars_fingerprint(exemplars: Iterable[Exemplar]) -> str:
-    """Hash of what methods see of an action's exemplars: pixels, captions, keypoints."""
+    """Return the hash of what methods see of exemplars: pixels, captions, keypoints."""
     digest = hashlib.sha256()
     for exemplar in exemplars:
         digest.update(exemplar.image.tobytes())

@@ -1,4 +1,4 @@
-"""A suite's definition in YAML: what is measured, how images are drawn, who judges."""
+"""A suite's definition in YAML: what is measured, how images are drawn and judged."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from actionbench.suite.shipped import PHOTOS
 T = TypeVar("T", Action, Subject)
 
 SUITE_FILE = "suite.yaml"
-"""The definition that a folder of exemplars carries."""
+"""The definition's name in a folder of exemplars."""
 
 PAPER = "paper"
-"""In place of a list: the paper's."""
+"""Stands for the paper's list of actions or subjects."""
 
 JUDGE_SLOT = "{judge}"
-"""In a protocol's name: the judge's."""
+"""Stands for the judge's name in a protocol's name."""
 
 _KEYS = (
     *("name", "title", "protocol", "actions", "subjects"),
@@ -42,7 +42,7 @@ _DEFAULTS = ("prompt", "model", "judge", "steps", "guidance_scale")
 
 @dataclass(frozen=True)
 class Definition:
-    """The fields are `suites.Suite`'s, which adds where the exemplars are."""
+    """A suite without its exemplars; the fields are those of `Suite`, which adds where they are."""
 
     name: str
     protocol: str
@@ -56,12 +56,17 @@ class Definition:
 
 
 def read_definition(path: Path) -> Definition:
-    """Raises Problems with all that is wrong in the file; UserError where it is no YAML."""
-    given = _load(path)
+    """Read a suite's definition from its YAML file.
+
+    Raises:
+        Problems: with all that is wrong in the file.
+        UserError: if it is not YAML.
+    """
+    values = _load(path)
     if path != PHOTOS:
         shipped = _load(PHOTOS)
-        given = {key: shipped[key] for key in _DEFAULTS} | given
-    reader = _Reader(given)
+        values = {key: shipped[key] for key in _DEFAULTS} | values
+    reader = _Reader(values)
     definition = reader.definition()
     if reader.problems:
         raise Problems(str(path), reader.problems)
@@ -69,6 +74,7 @@ def read_definition(path: Path) -> Definition:
 
 
 def write_definition(definition: Definition, path: Path) -> None:
+    """Write a suite's definition as YAML that `read_definition` reads."""
     import yaml
 
     facts = dataclasses.asdict(definition)
@@ -86,14 +92,14 @@ def _load(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: a suite's definition in YAML") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} defines no suite: it must hold {', '.join(_NEEDED)}")
     return value
 
 
 class _Reader:
-    """Reads values one by one, and goes on after a problem, so that all are told."""
+    """A reader of values that goes on after a problem, so that all are reported."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = values
@@ -127,7 +133,7 @@ class _Reader:
     def text(self, values: Mapping[str, Any], key: str, default: str = "", of: str = "") -> str:
         value = values.get(key, default)
         if key in values and not (isinstance(value, str) and value.strip()):
-            self.problems.append(f"{of}{key}: {value!r} is no text (put it in quotes)")
+            self.problems.append(f"{of}{key}: {value!r} is not text: put it in quotes")
             return ""
         return " ".join(str(value).split())
 
@@ -137,7 +143,7 @@ class _Reader:
         # YAML's `true` is an int to Python.
         if isinstance(value, bool) or not isinstance(value, kind) or not 1 <= value < 10_000:
             what = "whole number" if whole else "number"
-            self.problems.append(f"{key}: {value!r} is no {what} from 1 on")
+            self.problems.append(f"{key}: {value!r} is not a {what} from 1 on")
             return 1
         return value
 
@@ -161,19 +167,19 @@ class _Reader:
             self.problems.append(f"{key}: must be a list with at least one entry, or `{PAPER}`")
             return ()
         needed = [field.name for field in dataclasses.fields(kind)]
-        found = [self.entry(f"{key}, entry {n}", row, needed) for n, row in enumerate(value, 1)]
-        names = [entry["name"] for entry in found if entry["name"]]
+        entries = [self.entry(f"{key}, entry {n}", row, needed) for n, row in enumerate(value, 1)]
+        names = [entry["name"] for entry in entries if entry["name"]]
         for number, name in enumerate(names):
-            # Names become folders: what differs by case or blanks alone is the same there.
+            # Names become folders, where names that differ only by case or blanks are the same.
             if slug(name) in map(slug, names[:number]):
                 self.problems.append(f"{key}: the name '{name}' is there twice")
             if slug(name) == NONE:
-                self.problems.append(f"{key}: '{name}' is what judges say of neither")
+                self.problems.append(f"{key}: '{name}' is what judges say if they see none")
             if kind is Action and not _is_slug(name):
                 self.problems.append(f"{key}: '{name}': {_SLUG_RULE}")
             if not slug(name):
                 self.problems.append(f"{key}: the name '{name}' has no letter or digit (a to z)")
-        return tuple(kind(**entry) for entry in found)
+        return tuple(kind(**entry) for entry in entries)
 
     def entry(self, where: str, row: Any, needed: list[str]) -> dict[str, str]:
         if not isinstance(row, dict):
@@ -182,17 +188,17 @@ class _Reader:
         for key in row:
             if key not in needed:
                 self.problems.append(f"{where}: {unknown('key', str(key), needed)}")
-        found = {}
+        texts = {}
         for key in needed:
             if key not in row:
                 self.problems.append(f"{where}: {key} is missing")
-            found[key] = self.text(row, key, of=f"{where}: ")
-            if re.search(r"[{}]", found[key]):
-                self.problems.append(f"{where}: {key}: braces are for templates alone")
-        return found
+            texts[key] = self.text(row, key, of=f"{where}: ")
+            if re.search(r"[{}]", texts[key]):
+                self.problems.append(f"{where}: {key}: braces are only for templates")
+        return texts
 
 
-_SLUG_RULE = "small letters, digits and single hyphens only, for it names folders"
+_SLUG_RULE = "use only small letters, digits and single hyphens, because it names folders"
 
 
 def _is_slug(name: str) -> bool:

@@ -27,7 +27,7 @@ def pixels(images: object) -> np.ndarray:
 
 
 @pytest.mark.parametrize("pad_token", ["!", "<|endoftext|>"])
-def test_tokenising_by_parts_gives_the_tokenizers_own_ids(tmp_path: Path, pad_token: str) -> None:
+def test_tokenizing_by_parts_gives_the_tokenizers_own_ids(tmp_path: Path, pad_token: str) -> None:
     backbone = load_tiny(tiny_pipeline(tmp_path, pad_token=pad_token))
     text = "A photo of Batman's red hat on a panda, 3 zebras; hi!"
     own = backbone.pipeline.tokenizer(text, padding="max_length").input_ids
@@ -55,7 +55,7 @@ def test_a_long_prompt_loses_its_last_words_but_never_the_slot(tiny: Backbone) -
         tiny.tokenize("{} and {}")
 
 
-def test_the_tokenizer_and_its_vocabulary_stay_as_they_are(tiny: Backbone) -> None:
+def test_the_tokenizer_and_its_vocabulary_stay_unchanged(tiny: Backbone) -> None:
     before = len(tiny.pipeline.tokenizer)
     tiny.encode_prompts([tiny.tokenize("A dog {}", 3)], vectors_for(tiny, 1, 3)[None])
     assert len(tiny.pipeline.tokenizer) == before
@@ -301,7 +301,7 @@ def test_a_folder_without_a_pipeline_is_the_users_mistake(tmp_path: Path) -> Non
         load_tiny(tmp_path)
 
 
-def test_an_error_without_words_is_told_by_its_kind(
+def test_an_error_without_a_message_is_reported_by_its_type(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:

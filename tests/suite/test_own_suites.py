@@ -61,51 +61,53 @@ def test_a_definition_is_written_as_it_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("title:", "tittle:", "unknown key 'tittle': did you mean title?"),
         ("name: two-actions\n", "", "name is missing"),
-        ("two-actions\n", "Two Actions\n", "name: 'Two Actions': small letters"),
-        ("Two actions", "no", "title: False is no text"),
+        ("two-actions\n", "Two Actions\n", "name: 'Two Actions': use only small letters"),
+        ("Two actions", "no", "title: False is not text"),
         ("name: jump", "name: wave", "actions: the name 'wave' is there twice"),
-        ("name: jump", "name: Jump", "actions: 'Jump': small letters"),
+        ("name: jump", "name: Jump", "actions: 'Jump': use only small letters"),
         ("name: Batman", "name: Panda", "subjects: the name 'Panda' is there twice"),
-        ("name: Batman", "name: none", "subjects: 'none' is what judges say of neither"),
+        ("name: Batman", "name: none", "subjects: 'none' is what judges say if they see none"),
         ("name: Batman", "name: 蝙蝠侠", "has no letter or digit"),
         ("name: Batman", "nmae: Batman", "unknown key 'nmae': did you mean name?"),
         (", phrase: Batman", "", "subjects, entry 2: phrase is missing"),
         ("jumps high", "'jumps {}'", "actions, entry 2: description: braces"),
-        ("description: waves", "description: 7", "actions, entry 1: description: 7 is no text"),
-        ("steps: 2", "steps: 2.5", "steps: 2.5 is no whole number from 1 on"),
-        ("steps: 2", "steps: true", "steps: True is no whole number"),
-        ("scale: 2.0", "scale: 0.5", "guidance_scale: 0.5 is no number from 1 on"),
-        ("scale: 2.0", "scale: .nan", "guidance_scale: nan is no number from 1 on"),
+        ("description: waves", "description: 7", "actions, entry 1: description: 7 is not text"),
+        ("steps: 2", "steps: 2.5", "steps: 2.5 is not a whole number from 1 on"),
+        ("steps: 2", "steps: true", "steps: True is not a whole number"),
+        ("scale: 2.0", "scale: 0.5", "guidance_scale: 0.5 is not a number from 1 on"),
+        ("scale: 2.0", "scale: .nan", "guidance_scale: nan is not a number from 1 on"),
         ("steps: 2", "steps: 2\nprompt: '{subject} waves'", "prompt: '{subject} waves' must hold"),
         ("steps: 2", "steps: 2\nprompt: '{subject} {action} {}'", "no other braces"),
         ("  - {name: wave, description: waves}", "  - waves", "entry 1: 'waves' must hold"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_definition_is_told(tmp_path: Path, old: str, new: str, told: str) -> None:
+def test_a_mistake_in_a_definition_is_reported(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
     assert old in SUITE
-    assert any(told in line for line in lines(tmp_path, SUITE.replace(old, new, 1)))
+    assert any(message in line for line in lines(tmp_path, SUITE.replace(old, new, 1)))
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
     text = "nmae: mine\nactions: []\nsubjects:\n  - {name: dog}\nsteps: none\nprompt: draw it\n"
-    found = lines(tmp_path, text)
+    problems = lines(tmp_path, text)
     starts = ("unknown key 'nmae'", "name is", "actions: must", "subjects, entry 1: category",
               "subjects, entry 1: phrase", "steps:", "prompt:")  # fmt: skip
-    assert len(found) == len(starts)
-    assert all(any(line.startswith(start) for line in found) for start in starts)
+    assert len(problems) == len(starts)
+    assert all(any(line.startswith(start) for line in problems) for start in starts)
 
 
 @pytest.mark.parametrize("text", ["name: [", "- a list", "", "just words"])
-def test_what_is_no_definition_is_told(tmp_path: Path, text: str) -> None:
-    with pytest.raises(UserError, match=r"two-actions\.yaml (is no YAML|defines no suite)"):
+def test_a_file_that_is_not_a_definition_is_reported(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match=r"two-actions\.yaml (is not YAML|defines no suite)"):
         get_suite(str(write_suite(tmp_path, text)))
 
 
-def test_names_that_are_no_suite_are_told(tmp_path: Path) -> None:
+def test_names_that_are_not_a_suite_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean photos"):
         get_suite("photoss")
     with pytest.raises(UserError, match=r"no suite at .*mine\.yaml"):
@@ -164,11 +166,11 @@ def test_the_suites_fingerprint_covers_what_is_measured(tmp_path: Path) -> None:
         {"subjects": suite.subjects[1:]},
         {"prompt": "a photo of {subject} who {action}"},
     ]
-    found = {replace(suite, **change).fingerprint for change in changes}
-    assert len(found) == len(changes)
+    fingerprints = {replace(suite, **change).fingerprint for change in changes}
+    assert len(fingerprints) == len(changes)
     assert replace(suite, model="another").fingerprint == suite.fingerprint
     cloud(77).save(tmp_path / "source/wave/0.jpg")
-    assert imported(tmp_path).fingerprint not in found
+    assert imported(tmp_path).fingerprint not in fingerprints
 
 
 def test_the_suites_prompt_is_what_is_drawn(tmp_path: Path, tiny_model: Path) -> None:
@@ -202,7 +204,7 @@ def test_controlnet_says_how_to_get_keypoints(tmp_path: Path, tiny: Backbone) ->
 def call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Callable[..., Done]
 ) -> Callable[..., Done]:
-    """A command in this process and an empty folder, with the small methods and judge."""
+    """Run a command in this process and an empty folder, with the small methods and judge."""
     install_plugins(tmp_path / "plugins")
     monkeypatch.syspath_prepend(str(tmp_path / "plugins"))
     monkeypatch.chdir(tmp_path)
@@ -251,10 +253,10 @@ def test_from_a_folder_of_photographs_to_a_board(
 def test_problems_are_a_line_each(call: Callable[..., Done], tmp_path: Path) -> None:
     make_folder(tmp_path / "source")
     status, _, err = call("data", "import", "source", "--out", "photos")
-    told = err.splitlines()
-    # Neither folder is an action of the paper's, all eight of which are missing.
-    assert status == 2 and told[0] == "error: source was not imported: 10 problems"
-    assert len(told) == 11 and told[1].startswith("  jump/: unknown action 'jump'")
+    heading, *problems = err.splitlines()
+    # Neither folder is an action of the paper's, and all eight of those are missing.
+    assert status == 2 and heading == "error: source was not imported: 10 problems"
+    assert len(problems) == 10 and problems[0].startswith("  jump/: unknown action 'jump'")
     assert not (tmp_path / "photos").exists()
     for words, reason in (
         (("--count", "0"), "neither a number from 1 on nor `any`"),
@@ -272,7 +274,9 @@ def test_suites_are_listed_without_photographs(
     assert status == 0 and "photos-clip-v1" in out and "sd-2.1" in out
 
 
-def test_a_dataset_is_told_from_the_puppets(call: Callable[..., Done], tmp_path: Path) -> None:
+def test_the_check_knows_a_dataset_from_the_puppets(
+    call: Callable[..., Done], tmp_path: Path
+) -> None:
     suite = imported(tmp_path)
     assert suite.file is not None
     facts = suite.file.parent / "dataset.json"
