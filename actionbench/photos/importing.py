@@ -159,7 +159,7 @@ def import_photographs(
         folder.mkdir()
         dataset.write_tables(folder, tables)
         facts["fingerprint"] = dataset.fingerprint(folder, TABLES, FIX)
-        write_definition(suite.definition, folder / SUITE_FILE)
+        write_definition(suite, folder / SUITE_FILE)
         write_card(suite, facts, folder / dataset.CARD)
         (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False), "utf-8")
     notes: dict[str, list[str]] = {}

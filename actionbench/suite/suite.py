@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -28,8 +28,8 @@ from actionbench.suite.yaml_file import JUDGE_SLOT, SUITE_FILE, Definition, read
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Suite:
+@dataclass(frozen=True, kw_only=True)
+class Suite(Definition):
     """What is measured, and how: actions, subjects, exemplars, drawing and judging.
 
     Get one with `get_suite`; write your own as a YAML file.
@@ -41,30 +41,11 @@ class Suite:
         >>> suite.tasks["sit"].exemplars[0].image
     """
 
-    name: str
-    protocol: str
-    """Name and version of the whole measurement, with `JUDGE_SLOT` in the place of the judge's name
-    if any judge may judge it; see `protocol_of`. Boards never mix two protocols without saying
-    so."""
-    title: str
-    actions: tuple[Action, ...]
-    subjects: tuple[Subject, ...]
     exemplar_file: Path
     """Parquet with the columns of the dataset's `exemplars` configuration."""
-    model: str
-    """Default base model: a folder, a Hub id, or a preset's name."""
-    judge: str
-    """Name of the default judge."""
-    sampling: Sampling
-    prompt: str = PROMPT
     file: Path | None = None
     """The definition beside the exemplars, from which a run's record loads the suite again; None
     for the suites that are shipped with their exemplars."""
-
-    @property
-    def definition(self) -> Definition:
-        """What a YAML file says about the suite."""
-        return Definition(**{f.name: getattr(self, f.name) for f in fields(Definition)})
 
     def protocol_of(self, judge: str) -> str:
         """Return the protocol's name under a judge.

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from actionbench.errors import Problems, UserError, unknown
 from actionbench.suite.items import (
     NONE,
+    PROMPT,
     Action,
     Sampling,
     Subject,
@@ -40,19 +41,24 @@ _NEEDED = ("name", "actions", "subjects")
 _DEFAULTS = ("prompt", "model", "judge", "steps", "guidance_scale")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Definition:
-    """A suite without its exemplars; the fields are those of `Suite`, which adds where they are."""
+    """What a YAML file says about a suite; `Suite` adds where its exemplars are."""
 
     name: str
     protocol: str
+    """Name and version of the whole measurement, with `JUDGE_SLOT` in the place of the judge's name
+    if any judge may judge it; see `Suite.protocol_of`. Boards never mix two protocols without
+    saying so."""
     title: str
     actions: tuple[Action, ...]
     subjects: tuple[Subject, ...]
     model: str
+    """Default base model: a folder, a Hub id, or a preset's name."""
     judge: str
+    """Name of the default judge."""
     sampling: Sampling
-    prompt: str
+    prompt: str = PROMPT
 
 
 def read_definition(path: Path) -> Definition:
