@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from actionbench.errors import UserError
+
+BATCH_SIZE = 32
+"""Images drawn at once if nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -52,3 +58,19 @@ def out_of_memory(error: BaseException) -> bool:
         on_cpu = "DefaultCPUAllocator" in str(error) or "not enough memory" in str(error)
         return on_cpu or isinstance(error, torch.OutOfMemoryError)
     return isinstance(error, MemoryError)
+
+
+def memory(device: str) -> tuple[int, int]:
+    """Return the bytes that are free, and those in all."""
+    if device == "cuda":
+        import torch
+
+        free, total = torch.cuda.mem_get_info()
+        return int(free), int(total)
+    page = os.sysconf("SC_PAGE_SIZE")
+    free = page * os.sysconf("SC_AVPHYS_PAGES")
+    status = Path("/proc/meminfo")
+    if status.exists():  # what is only cached can be had as well
+        found = re.search(r"MemAvailable:\s+(\d+) kB", status.read_text())
+        free = int(found[1]) * 1024 if found else free
+    return free, page * os.sysconf("SC_PHYS_PAGES")

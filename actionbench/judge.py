@@ -16,30 +16,23 @@ if TYPE_CHECKING:
     from actionbench.suite.items import Item
     from actionbench.suite.suite import Suite
 
-VERDICT_COLUMNS = (
-    "method",
-    "suite",
-    "protocol",
-    "action",
-    "subject",
-    "category",
-    "index",
-    "seed",
-    "image",
-    "action_correct",
-    "subject_correct",
-    "total_correct",
-    "action_seen",
-    "subject_seen",
-    "action_score",
-    "subject_score",
-    "judge",
-    "judge_fingerprint",
-)
-"""The columns of a run's verdicts Parquet, one row an image.
+VERDICT_COLUMNS: dict[str, type] = {
+    **dict.fromkeys(("method", "suite", "protocol", "action", "subject", "category"), str),
+    **dict.fromkeys(("index", "seed"), int),
+    "image": str,
+    **dict.fromkeys(("action_correct", "subject_correct", "total_correct"), bool),
+    **dict.fromkeys(("action_seen", "subject_seen"), str),
+    **dict.fromkeys(("action_score", "subject_score"), float),
+    **dict.fromkeys(("judge", "judge_fingerprint"), str),
+}
+"""The columns of a run's verdicts Parquet in their order, one row an image, with their types.
 
 `image` is the PNG's path relative to the runs folder; `total_correct` is both on the same image.
 """
+
+PAIR = ["action", "subject", "index"]
+"""What makes two images comparable. The run's seed is not part of it: runs of different seeds are
+still paired on what is asked for, though no longer on the noise."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +100,7 @@ class Judge(ABC):
     def without(self, exemplars: Collection[str]) -> Self:
         """The same judge, loaded once for both, kept from looking at these exemplars (ids).
 
-        Itself where it looks at none. It is what `calibrate-judge` shows an exemplar to.
+        Itself where it looks at none. It is what `judges calibrate` shows an exemplar to.
         """
         return self
 

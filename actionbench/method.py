@@ -124,7 +124,7 @@ class Method(ABC, Generic[S]):
     """A frozen dataclass of `settings.setting` fields; defaults are the literature's."""
     presets: ClassVar[Presets] = {}
     """Changes to the defaults by the backbone's preset name (`puppet-diffusion`, `sd-2.1`); `tiny`
-    is `check-method`'s, if the method needs more than a pipeline there."""
+    is `methods check`'s, if the method needs more than a pipeline there."""
     tunable: ClassVar[Mapping[str, tuple[float, float]]] = {}
     """What `actionbench tune` varies besides learning rate and steps: a setting's lowest and
     highest value to try, both above zero."""

@@ -1,6 +1,6 @@
 """Hyper-parameters: one frozen dataclass a method, from which all else is derived.
 
-The command line (`--set steps=500`), the run record, the cache key and `actionbench list methods`
+The command line (`--set steps=500`), the run record, the cache key and `actionbench methods list`
 read the fields; nothing repeats a default.
 """
 

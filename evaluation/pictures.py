@@ -17,9 +17,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from actionbench.errors import UserError, unknown
+from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store, read_image
-from actionbench.suite.suite import recorded_suite
-from evaluation.stored import read_record, read_verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +63,7 @@ def write_grid(
     subject, damaged or missing image.
     """
     shown = _read_run(runs, run_id)
-    suite = recorded_suite(shown.record)
+    suite = shown.record.load_suite()
     columns = _pick_subjects(shown, subjects, GRID_SUBJECTS)
     picked = _pick_actions(shown, actions)
     tasks = {action.name: suite.tasks[action.name] for action in suite.pick_actions(picked)}
@@ -76,10 +75,8 @@ def write_grid(
     canvas = Image.new("RGB", (max(width, _LEGEND_WIDTH), height), PAPER)
     draw = ImageDraw.Draw(canvas)
     record = shown.record
-    draw.text((MARGIN, 16), record["title"], INK, _font(28))
-    draw.text(
-        (MARGIN, 50), f"{suite.title} · {record['model']['name']} · {run_id}", FAINT, _font(15)
-    )
+    draw.text((MARGIN, 16), record.title, INK, _font(28))
+    draw.text((MARGIN, 50), f"{suite.title} · {record.model.name} · {run_id}", FAINT, _font(15))
     if exemplars:
         _header(draw, left, top, exemplars * STEP - 8, "exemplars")
     for place, subject in enumerate(columns):
@@ -116,16 +113,16 @@ def write_comparison(
     Raises UserError as `write_grid` does, and where the runs' suites differ.
     """
     shown = [_read_run(runs, run_id) for run_id in run_ids]
-    suites = {run.record["suite"] for run in shown}
+    suites = {run.record.suite for run in shown}
     if len(suites) != 1:
         raise UserError(f"runs of one suite can be compared, these are of {sorted(suites)}")
-    suite = recorded_suite(shown[0].record)
+    suite = shown[0].record.load_suite()
     picked = suite.pick_actions(_pick_actions(shown[0], actions))
     columns = _pick_subjects(shown[0], subjects, COMPARED_SUBJECTS)
-    titles = [str(run.record["title"]) for run in shown]
+    titles = [str(run.record.title) for run in shown]
     names = list(labels or titles)
     # Two runs of one method are told apart by their ids.
-    more = ["" if labels or titles.count(t) == 1 else r.record["id"] for t, r in zip(titles, shown)]
+    more = ["" if labels or titles.count(t) == 1 else r.record.id for t, r in zip(titles, shown)]
 
     block = len(columns) * STEP + GAP
     heads = [f"{action.name}: {action.description}" for action in picked]
@@ -209,7 +206,7 @@ class _Shown:
     """A run and where its images are."""
 
     root: Path
-    record: dict[str, Any]
+    record: RunRecord
     rows: dict[tuple[str, str, int], pd.Series]
     """By (action, subject, index)."""
 
@@ -221,8 +218,8 @@ class _Shown:
 def _read_run(runs: Path, run_id: str) -> _Shown:
     store = Store(runs)
     run_id = store.find_run(run_id)
-    record = read_record(store, run_id)
-    rows = read_verdicts(store, record)
+    record = store.read_record(run_id)
+    rows = store.read_verdicts(record)
     keyed = {
         (str(row["action"]), str(row["subject"]), int(row["index"])): row
         for _, row in rows.iterrows()
@@ -231,7 +228,7 @@ def _read_run(runs: Path, run_id: str) -> _Shown:
 
 
 def _pick_actions(shown: _Shown, names: Sequence[str] | None) -> list[str]:
-    own: list[str] = shown.record["actions"]
+    own: list[str] = shown.record.actions
     for name in names or ():
         if name not in own:
             raise unknown("action of this run", name, own)
@@ -244,10 +241,10 @@ def _pick_subjects(shown: _Shown, names: Sequence[str] | None, most: int) -> lis
     `all` are all of them; None are at most `most`, as many of each category as possible and
     evenly spread over it.
     """
-    own: list[str] = shown.record["subjects"]
+    own: list[str] = shown.record.subjects
     by_name = {name.lower(): name for name in own}
     groups: dict[str, list[str]] = {}
-    for subject in recorded_suite(shown.record).subjects:
+    for subject in shown.record.load_suite().subjects:
         if subject.name in own:
             groups.setdefault(subject.category.lower(), []).append(subject.name)
     if names is None:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from actionbench.files.hashing import canonical_json
+from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store
-from actionbench.suite.suite import get_suite, known_suite
+from actionbench.suite.suite import get_suite
 from evaluation.measures.accuracy import MIN_ACTIONS, Share, overall
 from evaluation.measures.comparison import Comparison, rank_verdicts
 from evaluation.measures.failures import Failures, copied_images, failures
 from evaluation.measures.order import MIN_METHODS, Agreement, agreement
-from evaluation.stored import read_record, read_verdicts
 from leaderboards.published import Published, published
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class BoardRow:
     device: str
     reference: bool
     """Kept from an earlier measurement, not of the runs folder."""
-    record: Mapping[str, Any] = field(repr=False)
+    record: RunRecord = field(repr=False)
     verdicts: pd.DataFrame = field(repr=False, compare=False)
 
     @property
@@ -74,8 +74,8 @@ class BoardRow:
     @property
     def share_done(self) -> str:
         done = f"partial: {100 * self.done // self.planned}% of {self.planned} images"
-        failure = self.record.get("failure")
-        return f"{done}, failed on {failure['action']}" if failure else done
+        failure = self.record.failure
+        return f"{done}, failed on {failure.action}" if failure else done
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Group:
         return [(row, both_ways[pair]) for row, pair in pairs if pair in both_ways]
 
     @property
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> RunRecord:
         """The record of any of its runs, for what all of them share."""
         return self.rows[0].record
 
@@ -169,10 +169,10 @@ def build_board(
         records, older = _latest(store, suite)
         for record in records:
             row = _row(store, record, reference=store.root == reference)
-            failure = record.get("failure")
+            failure = record.failure
             if failure:
-                told = f"failed {failure['doing']} '{failure['action']}': {failure['reason']}"
-                notes.append(f"{row.name} ({row.run_id}) {told}")
+                reason = f"failed {failure.doing} '{failure.action}': {failure.reason}"
+                notes.append(f"{row.name} ({row.run_id}) {reason}")
             if row.done:
                 grouped.setdefault(canonical_json(_group_key(record)), []).append(row)
             elif not failure:
@@ -187,95 +187,95 @@ def build_board(
 
 def _suite_name(given: str, stores: Sequence[Store]) -> str:
     """The name that runs have it under; a suite of one's own may be gone while its runs are not."""
-    found = {read_record(store, run_id)["suite"] for store in stores for run_id in store.run_ids()}
+    found = {store.read_record(run_id).suite for store in stores for run_id in store.run_ids()}
     return given if given in found else get_suite(given).name
 
 
-def _latest(store: Store, suite: str | None) -> tuple[list[dict[str, Any]], int]:
+def _latest(store: Store, suite: str | None) -> tuple[list[RunRecord], int]:
     """The records that stand for a row each, and how many others there are of the suite."""
-    records = [read_record(store, run_id) for run_id in store.run_ids()]
-    records = [r for r in records if suite in (None, r["suite"])]
-    kept: dict[str, dict[str, Any]] = {}
-    for record in sorted(records, key=lambda r: (r["complete"], r.get("finished") or r["started"])):
-        kept[canonical_json([_group_key(record), *(record[k] for k in _SAME_ROW)])] = record
+    records = [store.read_record(run_id) for run_id in store.run_ids()]
+    records = [r for r in records if suite in (None, r.suite)]
+    kept: dict[str, RunRecord] = {}
+    for record in sorted(records, key=lambda r: (r.complete, r.finished or r.started)):
+        kept[
+            canonical_json([_group_key(record), *(getattr(record, part) for part in _SAME_ROW)])
+        ] = record
     return list(kept.values()), len(records) - len(kept)
 
 
 _SAME_ROW = ("method", "settings", "seed", "dtype")
 
 
-def _group_key(record: Mapping[str, Any]) -> list[Any]:
+def _group_key(record: RunRecord) -> list[Any]:
     """What must agree for two runs to stand under one heading."""
     return [
-        *(record[name] for name in ("protocol", "suite_fingerprint")),
-        *(record[part].get("fingerprint") for part in ("judge", "model")),
-        *(record[name] for name in ("actions", "subjects", "images_per_pair")),
+        *(record.protocol, record.suite_fingerprint),
+        *(record.judge.fingerprint, record.model.fingerprint),
+        *(record.actions, record.subjects, record.images_per_pair),
     ]
 
 
-def _row(store: Store, record: Mapping[str, Any], *, reference: bool) -> BoardRow:
-    verdicts = read_verdicts(store, record)
-    costs = record["costs"].values()
-    fits = [cost["fit"] for cost in costs if cost["fit"]]
-    drawn = sum(cost["generate"]["images"] for cost in costs)
-    cuda = [fit["peak_cuda_mib"] for fit in fits if "peak_cuda_mib" in fit]
-    complete = len(verdicts) == record["n_items"]
+def _row(store: Store, record: RunRecord, *, reference: bool) -> BoardRow:
+    verdicts = store.read_verdicts(record)
+    costs = record.costs.values()
+    drawn = sum(cost.generate.images for cost in costs)
+    cuda = [fit.peak_cuda_mib for fit in record.fits if fit.peak_cuda_mib is not None]
+    complete = len(verdicts) == record.n_items
     return BoardRow(
         # A run may stand beside its own repetition, and still has to be named.
-        run_id=f"reference/{record['id']}" if reference else record["id"],
-        method=record["method"],
-        title=record["title"],
+        run_id=f"reference/{record.id}" if reference else record.id,
+        method=record.method,
+        title=record.title,
         label=_label(record),
         done=len(verdicts),
-        planned=record["n_items"],
+        planned=record.n_items,
         shares=overall(verdicts),
         failures=failures(verdicts, copied_images(store, record, verdicts) if complete else None),
         rank=None,
-        fit_seconds=_mean([fit["seconds"] for fit in fits]),
-        draw_seconds=sum(c["generate"]["seconds"] for c in costs) / drawn if drawn else None,
-        peak_mib=record["peak_mib"],
+        fit_seconds=_mean([fit.seconds for fit in record.fits]),
+        draw_seconds=sum(cost.generate.seconds for cost in costs) / drawn if drawn else None,
+        peak_mib=record.peak_mib,
         peak_cuda_mib=max(cuda) if cuda else None,
         fit_bytes=_mean(list(fit_bytes(store, record).values())),
-        device=record.get("device") or "unknown",
+        device=record.device or "unknown",
         reference=reference,
         record=record,
         verdicts=verdicts,
     )
 
 
-def fit_bytes(store: Store, record: Mapping[str, Any]) -> dict[str, int]:
+def fit_bytes(store: Store, record: RunRecord) -> dict[str, int]:
     """Bytes stored of each action's fit; a kept record holds what its store no longer has."""
-    found = {}
-    for action, cost in record["costs"].items():
-        key = record["keys"][action]["fit"]
+    sizes = {}
+    for action, cost in record.costs.items():
+        key = record.keys[action].fit
         if store.has_fit(key):
-            found[action] = int(store.fit_record(key)["bytes"])
-        elif "bytes" in (cost["fit"] or {}):
-            found[action] = int(cost["fit"]["bytes"])
-    return found
+            sizes[action] = int(store.fit_record(key)["bytes"])
+        elif cost.fit and cost.fit.bytes is not None:
+            sizes[action] = cost.fit.bytes
+    return sizes
 
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _label(record: Mapping[str, Any]) -> str:
+def _label(record: RunRecord) -> str:
     parts = [f"{name}={_show(value)}" for name, value in _changed_settings(record).items()]
-    if record["seed"] != 0:
-        parts.append(f"seed={record['seed']}")
-    if record["dtype"] != "float32":
-        parts.append(record["dtype"])
+    if record.seed != 0:
+        parts.append(f"seed={record.seed}")
+    if record.dtype != "float32":
+        parts.append(record.dtype)
     return ", ".join(parts)
 
 
-def _changed_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+def _changed_settings(record: RunRecord) -> dict[str, Any]:
     """The run's settings that were not the method's own for the run's model, as it was run.
 
     The run noted them, for a board of stored runs must not need what made them. All settings where
     it did not.
     """
-    settings: dict[str, Any] = record.get("changed_settings", record["settings"])
-    return settings
+    return record.settings if record.changed_settings is None else record.changed_settings
 
 
 def _show(value: Any) -> str:
@@ -288,15 +288,15 @@ def _order(groups: list[list[BoardRow]], lead: str) -> tuple[Group, ...]:
     """Sort groups by protocol, then by most images, by most runs, and the latest first."""
 
     def weight(rows: list[BoardRow]) -> tuple[Any, ...]:
-        latest = max(row.record.get("finished") or row.record["started"] for row in rows)
+        latest = max(row.record.finished or row.record.started for row in rows)
         return rows[0].planned, len(rows), latest
 
     groups.sort(key=weight, reverse=True)
-    groups.sort(key=lambda rows: str(rows[0].record["protocol"]))
+    groups.sort(key=lambda rows: str(rows[0].record.protocol))
     made: list[Group] = []
     for rows in groups:
-        protocol = rows[0].record["protocol"]
-        first = next((g for g in made if g.facts["protocol"] == protocol), None)
+        protocol = rows[0].record.protocol
+        first = next((g for g in made if g.facts.protocol == protocol), None)
         group = _group(rows, first.facts if first else None, lead)
         # Two lists of as many actions read alike; the notes under them tell which they are.
         alike = sum(g.heading.startswith(group.heading) for g in made)
@@ -306,7 +306,7 @@ def _order(groups: list[list[BoardRow]], lead: str) -> tuple[Group, ...]:
     return tuple(made)
 
 
-def _group(rows: list[BoardRow], first: Mapping[str, Any] | None, lead: str) -> Group:
+def _group(rows: list[BoardRow], first: RunRecord | None, lead: str) -> Group:
     """`first` is the record that the protocol's first group shares; None for that group itself."""
     complete = {row.run_id: row.verdicts for row in rows if not row.partial}
     ranks, comparisons = rank_verdicts(complete)
@@ -314,7 +314,7 @@ def _group(rows: list[BoardRow], first: Mapping[str, Any] | None, lead: str) -> 
     rows.sort(key=lambda row: (row.partial, -row.shares["total"].value, row.name))
     record = rows[0].record
     return Group(
-        heading=f"{record['protocol']}: {_heading(record, first)}",
+        heading=f"{record.protocol}: {_heading(record, first)}",
         notes=tuple(_notes(rows, comparisons)),
         rows=tuple(rows),
         comparisons=comparisons,
@@ -323,28 +323,32 @@ def _group(rows: list[BoardRow], first: Mapping[str, Any] | None, lead: str) -> 
     )
 
 
-def _heading(record: Mapping[str, Any], first: Mapping[str, Any] | None) -> str:
-    known = known_suite(record)
+def _heading(record: RunRecord, first: RunRecord | None) -> str:
+    known = record.known_suite()
     parts = []
     for kind, every in (
         ("actions", known and known.actions),
         ("subjects", known and known.subjects),
     ):
-        names = record[kind]
-        whole = len(every) if every else len(first[kind]) if first else len(names)
+        names: list[str] = getattr(record, kind)
+        others: list[str] = getattr(first, kind) if first else names
+        whole = len(every) if every else len(others)
         if len(names) != whole:
             parts.append(f"{len(names)} of {whole} {kind}")
-        elif first and set(names) != set(first[kind]):
+        elif set(names) != set(others):
             parts.append(f"other {kind}")
     if first:
-        for kind in ("model", "judge"):
-            if record[kind]["fingerprint"] != first[kind]["fingerprint"]:
-                parts.append(f"{kind} {record[kind]['name']} {record[kind]['fingerprint'][:8]}")
-        if record["suite_fingerprint"] != first["suite_fingerprint"]:
-            parts.append(f"data {record['suite_fingerprint'][:8]}")
-        if record["images_per_pair"] != first["images_per_pair"]:
-            parts.append(f"{record['images_per_pair']} images a pair")
-    title = known.title if known else record["suite"]
+        for kind, own, other in (
+            ("model", record.model, first.model),
+            ("judge", record.judge, first.judge),
+        ):
+            if own.fingerprint != other.fingerprint:
+                parts.append(f"{kind} {own.name} {own.fingerprint[:8]}")
+        if record.suite_fingerprint != first.suite_fingerprint:
+            parts.append(f"data {record.suite_fingerprint[:8]}")
+        if record.images_per_pair != first.images_per_pair:
+            parts.append(f"{record.images_per_pair} images a pair")
+    title = known.title if known else record.suite
     if not parts:
         return title
     return f"{title} ({', '.join(parts)}; not comparable with other tables)"
@@ -354,18 +358,18 @@ def _notes(
     rows: Sequence[BoardRow], comparisons: Mapping[tuple[str, str], Comparison]
 ) -> list[str]:
     record = rows[0].record
-    model, judge = record["model"], record["judge"]
+    model, judge = record.model, record.judge
     notes = [
-        f"Model {model['name']} ({model['fingerprint'][:8]}), judged by the {judge['name']} judge "
-        f"({judge['fingerprint'][:8]}); {len(record['actions'])} actions x "
-        f"{len(record['subjects'])} subjects x {record['images_per_pair']} images."
+        f"Model {model.name} ({model.fingerprint[:8]}), judged by the {judge.name} judge "
+        f"({judge.fingerprint[:8]}); {len(record.actions)} actions x "
+        f"{len(record.subjects)} subjects x {record.images_per_pair} images."
     ]
-    suite = known_suite(record)
+    suite = record.known_suite()
     for kind, every in (
         ("Actions", suite and suite.actions),
         ("Subjects", suite and suite.subjects),
     ):
-        names = record[kind.lower()]
+        names: list[str] = getattr(record, kind.lower())
         if every and len(names) < len(every):
             notes.append(f"{kind} measured here: {', '.join(names)}.")
     notes.append("Brackets: 95% intervals, clustered by action.")
@@ -384,7 +388,7 @@ def _notes(
     devices = sorted({row.device for row in rows})
     if len(devices) > 1:
         notes.append(f"Fit times are from different devices: {', '.join(devices)}.")
-    if len({row.record["seed"] for row in rows}) > 1:
+    if len({row.record.seed for row in rows}) > 1:
         notes.append("Runs of different seeds are paired on the prompts, not on the noise.")
     if any(row.reference for row in rows):
         notes.append("Rows marked reference are kept from an earlier measurement.")

@@ -18,6 +18,7 @@ from typing import Any
 
 from actionbench.errors import UserError, unknown
 from actionbench.files.atomic import own_folder, replacing
+from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store
 from leaderboards.board import Board, BoardRow, build_board, fit_bytes
 
@@ -51,15 +52,13 @@ def keep_reference(board: Board, runs: Path, out: Path) -> Path:
         for row in rows:
             _keep_row(store, kept, row)
         facts = {
-            "protocol": group.facts["protocol"],
-            "suite": group.facts["suite"],
-            "suite_fingerprint": group.facts["suite_fingerprint"],
-            "model": group.facts["model"]["fingerprint"],
-            "judge": group.facts["judge"]["fingerprint"],
+            "protocol": group.facts.protocol,
+            "suite": group.facts.suite,
+            "suite_fingerprint": group.facts.suite_fingerprint,
+            "model": group.facts.model.fingerprint,
+            "judge": group.facts.judge.fingerprint,
             "commands": list(
-                dict.fromkeys(
-                    " ".join(_without_places(row.record.get("command", []))) for row in rows
-                )
+                dict.fromkeys(" ".join(_without_places(row.record.command)) for row in rows)
             ),
             "runs": sorted(row.run_id for row in rows),
         }
@@ -73,14 +72,13 @@ def _to_keep(row: BoardRow) -> bool:
 
 
 def _keep_row(store: Store, kept: Store, row: BoardRow) -> None:
-    record: dict[str, Any] = json.loads(json.dumps(row.record))
-    for action, size in fit_bytes(store, record).items():
-        record["costs"][action]["fit"]["bytes"] = size
-    record["model"].pop("path", None)
-    record.pop("suite_file", None)
-    record = _without_places(record)
+    record = RunRecord.from_json(_without_places(row.record.to_json()))
+    record.model.path = record.suite_file = None
+    for action, size in fit_bytes(store, row.record).items():
+        if (fit := record.costs[action].fit) is not None:
+            fit.bytes = size
     kept.save_rows(row.run_id, store.load_row_dicts(row.run_id))
-    kept.save_record(row.run_id, record)
+    kept.save_record(record)
     copying = store.load_copying(row.run_id)
     if row.failures.copied is not None and copying is not None:
         kept.save_copying(row.run_id, copying)

@@ -257,14 +257,14 @@ def _flat(board: Board) -> list[dict[str, Any]]:
                 {
                     "section": "measured",
                     "heading": group.heading,
-                    "protocol": record["protocol"],
-                    "suite": record["suite"],
+                    "protocol": record.protocol,
+                    "suite": record.suite,
                     "rank": row.rank,
                     "method": row.method,
                     "title": row.title,
                     "label": row.label,
                     "run_id": row.run_id,
-                    "seed": record["seed"],
+                    "seed": record.seed,
                     "status": "partial" if row.partial else "complete",
                     "reference": row.reference,
                     "planned": row.planned,
@@ -277,10 +277,10 @@ def _flat(board: Board) -> list[dict[str, Any]]:
                     "peak_cuda_mib": row.peak_cuda_mib,
                     "bytes_per_action": row.fit_bytes,
                     "device": row.device,
-                    "model": record["model"]["name"],
-                    "model_fingerprint": record["model"]["fingerprint"],
-                    "judge": record["judge"]["name"],
-                    "judge_fingerprint": record["judge"]["fingerprint"],
+                    "model": record.model.name,
+                    "model_fingerprint": record.model.fingerprint,
+                    "judge": record.judge.name,
+                    "judge_fingerprint": record.judge.fingerprint,
                 }
             )
     source = board.published

@@ -13,7 +13,8 @@ from typing import Any
 
 from actionbench.files.models import ModelSource
 from actionbench.registry import get_method, make_judge, method_names
-from actionbench.runs.execute import fit_seed, plan_run
+from actionbench.runs.options import RunOptions
+from actionbench.runs.plan import fit_seed, plan_run
 from actionbench.suite.items import Sampling
 from actionbench.suite.suite import Suite, get_suite
 from leaderboards.reference import find_reference
@@ -62,16 +63,18 @@ def keys(runs: Path) -> dict[str, Any]:
             source = ModelSource(Path("model"), "model", preset, WEIGHTS)
             for name in method_names():
                 plan = plan_run(
-                    runs=runs,
                     suite=suite,
                     method=_method(name, preset),
                     source=source,
                     judge=fixed,
-                    actions=[action.name for action in suite.actions[:2]],
-                    subjects=["panda", "Batman"],
-                    images_per_pair=2,
-                    seed=3,
-                    dtype="bfloat16",
+                    options=RunOptions(
+                        runs=runs,
+                        actions=tuple(action.name for action in suite.actions[:2]),
+                        subjects=("panda", "Batman"),
+                        images_per_pair=2,
+                        seed=3,
+                        dtype="bfloat16",
+                    ),
                 )
                 found[f"{suite.name} {preset} {name}"] = {
                     "run": plan.run_id,
@@ -102,16 +105,18 @@ def test_kept_runs_are_planned_under_their_own_ids(tmp_path: Path) -> None:
         kind = get_method(record["method"])
         method = kind(kind.Settings(**_settings(kind.Settings, record["settings"])))
         plan = plan_run(
-            runs=tmp_path,
             suite=suite,
             method=method,
             source=source,
             judge=fixed(suite),
-            actions=record["actions"],
-            subjects=record["subjects"],
-            images_per_pair=record["images_per_pair"],
-            seed=record["seed"],
-            dtype=record["dtype"],
+            options=RunOptions(
+                runs=tmp_path,
+                actions=tuple(record["actions"]),
+                subjects=tuple(record["subjects"]),
+                images_per_pair=record["images_per_pair"],
+                seed=record["seed"],
+                dtype=record["dtype"],
+            ),
         )
         assert plan.run_id == record["id"]
 

@@ -21,11 +21,11 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from actionbench.device import PLAIN, Resources
+from actionbench.device import BATCH_SIZE, PLAIN, Resources
 from actionbench.diffusion.denoising import randn
 from actionbench.diffusion.text_prefix import Prefix, encode_from, encode_prefix
 from actionbench.errors import UserError, one_line
-from actionbench.files.models import BATCH_SIZE, ModelSource
+from actionbench.files.models import ModelSource
 from actionbench.files.networks import quiet_libraries
 from actionbench.suite.items import SLOT, Sampling
 

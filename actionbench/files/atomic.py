@@ -1,34 +1,90 @@
-"""Files and folders that are made anew and swapped in whole."""
+"""Files and folders that are there whole or not at all: written beside their place, then renamed.
+
+Temporary names say which process of which machine writes them, so that what a kill left behind can
+be told from what another process is writing.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
+import socket
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from actionbench.errors import UserError
 
+TEMPORARY = ".tmp-"
+"""What every temporary name begins with."""
+_STALE_SECONDS = 24 * 3600
+HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`, for the caller to write and rename.
+
+    It is gone again if the block raises.
+    """
+    temporary = path.parent / f"{TEMPORARY}{HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield temporary
+    except BaseException:
+        remove(temporary)
+        raise
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary place beside `path`; what stands there when the block ends takes its place.
+    """Yield a temporary place beside `path`; what stands there when the block ends takes its place.
 
-    A killed process leaves the old one as it was.
+    A killed process leaves the old one as it was, and the next one clears what it left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{path.name}")
-    _remove(temporary)
-    yield temporary
+    if path.parent.exists():
+        remove_leftovers(path.parent)
+    with beside(path) as temporary:
+        yield temporary
+        if path.is_dir():
+            remove(path)
+        temporary.replace(path)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file whole, UTF-8, making its folder. UserError if it cannot be written."""
+    try:
+        with beside(path) as temporary:
+            temporary.write_text(text, "utf-8")
+            temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    return path
+
+
+def remove_leftovers(folder: Path, *patterns: str) -> None:
+    """Remove what processes that are gone left in a folder, or where `patterns` lead below it."""
+    for pattern in patterns or (f"{TEMPORARY}*",):
+        for path in folder.glob(pattern):
+            if not _in_use(path):
+                remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
     if path.is_dir():
-        _remove(path)
-    temporary.replace(path)
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def own_folder(out: Path, mark: str) -> Path:
-    """`out`, made absolute, if it is new, empty, or an earlier one of ours (it holds `mark`).
+    """Return `out`, made absolute, if it is new, empty, or an earlier one of ours (holds `mark`).
 
-    Raises UserError otherwise, for the folder would be replaced with all that is in it.
+    Raises UserError otherwise, because the folder would be replaced with all that is in it.
     """
     out = out.resolve()
     if out.exists() and not out.is_dir():
@@ -38,8 +94,18 @@ def own_folder(out: Path, mark: str) -> Path:
     return out
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _in_use(path: Path) -> bool:
+    """Whether a temporary name may belong to a process that still writes it."""
+    host, _, process = path.name.removeprefix(TEMPORARY).partition("-")
+    if host == HOST:
+        try:
+            os.kill(int(process.split("-")[0]), 0)
+        except (ProcessLookupError, ValueError):
+            return False
+        except PermissionError:
+            return True
+        return True
+    try:
+        return time.time() - path.stat().st_mtime < _STALE_SECONDS
+    except FileNotFoundError:  # another process removed it just now
+        return True

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from actionbench.errors import UserError
+from actionbench.files.atomic import write_text
 from actionbench.progress import SILENT, Progress
 
 _CHUNK = 1 << 24
@@ -68,11 +70,7 @@ def _load() -> dict[str, str]:
 
 
 def _save(hashes: dict[str, str]) -> None:
-    memory = _memory()
     try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        temporary = memory.with_name(f".hashes-{os.getpid()}")
-        temporary.write_text(json.dumps(hashes, indent=1), "utf-8")
-        temporary.replace(memory)
-    except OSError:
+        write_text(_memory(), json.dumps(hashes, indent=1))
+    except UserError:
         return  # a home that cannot be written costs time at the next command, nothing else

@@ -22,9 +22,6 @@ NETWORKS = ("vae", "unet", "text_encoder")
 COMPONENTS = (*NETWORKS, "tokenizer", "scheduler")
 """What a Stable-Diffusion-shaped pipeline is made of, each in a folder of its own."""
 
-BATCH_SIZE = 32
-"""Images drawn at once where nothing else is asked for."""
-
 _NAME = r"(diffusion_pytorch_)?model"
 _WEIGHTS = {
     None: re.compile(_NAME + r"(-\d+-of-\d+)?\.safetensors"),

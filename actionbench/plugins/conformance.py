@@ -28,6 +28,7 @@ from actionbench.errors import UserError, one_line
 from actionbench.method import Customization, Method, check_fitted, check_images
 from actionbench.plugins.tiny import backbone_state, load_tiny, tiny_items, tiny_pipeline, tiny_task
 from actionbench.progress import SILENT, Progress
+from actionbench.runs.record import FitCost
 from actionbench.runs.store import Store
 from actionbench.settings import build_settings
 from actionbench.suite.items import ActionTask, Item, Sampling, make_items
@@ -257,7 +258,7 @@ def saved_and_loaded(trial: Trial) -> str:
     if trial.kind.needs_fit:
         with TemporaryDirectory() as folder:
             store = Store(folder)
-            store.save_fit("check", fitted, {})
+            store.save_fit("check", fitted, FitCost(seconds=0.0))
             fitted = store.load_fit(
                 "check", method=fitted.method, action=fitted.action, model=fitted.model
             )

@@ -1,4 +1,4 @@
-"""The package that `actionbench new-method NAME` writes: a method that works, to be changed."""
+"""The package that `actionbench methods new NAME` writes: a method that works, to be changed."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ A method for ActionBench.
 
 ```bash
 pip install -e .
-actionbench check-method $name     # does it keep the interface's promises?
+actionbench methods check $name    # does it keep the interface's promises?
 actionbench run --method $name     # the whole puppets suite
 actionbench report                 # its row on the board
 ```
@@ -119,7 +119,7 @@ def write_skeleton(name: str, folder: Path, taken: Iterable[str]) -> list[Path]:
             "a letter first (my-method)"
         )
     if name in taken or name == "all":
-        raise UserError(f"the name '{name}' is taken: `actionbench list methods` shows them all")
+        raise UserError(f"the name '{name}' is taken: `actionbench methods list` shows them all")
     class_name = "".join(part.capitalize() for part in name.split("-"))
     if re.search(rf"\b{class_name}\b", _METHOD):
         raise UserError(f"the class {class_name} would hide another of that name: take another")

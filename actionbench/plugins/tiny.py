@@ -1,4 +1,4 @@
-"""A minimal pipeline of the real classes, made on the spot: `check-method` and the tests use it."""
+"""A minimal pipeline of the real classes, made on the spot for `methods check` and tests."""
 
 from __future__ import annotations
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from actionbench.device import PLAIN, Resources
+from actionbench.device import Resources
 from actionbench.errors import UserError, one_line
-from actionbench.files.models import BATCH_SIZE, ModelSource
+from actionbench.files.models import ModelSource, resolve_model
 from actionbench.judge import Judge
 from actionbench.method import Method
-from actionbench.progress import Observer
-from actionbench.runs.execute import Plan, RunResult, execute, load_backbone, plan_run
-from actionbench.suite.suite import Suite
+from actionbench.progress import SILENT, Observer, Progress
+from actionbench.registry import make_judge
+from actionbench.runs.execute import RunResult, execute, load_backbone
+from actionbench.runs.options import RunOptions
+from actionbench.runs.plan import Plan, plan_run
+from actionbench.suite.suite import Suite, get_suite
 
 if TYPE_CHECKING:
     from actionbench.diffusion.backbone import Backbone
@@ -28,45 +30,78 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setup:
-    """What the runs of a campaign have in common; the fields are `plan_run`'s."""
+    """What the runs of a campaign have in common: options, and what they name, resolved."""
 
-    runs: Path
+    options: RunOptions
     suite: Suite
     source: ModelSource
     judge: Judge
     """One for all runs, so that its weights are loaded once."""
-    actions: Sequence[str] | None = None
-    subjects: Sequence[str] | None = None
-    images_per_pair: int = 2
-    device: str = "auto"
-    dtype: str = "float32"
-    batch_size: int = BATCH_SIZE
-    resources: Resources = PLAIN
     command: Sequence[str] = ()
 
-    def plan(self, kind: type[Method[Any]], words: Sequence[str] = (), seed: int = 0) -> Plan:
-        """The run of a method with its settings for this model, changed by `key=value` words."""
-        method = kind.for_model(self.source.preset, words)
-        common = {field.name: getattr(self, field.name) for field in fields(self)}
-        return plan_run(method=method, seed=seed, **common)
+    def plan(
+        self, kind: type[Method[Any]], words: Sequence[str] = (), seed: int | None = None
+    ) -> Plan:
+        """The run of a method with its settings for this model, changed by `key=value` words.
+
+        Under the options' seed, if none is given.
+        """
+        options = self.options if seed is None else replace(self.options, seed=seed)
+        return plan_run(
+            suite=self.suite,
+            method=kind.for_model(self.source.preset, words),
+            source=self.source,
+            judge=self.judge,
+            options=options,
+            command=self.command,
+        )
+
+
+def prepare(options: RunOptions, command: Sequence[str] = (), progress: Progress = SILENT) -> Setup:
+    """Resolve what the options name: suite, judge, base model (fetched if it is not here).
+
+    Args:
+        command: the words that were typed, for the records.
+        progress: hears of hashing and fetching.
+
+    Raises UserError for unknown names, missing exemplars, and a model that cannot be had.
+    """
+    suite = get_suite(options.suite)
+    judge = make_judge(options.judge or suite.judge, suite, options.judge_words)
+    _ = suite.tasks  # missing exemplars are reported before a model is fetched
+    source = resolve_model(options.model or suite.model, progress)
+    return Setup(options, suite, source, judge, command)
 
 
 @dataclass(frozen=True)
 class Outcome:
+    """What became of one plan."""
+
     plan: Plan
     result: RunResult | None
-    """None where the run failed."""
-    failure: str = ""
-    """Why, in one line."""
-    trace: str = ""
-    """The traceback, where the failure is a defect and no mistake that was told."""
+    """None if the run failed."""
+    error: Exception | None = None
+    """Why it failed."""
+
+    @property
+    def failure(self) -> str:
+        """Why it failed, in one line; empty if it did not."""
+        return "" if self.error is None else one_line(self.error)
+
+    @property
+    def trace(self) -> str:
+        """The traceback, if the failure is a defect and no mistake of the user's."""
+        if self.error is None or isinstance(self.error, UserError):
+            return ""
+        return "".join(traceback.format_exception(self.error))
 
 
 View = Callable[[Plan], AbstractContextManager[Observer]]
-"""Who is told how a run goes on, for the time that it takes."""
+"""Who watches a run, for the time that it takes."""
 
 
 def unwatched(plan: Plan) -> AbstractContextManager[Observer]:
+    """Watch nothing."""
     return nullcontext(Observer())
 
 
@@ -80,9 +115,10 @@ def execute_each(plans: Iterable[Plan], view: View = unwatched) -> Iterator[Outc
         try:
             with view(plan) as observer:
                 result = execute(plan, observer, shared.load)
-        except Exception as error:  # of whatever kind: it is one method's, and told under its name
-            trace = "" if isinstance(error, UserError) else traceback.format_exc()
-            outcome = Outcome(plan, None, one_line(error), trace)
+        except BrokenPipeError:  # nobody reads the output any more
+            raise
+        except Exception as error:  # of any kind: it is one method's, and reported under its name
+            outcome = Outcome(plan, None, error)
             # What the failed method left of the backbone is not trusted.
             shared.forget()
         else:

@@ -1,8 +1,7 @@
-"""Whether a run can work here, and what it will take: told before it starts, without a network."""
+"""Whether a run can work here, and what it will take, before it starts and without a network."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -15,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from packaging.requirements import Requirement
 
-from actionbench.device import Resources
+from actionbench.device import memory, resolve_device
 from actionbench.errors import UserError
 from actionbench.files.hub import Repository, how_to_get
 from actionbench.files.models import local_model, model_repositories, preset_name
 from actionbench.judge import Judge
 from actionbench.method import Method
 from actionbench.registry import get_judge, get_method, judge_names, make_judge, method_names
+from actionbench.runs.options import RunOptions
 from actionbench.suite.items import ActionTask, Sampling
 from actionbench.suite.shipped import CHECKOUT
 from actionbench.suite.suite import Suite, get_suite
@@ -44,67 +44,54 @@ class Finding:
     what: str
     state: State
     """`fail`: the run cannot work; `warn`: it can, but something is to be known."""
-    told: str
-    mend: str = ""
+    message: str
+    fix: str = ""
 
 
-@dataclass(frozen=True)
-class Question:
-    """The run that is asked about; the words are the command line's."""
+def examine(
+    options: RunOptions, methods: Sequence[str], words: Sequence[str] = ()
+) -> Iterator[Finding]:
+    """Say what there is to be said of a run, as it shows; nothing is loaded, fetched or hashed.
 
-    suite: str
-    methods: Sequence[str]
-    model: str | None
-    judge: str | None
-    judge_given: Sequence[str]
-    device: str
-    dtype: str
-    runs: Path
-    resources: Resources
-    actions: Sequence[str] | None = None
-    subjects: Sequence[str] | None = None
-    images_per_pair: int = 2
-    given: Sequence[str] = ()
-
-
-def examine(question: Question) -> Iterator[Finding]:
-    """What there is to be said, as it is found out; nothing is loaded, fetched or hashed."""
+    `words` are the methods' `key=value` settings.
+    """
     yield from check_packages(CONSTRAINTS)
     yield from check_plugins()
-    device, finding = check_device(question.device, question.dtype)
+    device, finding = check_device(options.device, options.dtype)
     yield finding
-    if device is not None and question.resources.compile:
+    if device is not None and options.compile:
         yield check_compiling(device)
     try:
-        suite = get_suite(question.suite)
+        suite = get_suite(options.suite)
     except UserError as error:
         yield Finding("suite", "fail", str(error), "see docs/photos.md, or take --suite puppets")
         return
     tasks, finding = check_suite(suite)
     yield finding
-    actions = suite.pick_actions(question.actions)
-    name = question.model or suite.model
+    actions = suite.pick_actions(options.actions)
+    name = options.model or suite.model
     folder, finding = check_model(name)
     yield finding
     preset = preset_name(name, folder)
-    methods = []
-    for method in question.methods:
+    systems = []
+    for method in methods:
         try:
-            methods.append(get_method(method).for_model(preset, question.given))
+            systems.append(get_method(method).for_model(preset, words))
         except UserError as error:
             yield Finding(method, "fail", str(error))
     if tasks is not None:
-        yield from check_tasks(methods, [tasks[action.name] for action in actions])
+        yield from check_tasks(systems, [tasks[action.name] for action in actions])
     try:
-        judge = make_judge(question.judge or suite.judge, suite, question.judge_given)
+        judge = make_judge(options.judge or suite.judge, suite, options.judge_words)
     except UserError as error:
         yield Finding("judge", "fail", str(error), "name another with --judge")
     else:
-        yield from check_downloads(methods, judge, _prefetch_command(question))
+        command = _prefetch_command(options, methods, words)
+        yield from check_downloads(systems, judge, command)
     if folder is None or device is None:
         return
     counts = [len(tasks[action.name].exemplars) for action in actions] if tasks else [EXEMPLARS]
-    yield from estimate(question, suite, max(counts), methods, folder, device)
+    yield from estimate(options, suite, max(counts), systems, folder, device)
 
 
 # -- what is there -------------------------------------------------------------------------
@@ -137,8 +124,8 @@ def check_packages(constraints: Path) -> Iterator[Finding]:
         except PackageNotFoundError:
             continue
     if other:
-        mend = f"pip install -c {constraints.name} -e ."
-        yield Finding("packages", "warn", f"others than tested: {', '.join(other)}", mend)
+        fix = f"pip install -c {constraints.name} -e ."
+        yield Finding("packages", "warn", f"others than tested: {', '.join(other)}", fix)
     else:
         yield Finding("packages", "ok", "all that is needed is there")
 
@@ -153,7 +140,7 @@ def check_plugins() -> Iterator[Finding]:
             except UserError as error:
                 broken.append(str(error))
     if broken:
-        yield Finding("plug-ins", "warn", "; ".join(broken), "mend or uninstall them")
+        yield Finding("plug-ins", "warn", "; ".join(broken), "fix or uninstall them")
     else:
         yield Finding("plug-ins", "ok", "every registered method and judge can be imported")
 
@@ -162,22 +149,20 @@ def check_device(device: str, dtype: str) -> tuple[str | None, Finding]:
     """The device that a run would take, and its memory; None where it cannot be had."""
     import torch
 
-    from actionbench.device import resolve_device
-
     try:
         found = resolve_device(device)
     except UserError as error:
         return None, Finding("device", "fail", str(error))
     free, total = memory(found)
-    told = f"{found}, {free / GIB:.1f} of {total / GIB:.1f} GiB free"
+    message = f"{found}, {free / GIB:.1f} of {total / GIB:.1f} GiB free"
     if found == "cpu":
-        return found, Finding("device", "ok", f"{told}, {torch.get_num_threads()} threads")
-    told = f"{torch.cuda.get_device_name()}: {told}"
+        return found, Finding("device", "ok", f"{message}, {torch.get_num_threads()} threads")
+    message = f"{torch.cuda.get_device_name()}: {message}"
     if dtype == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return found, Finding(
-            "device", "warn", f"{told}; no bfloat16 of its own", "take --dtype float16"
+            "device", "warn", f"{message}; no bfloat16 of its own", "take --dtype float16"
         )
-    return found, Finding("device", "ok", told)
+    return found, Finding("device", "ok", message)
 
 
 def check_compiling(device: str) -> Finding:
@@ -190,31 +175,15 @@ def check_compiling(device: str) -> Finding:
     return Finding("compile", "ok", "a compiler is there; the first steps wait for it")
 
 
-def memory(device: str) -> tuple[int, int]:
-    """Bytes that are free, and in all."""
-    if device == "cuda":
-        import torch
-
-        free, total = torch.cuda.mem_get_info()
-        return int(free), int(total)
-    page = os.sysconf("SC_PAGE_SIZE")
-    free = page * os.sysconf("SC_AVPHYS_PAGES")
-    status = Path("/proc/meminfo")
-    if status.exists():  # what is only cached can be had as well
-        found = re.search(r"MemAvailable:\s+(\d+) kB", status.read_text())
-        free = int(found[1]) * 1024 if found else free
-    return free, page * os.sysconf("SC_PHYS_PAGES")
-
-
 def check_suite(suite: Suite) -> tuple[Mapping[str, ActionTask] | None, Finding]:
     """Its exemplars by action; None where they cannot be had, which hinders no estimate."""
     known = f"{suite.name}: {len(suite.actions)} actions"
     try:
         tasks = suite.tasks
     except UserError as error:
-        told = f"{known}, estimated with {EXEMPLARS} exemplars each; {error}"
-        mend = "see docs/photos.md, or take --suite puppets"
-        return None, Finding("suite", "fail", told, mend)
+        message = f"{known}, estimated with {EXEMPLARS} exemplars each; {error}"
+        fix = "see docs/photos.md, or take --suite puppets"
+        return None, Finding("suite", "fail", message, fix)
     exemplars = sum(len(task.exemplars) for task in tasks.values())
     return tasks, Finding("suite", "ok", f"{known}, {exemplars} exemplars")
 
@@ -236,13 +205,13 @@ def check_model(name: str) -> tuple[Path | None, Finding]:
             size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
             return folder, Finding("model", "ok", f"{size / GIB:.2f} GiB in {folder}")
         offline = how_to_get(model_repositories(name)[0], "--model")
-        mend = f"actionbench prefetch --model {name}; or, {offline}"
-        return None, Finding("model", "fail", f"{name} is not on this machine", mend)
+        fix = f"actionbench prefetch --model {name}; or, {offline}"
+        return None, Finding("model", "fail", f"{name} is not on this machine", fix)
     except UserError as error:
         return None, Finding("model", "fail", str(error))
 
 
-def check_downloads(methods: Sequence[Method[Any]], judge: Judge, mend: str) -> Iterator[Finding]:
+def check_downloads(methods: Sequence[Method[Any]], judge: Judge, fix: str) -> Iterator[Finding]:
     """What methods and judge name on the Hub: here or not."""
     owners: list[Method[Any] | Judge] = [*methods, judge]
     for owner in owners:
@@ -252,26 +221,26 @@ def check_downloads(methods: Sequence[Method[Any]], judge: Judge, mend: str) -> 
                 owner.name,
                 "ok" if here else "fail",
                 f"{hub_id} is {'here' if here else 'not on this machine'}",
-                "" if here else mend,
+                "" if here else fix,
             )
 
 
-def _prefetch_command(question: Question) -> str:
-    words = ["actionbench", "prefetch", "--suite", question.suite]
-    if list(question.methods) != method_names():
-        words += ["--method", ",".join(question.methods)]
-    words += ["--model", question.model] if question.model else []
-    words += ["--judge", question.judge] if question.judge else []
-    words += [word for value in question.judge_given for word in ("--judge-set", value)]
-    words += [word for value in question.given for word in ("--set", value)]
-    return shlex.join(words)
+def _prefetch_command(options: RunOptions, methods: Sequence[str], words: Sequence[str]) -> str:
+    command = ["actionbench", "prefetch", "--suite", options.suite]
+    if list(methods) != method_names():
+        command += ["--method", ",".join(methods)]
+    command += ["--model", options.model] if options.model else []
+    command += ["--judge", options.judge] if options.judge else []
+    command += [word for value in options.judge_words for word in ("--judge-set", value)]
+    command += [word for value in words for word in ("--set", value)]
+    return shlex.join(command)
 
 
 # -- what it takes -------------------------------------------------------------------------
 
 
 def estimate(
-    question: Question,
+    options: RunOptions,
     suite: Suite,
     exemplars: int,
     methods: Sequence[Method[Any]],
@@ -287,13 +256,13 @@ def estimate(
     from actionbench.diffusion.backbone import DTYPES, cross_attention_layers
     from actionbench.diffusion.cost import Networks
 
-    networks = Networks(folder, gradient_checkpointing=question.resources.gradient_checkpointing)
+    networks = Networks(folder, gradient_checkpointing=options.gradient_checkpointing)
     layers = len(cross_attention_layers(networks.unet))
-    dtype = DTYPES[question.dtype]
+    dtype = DTYPES[options.dtype]
     speed = matmul_speed(device, dtype)
     free, _ = memory(device)
-    actions = suite.pick_actions(question.actions)
-    images = len(actions) * len(suite.pick_subjects(question.subjects)) * question.images_per_pair
+    actions = suite.pick_actions(options.actions)
+    images = len(actions) * len(suite.pick_subjects(options.subjects)) * options.images_per_pair
     drawing = images * image_flops(networks, suite.sampling)
     disk = 0
     for method in methods:
@@ -303,8 +272,8 @@ def estimate(
             continue
         work = method.fit_work(exemplars, layers)
         if work is None:
-            told = _took("its fits are not known", images, drawing / speed)
-            yield Finding(method.name, "ok", told)
+            message = _took("its fits are not known", images, drawing / speed)
+            yield Finding(method.name, "ok", message)
             continue
         flops = networks.flops(work, exemplars)
         once = work.drawn_once * networks.forward.flops if work.drawn_once else 0.0
@@ -313,18 +282,18 @@ def estimate(
         if once:
             fits += f" and {_duration(once / speed)} once"
         total = (len(actions) * flops + once + drawing) / speed
-        told = f"{_took(fits, images, total)}; a fit needs at least {needed / GIB:.1f} GiB"
+        message = f"{_took(fits, images, total)}; a fit needs at least {needed / GIB:.1f} GiB"
         if work.trained_batch and not work.conditioned:
             disk += len(actions) * 2 * networks.parameters["unet"]
         if needed > free:
-            mend = "take --gradient-checkpointing, --dtype bfloat16 or a model of smaller images"
-            yield Finding(method.name, "fail", f"{told}, {free / GIB:.1f} are free", mend)
+            fix = "take --gradient-checkpointing, --dtype bfloat16 or a model of smaller images"
+            yield Finding(method.name, "fail", f"{message}, {free / GIB:.1f} are free", fix)
         else:
-            yield Finding(method.name, "ok", told)
+            yield Finding(method.name, "ok", message)
     yield Finding(
-        "speed", "ok", f"{speed / 1e12:.2f} TFLOP/s in a matrix product of {question.dtype}"
+        "speed", "ok", f"{speed / 1e12:.2f} TFLOP/s in a matrix product of {options.dtype}"
     )
-    yield check_disk(question.runs, disk)
+    yield check_disk(options.runs, disk)
 
 
 def _took(fits: str, images: int, seconds: float) -> str:
@@ -367,7 +336,9 @@ def check_disk(runs: Path, needed: int) -> Finding:
     """Room for the images (uncompressed, at most) and what fits store."""
     place = next(p for p in (runs, *runs.resolve().parents) if p.exists())
     free = shutil.disk_usage(place).free
-    told = f"{free / GIB:.1f} GiB free at {place}, {needed / GIB:.2f} needed at most"
+    message = f"{free / GIB:.1f} GiB free at {place}, {needed / GIB:.2f} needed at most"
     if free < needed:
-        return Finding("disk", "fail", told, "free some space, or name another folder with --runs")
-    return Finding("disk", "ok", told)
+        return Finding(
+            "disk", "fail", message, "free some space, or name another folder with --runs"
+        )
+    return Finding("disk", "ok", message)

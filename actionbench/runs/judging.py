@@ -1,26 +1,169 @@
-"""Judging the images of a finished run again, from its record alone: no method, no base model."""
+"""Judging stored images: a run's own, and those of a finished run again by another judge.
+
+Judging again needs the run's record alone: no method, no base model.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
+from actionbench.device import out_of_memory
 from actionbench.errors import UserError
-from actionbench.judge import Judge
+from actionbench.judge import Judge, Verdict
 from actionbench.progress import SILENT, Observer, Progress
-from actionbench.runs.execute import (
-    item_name,
-    judge_facts,
-    judge_images,
-    make_run_id,
-    make_verdict_key,
-    verdict_rows,
-)
+from actionbench.runs.canary import check_canary
+from actionbench.runs.plan import make_run_id, make_verdict_key
 from actionbench.runs.provenance import git_state, machine, now, versions
-from actionbench.suite.items import make_items
+from actionbench.runs.record import ActionCosts, ActionKeys, JudgeFacts, RunRecord, StepCost
+from actionbench.runs.store import Store
+from actionbench.suite.items import Item, make_items
+from actionbench.suite.suite import Suite
 
-if TYPE_CHECKING:
-    from actionbench.runs.store import Store
+_JUDGE_BATCH = 32
+"""Verdicts are stored after every so many images: what a kill costs of a slow judge's work."""
+
+
+def judge_images(
+    store: Store,
+    judge: Judge,
+    image_key: str,
+    verdict_key: str,
+    items: Sequence[Item],
+    to_judge: Sequence[Item],
+    observer: Observer,
+    cost: StepCost,
+) -> dict[tuple[str, int], Verdict]:
+    """Judge the images of one action that are not judged yet, storing verdicts as they come.
+
+    Returns those of all its items; adds to `cost` what it took.
+    """
+    before = store.load_verdicts(verdict_key)
+    judged: dict[tuple[str, int], Verdict] = {}
+    total, there = len(items), len(items) - len(to_judge)
+    observer.step(items[0].action.name, "judge", there, total)
+    if to_judge:
+        with _reporting_memory(judge):
+            check_canary(store, judge)
+    started = time.monotonic()
+    for begin in range(0, len(to_judge), _JUDGE_BATCH):
+        batch = to_judge[begin : begin + _JUDGE_BATCH]
+        images = [store.load_image(image_key, item) for item in batch]
+        with _reporting_memory(judge):
+            seen = judge.judge(images, batch)
+        judged |= {item.name: v for item, v in zip(batch, seen, strict=True)}
+        store.add_verdicts(verdict_key, judged)
+        observer.step(items[0].action.name, "judge", there + begin + len(batch), total)
+    cost.add(time.monotonic() - started, len(to_judge))
+    return {**before, **judged}
+
+
+@contextmanager
+def _reporting_memory(judge: Judge) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(
+            f"there is not enough memory for the {judge.name} judge: lower its batch size "
+            "(--judge-set batch_size=N), or let `actionbench judges run` judge the drawn images, "
+            "which loads no base model; finished work is kept"
+        ) from error
+
+
+def verdict_rows(
+    store: Store,
+    suite: Suite,
+    judge: Judge,
+    method: str,
+    image_key: str,
+    items: Sequence[Item],
+    verdicts: Mapping[tuple[str, int], Verdict],
+) -> list[dict[str, Any]]:
+    """Rows of `judge.VERDICT_COLUMNS`, one an item."""
+    return [
+        {
+            "method": method,
+            "suite": suite.name,
+            "protocol": suite.protocol_of(judge.name),
+            "action": item.action.name,
+            "subject": item.subject.name,
+            "category": item.subject.category,
+            "index": item.index,
+            "seed": item.seed,
+            "image": store.image_path(image_key, item).relative_to(store.root).as_posix(),
+            "total_correct": verdict.action_correct and verdict.subject_correct,
+            "judge": judge.name,
+            "judge_fingerprint": judge.fingerprint,
+            **vars(verdict),
+        }
+        for item in items
+        for verdict in [verdicts[item.name]]
+    ]
+
+
+def judge_facts(judge: Judge) -> JudgeFacts:
+    """What a run's record says of its judge."""
+    return JudgeFacts(judge.name, judge.fingerprint, dataclasses.asdict(judge.settings))
+
+
+@dataclass(frozen=True)
+class Rejudging:
+    """A finished run's images under another judge: the run that holds the verdicts."""
+
+    record: RunRecord
+    """Of the run that drew the images."""
+    run_id: str
+    """Of the run that the same command with `--judge` would make."""
+    items: dict[str, list[Item]]
+    """By action."""
+    verdict_keys: dict[str, str]
+
+
+def plan_rejudging(store: Store, run_id: str, judge: Judge) -> Rejudging:
+    """Work out, from a run's record, what judging its images again comes to.
+
+    Raises UserError for a run that is not finished, whose images are gone, whose suite has
+    changed, or that this judge has judged already.
+    """
+    suite, record = judge.suite, store.load_record(run_id)
+    if record is None or not record.complete:
+        raise UserError(f"run {run_id} is not finished: finish it with the command that began it")
+    if record.suite_fingerprint != suite.fingerprint:
+        raise UserError(f"run {run_id} was drawn for another version of suite {suite.name}")
+    subjects = suite.pick_subjects(record.subjects)
+    items = {
+        action.name: make_items(
+            [action], subjects, record.images_per_pair, record.seed, suite.prompt
+        )
+        for action in suite.pick_actions(record.actions)
+    }
+    for action, own in items.items():
+        key = record.keys[action].images
+        if gone := [item.id for item in own if not store.has_image(key, item)]:
+            raise UserError(
+                f"{len(gone)} images of run {run_id} are gone ({gone[0]}): "
+                "draw them again with the command that made it"
+            )
+    keys = {action: make_verdict_key(record.keys[action].images, suite, judge) for action in items}
+    judged_id = make_run_id(
+        suite=suite.name,
+        protocol=suite.protocol_of(judge.name),
+        method=record.method,
+        settings=record.settings,
+        images_per_pair=record.images_per_pair,
+        seed=record.seed,
+        verdict_keys=keys,
+        subjects=[subject.name for subject in subjects],
+    )
+    if judged_id == run_id:
+        raise UserError(f"run {run_id} was judged by this {judge.name} judge already")
+    return Rejudging(record, judged_id, items, keys)
 
 
 def judge_run(
@@ -32,84 +175,53 @@ def judge_run(
 ) -> str:
     """Judge a run's images on the judge's device; return the id of the run that holds the verdicts.
 
-    It is the run that the same command with `--judge` would make; what is judged already is not
-    judged again. Raises UserError for a run that is not finished, whose images are gone, or whose
-    suite has changed.
+    What is judged already is not judged again. Raises UserError as `plan_rejudging`.
     """
-    suite = judge.suite
-    record = store.load_record(run_id)
-    if record is None or not record["complete"]:
-        raise UserError(f"run {run_id} is not finished: finish it with the command that began it")
-    if record["suite_fingerprint"] != suite.fingerprint:
-        raise UserError(f"run {run_id} was drawn for another version of suite {suite.name}")
-    subjects = suite.pick_subjects(record["subjects"])
-    items = {
-        action.name: make_items(
-            [action], subjects, record["images_per_pair"], record["seed"], suite.prompt
-        )
-        for action in suite.pick_actions(record["actions"])
-    }
-    image_keys = {action: record["keys"][action]["images"] for action in items}
-    for action, own in items.items():
-        gone = [item.id for item in own if not store.has_image(image_keys[action], item)]
-        if gone:
-            raise UserError(
-                f"{len(gone)} images of run {run_id} are gone ({gone[0]}): "
-                "draw them again with the command that made it"
-            )
-    keys = {action: make_verdict_key(image_keys[action], suite, judge) for action in items}
-    made = make_run_id(
-        suite=suite.name,
-        protocol=suite.protocol_of(judge.name),
-        method=record["method"],
-        settings=record["settings"],
-        images_per_pair=record["images_per_pair"],
-        seed=record["seed"],
-        verdict_keys=keys,
-        subjects=[subject.name for subject in subjects],
-    )
-    if made == run_id:
-        raise UserError(f"run {run_id} was judged by this {judge.name} judge already")
-    earlier = store.load_record(made)
-    if earlier is not None and earlier["complete"] and store.has_rows(made):
-        return made
+    work = plan_rejudging(store, run_id, judge)
+    earlier = store.load_record(work.run_id)
+    if earlier is not None and earlier.complete and store.has_rows(work.run_id):
+        return work.run_id
     store.prepare()
     begun, rows = now(), []
-    costs: dict[str, Any] = {}
-    for action, own in items.items():
-        costs[action] = {**record["costs"][action], "judge": {"seconds": 0.0, "images": 0}}
-        there = store.load_verdicts(keys[action])
+    record, costs = work.record, {}
+    for action, items in work.items.items():
+        image_key, verdict_key = record.keys[action].images, work.verdict_keys[action]
+        before = store.load_verdicts(verdict_key)
+        cost = StepCost()
         verdicts = judge_images(
-            store, judge, image_keys[action], keys[action], own,
-            [item for item in own if item_name(item) not in there],
-            _Told(progress), costs[action]["judge"],
+            store, judge, image_key, verdict_key, items,
+            [item for item in items if item.name not in before],
+            _Progress(progress), cost,
         )  # fmt: skip
-        rows += verdict_rows(
-            store, suite, judge, record["method"], image_keys[action], own, verdicts
-        )
-    store.save_rows(made, rows)
+        costs[action] = ActionCosts(record.costs[action].fit, record.costs[action].generate, cost)
+        rows += verdict_rows(store, judge.suite, judge, record.method, image_key, items, verdicts)
+    store.save_rows(work.run_id, rows)
     store.save_record(
-        made,
-        {
-            **record,
-            "id": made,
-            "protocol": suite.protocol_of(judge.name),
-            "judge": judge_facts(judge),
-            "judged_from": run_id,
-            "keys": {a: {**record["keys"][a], "verdicts": key} for a, key in keys.items()},
-            "costs": costs,
-            "command": list(command),
-            "versions": versions(),
-            "machine": machine(),
-            "git": git_state(),
-            "started": begun,
-            "finished": now(),
-        },
+        dataclasses.replace(
+            record,
+            id=work.run_id,
+            protocol=judge.suite.protocol_of(judge.name),
+            judge=judge_facts(judge),
+            judged_from=run_id,
+            keys={
+                action: ActionKeys(keys.fit, keys.images, work.verdict_keys[action])
+                for action, keys in record.keys.items()
+            },
+            costs=costs,
+            command=list(command),
+            versions=versions(),
+            machine=machine(),
+            git=git_state(),
+            started=begun,
+            finished=now(),
+        )
     )
-    return made
+    return work.run_id
 
 
-class _Told(Observer):
+class _Progress(Observer):
+    """Hands a judging's steps on as those of one job."""
+
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
 

@@ -29,7 +29,7 @@ class Fetched:
     what: str
     folder: Path | None
     """None where it cannot be had."""
-    told: str
+    message: str
     """Its fingerprint or revision, or why it cannot be had."""
     pins: tuple[str, ...] = ()
     """For the base model: revision and hashes, as `models.MODEL_PRESETS` can hold them."""

@@ -19,10 +19,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
-import socket
-import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,40 +29,25 @@ import pyarrow.parquet as pq
 from PIL import Image, PngImagePlugin
 
 from actionbench.errors import UserError
-from actionbench.judge import VERDICT_COLUMNS, Verdict
+from actionbench.files.atomic import TEMPORARY, beside, remove, remove_leftovers
+from actionbench.judge import PAIR, VERDICT_COLUMNS, Verdict
 from actionbench.method import Customization
+from actionbench.runs.record import FORMAT, FitCost, RunRecord, Unreadable
 from actionbench.suite.items import Item, slug
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 1
 VERSION_FILE = "actionbench-runs.json"
 AGAIN = "delete it and run the same command again"
 
 _FOLDERS = ("fits", "images", "verdicts", "canary", "runs")
-_TEMPORARY = ".tmp-"
-_STALE_SECONDS = 24 * 3600
-_HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
-_KINDS = {
-    **dict.fromkeys(VERDICT_COLUMNS, pa.string()),
-    **dict.fromkeys(("index", "seed"), pa.int64()),
-    **dict.fromkeys(("action_correct", "subject_correct", "total_correct"), pa.bool_()),
-    **dict.fromkeys(("action_score", "subject_score"), pa.float64()),
-}
-_ROWS = pa.schema([(column, _KINDS[column]) for column in VERDICT_COLUMNS])
-_JUDGED = pa.schema([(c, _KINDS[c]) for c in ("subject", "index", *Verdict.__dataclass_fields__)])
-_RECORD = {
-    **dict.fromkeys(("id", "method", "title", "suite", "suite_fingerprint"), str),
-    **dict.fromkeys(("protocol", "started", "dtype"), str),
-    **dict.fromkeys(("settings", "model", "judge", "costs", "keys"), dict),
-    **dict.fromkeys(("actions", "subjects"), list),
-    **dict.fromkeys(("seed", "images_per_pair", "n_items", "peak_mib"), int),
-    "complete": bool,
-}
-"""The parts of a run's record that somebody reads."""
-_RECORD_COSTS = {"fit", "generate", "judge"}
+_KINDS = {str: pa.string(), int: pa.int64(), bool: pa.bool_(), float: pa.float64()}
+_ROWS = pa.schema([(column, _KINDS[kind]) for column, kind in VERDICT_COLUMNS.items()])
+_JUDGED = pa.schema(
+    [_ROWS.field(column) for column in ("subject", "index", *Verdict.__dataclass_fields__)]
+)
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
@@ -78,7 +59,7 @@ class Store:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
-        with _told(self.root):
+        with _reporting(self.root):
             self._check()
 
     def _check(self) -> None:
@@ -88,13 +69,13 @@ class Store:
             raise UserError(f"{self.root} is a file, not a runs folder: name another with --runs")
         version_file = self.root / VERSION_FILE
         if version_file.exists():
-            found = _read_json(version_file).get("format")
-            if found != FORMAT:
+            version = _read_json(version_file).get("format")
+            if version != FORMAT:
                 raise UserError(
-                    f"{self.root} holds runs of format {found}, this version reads {FORMAT}: "
+                    f"{self.root} holds runs of format {version}, this version reads {FORMAT}: "
                     "name another folder with --runs"
                 )
-        elif any(not path.name.startswith(_TEMPORARY) for path in self.root.iterdir()):
+        elif any(not path.name.startswith(TEMPORARY) for path in self.root.iterdir()):
             raise UserError(
                 f"{self.root} is not empty and not a runs folder ({VERSION_FILE} is missing): "
                 "name another with --runs"
@@ -102,18 +83,15 @@ class Store:
 
     def prepare(self) -> None:
         """Make the folder where it is missing, see that it can be written, clear leftovers."""
-        with _told(self.root):
+        with _reporting(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             self._clean()
         # Written each time: that the folder takes a file shows before hours of work, not after.
         self._write_json(self.root / VERSION_FILE, {"format": FORMAT})
 
     def _clean(self) -> None:
-        for folder in (self.root, *(self.root / n for n in _FOLDERS)):
-            for pattern in (f"{_TEMPORARY}*", f"*/{_TEMPORARY}*"):
-                for path in folder.glob(pattern):
-                    if not _in_use(path):
-                        _remove(path)
+        for folder in (self.root, *(self.root / name for name in _FOLDERS)):
+            remove_leftovers(folder, f"{TEMPORARY}*", f"*/{TEMPORARY}*")
 
     # Customizations
 
@@ -123,10 +101,8 @@ class Store:
     def has_fit(self, key: str) -> bool:
         return self.fit_folder(key).is_dir()
 
-    def save_fit(
-        self, key: str, fitted: Customization, cost: Mapping[str, Any], version: int = 1
-    ) -> None:
-        """Store a customization; `cost` (seconds, memory) is kept beside it.
+    def save_fit(self, key: str, fitted: Customization, cost: FitCost, version: int = 1) -> None:
+        """Store a customization; its cost is kept beside it.
 
         `version` is the method's.
         """
@@ -154,11 +130,11 @@ class Store:
                 "facts": dict(fitted.facts),
                 "tensors_sha256": _sha256(weights),
                 "bytes": weights.stat().st_size,
-                "cost": dict(cost),
+                "cost": cost.to_json(),
             }
             _write(temporary / "customization.json", _pretty(record))
             if folder.exists():  # another process was faster, with the same inputs
-                _remove(temporary)
+                remove(temporary)
             else:
                 temporary.rename(folder)
 
@@ -171,6 +147,16 @@ class Store:
             if name not in record:
                 raise UserError(_damaged(path, f"'{name}' is missing", folder))
         return record
+
+    def fit_cost(self, key: str) -> FitCost:
+        """What a stored fit took."""
+        try:
+            return FitCost.from_json(self.fit_record(key)["cost"])
+        except Unreadable as error:
+            path, folder = self.fit_folder(key) / "customization.json", self.fit_folder(key)
+            raise UserError(
+                _damaged(path, f"'cost.{error}' is missing or wrong", folder)
+            ) from error
 
     def load_fit(
         self, key: str, *, method: str, action: str, model: str, version: int = 1
@@ -195,7 +181,7 @@ class Store:
                     f"{folder} holds a fit of {name} {record.get(name)!r}, not {value!r}: {AGAIN}"
                 )
         weights = folder / "customization.safetensors"
-        with _told(folder):
+        with _reporting(folder):
             if not weights.is_file() or _sha256(weights) != record.get("tensors_sha256"):
                 raise UserError(f"{weights} is damaged or missing: {AGAIN} (the folder {folder})")
             try:
@@ -212,7 +198,7 @@ class Store:
     def has_image(self, key: str, item: Item) -> bool:
         """Whether the image is stored. Raises UserError for one that was cut short."""
         path = self.image_path(key, item)
-        with _told(path):
+        with _reporting(path):
             try:
                 file = path.open("rb")
             except FileNotFoundError:
@@ -271,8 +257,8 @@ class Store:
         path = self.canary_path(key)
         return _read_json(path) if path.exists() else None
 
-    def save_canary(self, key: str, found: Mapping[str, Any]) -> None:
-        self._write_json(self.canary_path(key), found)
+    def save_canary(self, key: str, scores: Mapping[str, Any]) -> None:
+        self._write_json(self.canary_path(key), scores)
 
     # Runs
 
@@ -284,7 +270,7 @@ class Store:
         return sorted(
             path.parent.name
             for path in (self.root / "runs").glob("*/run.json")
-            if not path.parent.name.startswith(_TEMPORARY)
+            if not path.parent.name.startswith(TEMPORARY)
         )
 
     def find_run(self, prefix: str) -> str:
@@ -292,35 +278,43 @@ class Store:
         ids = self.run_ids()
         if prefix in ids:
             return prefix
-        found = [run_id for run_id in ids if run_id.startswith(prefix)]
-        if len(found) == 1:
-            return found[0]
-        problem = f"'{prefix}' is the beginning of several runs" if found else f"no run '{prefix}'"
+        matching = [run_id for run_id in ids if run_id.startswith(prefix)]
+        if len(matching) == 1:
+            return matching[0]
+        several = f"'{prefix}' is the beginning of several runs"
+        problem = several if matching else f"no run '{prefix}'"
         raise UserError(
-            f"{problem} in {self.root}: there are {', '.join(found or ids) or 'none yet'}"
+            f"{problem} in {self.root}: there are {', '.join(matching or ids) or 'none yet'}"
         )
 
-    def load_record(self, run_id: str) -> dict[str, Any] | None:
-        """The record of a run, `run.json`; None where there is none.
+    def load_record(self, run_id: str) -> RunRecord | None:
+        """The record of a run, `run.json`; None if there is none.
 
         Raises UserError for one that is damaged, of another run, or lacks a part that is read.
         """
         path = self.run_folder(run_id) / "run.json"
         if not path.exists():
             return None
-        record = _read_json(path)
-        if record.get("format") != FORMAT:
+        values = _read_json(path)
+        if values.get("format") != FORMAT:
             raise UserError(_damaged(path, "it is no run record of this version", None))
-        if missing := _missing_part(record):
-            raise UserError(_damaged(path, f"'{missing}' is missing or wrong", None))
-        if record["id"] != run_id:
-            raise UserError(
-                _damaged(path, f"it is the record of another run, {record['id']}", None)
-            )
+        try:
+            record = RunRecord.from_json(values)
+        except Unreadable as error:
+            raise UserError(_damaged(path, f"'{error}' is missing or wrong", None)) from error
+        if record.id != run_id:
+            raise UserError(_damaged(path, f"it is the record of another run, {record.id}", None))
         return record
 
-    def save_record(self, run_id: str, record: Mapping[str, Any]) -> None:
-        self._write_json(self.run_folder(run_id) / "run.json", record)
+    def read_record(self, run_id: str) -> RunRecord:
+        """As `load_record`; UserError if there is none."""
+        record = self.load_record(run_id)
+        if record is None:
+            raise UserError(f"{self.run_folder(run_id) / 'run.json'} has vanished: run it again")
+        return record
+
+    def save_record(self, record: RunRecord) -> None:
+        self._write_json(self.run_folder(record.id) / "run.json", record.to_json())
 
     def failure_path(self, run_id: str) -> Path:
         return self.run_folder(run_id) / "failure.txt"
@@ -334,7 +328,7 @@ class Store:
 
     def forget_failure(self, run_id: str) -> None:
         path = self.failure_path(run_id)
-        with _told(path):
+        with _reporting(path):
             path.unlink(missing_ok=True)
 
     def save_rows(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -349,6 +343,33 @@ class Store:
         frame: pd.DataFrame = self._rows(run_id).to_pandas()
         return frame
 
+    def read_verdicts(self, record: RunRecord) -> pd.DataFrame:
+        """A run's verdicts, checked: `judge.VERDICT_COLUMNS`, of the finished actions.
+
+        Raises UserError for a file that cannot be read, and for one that can but is not this run's.
+        """
+        verdicts = self.load_rows(record.id)
+        problem = ""
+        if verdicts[[*PAIR, "action_correct", "subject_correct"]].isna().any(axis=None):
+            problem = "empty values"
+        elif verdicts.duplicated(PAIR).any():
+            problem = "an image twice"
+        elif not set(verdicts["judge_fingerprint"]) <= {record.judge.fingerprint}:
+            problem = "verdicts of another judge than run.json says"
+        elif not set(verdicts["action"]) <= set(record.actions) or not (
+            set(verdicts["subject"]) <= set(record.subjects)
+        ):
+            problem = "actions or subjects that run.json does not list"
+        elif record.complete and len(verdicts) != record.n_items:
+            problem = f"{len(verdicts)} images of {record.n_items}, though run.json says complete"
+        if problem:
+            folder = self.run_folder(record.id)
+            raise UserError(
+                f"{folder / 'verdicts.parquet'} is damaged (it holds {problem}): delete the "
+                f"folder {folder} and run the same command again"
+            )
+        return verdicts
+
     def load_row_dicts(self, run_id: str) -> list[dict[str, Any]]:
         """The same without pandas."""
         rows: list[dict[str, Any]] = self._rows(run_id).to_pylist()
@@ -359,8 +380,8 @@ class Store:
         path = self.run_folder(run_id) / "copying.json"
         return _read_json(path) if path.exists() else None
 
-    def save_copying(self, run_id: str, found: Mapping[str, Any]) -> None:
-        self._write_json(self.run_folder(run_id) / "copying.json", found)
+    def save_copying(self, run_id: str, facts: Mapping[str, Any]) -> None:
+        self._write_json(self.run_folder(run_id) / "copying.json", facts)
 
     def _rows(self, run_id: str) -> pa.Table:
         return _read_table(self.run_folder(run_id) / "verdicts.parquet", _ROWS)
@@ -384,15 +405,8 @@ class Store:
     @contextmanager
     def _temporary(self, path: Path) -> Iterator[Path]:
         """A name beside `path` to write under; gone again where writing fails."""
-        name = f"{_TEMPORARY}{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        temporary = path.parent / name
-        with _told(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                yield temporary
-            except BaseException:
-                _remove(temporary)
-                raise
+        with _reporting(path), beside(path) as temporary:
+            yield temporary
 
 
 def read_image(path: Path) -> Image.Image:
@@ -417,23 +431,6 @@ def _read_json(path: Path, delete: Path | None = None) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(_damaged(path, "not a JSON object", delete))
     return value
-
-
-def _missing_part(record: Mapping[str, Any]) -> str | None:
-    """The name of a part that a run's record should have and has not."""
-    for name, kind in _RECORD.items():
-        if not isinstance(record.get(name), kind):
-            return name
-    for part in ("model", "judge"):
-        for name in ("name", "fingerprint"):
-            if not isinstance(record[part].get(name), str):
-                return f"{part}.{name}"
-    for action in record["actions"]:
-        for name, parts in (("costs", _RECORD_COSTS), ("keys", {"fit"})):
-            found = record[name].get(action)
-            if not isinstance(found, dict) or not parts <= found.keys():
-                return f"{name}.{action}"
-    return None
 
 
 def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
@@ -473,28 +470,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _in_use(path: Path) -> bool:
-    """Whether a temporary name may belong to a process that still writes it."""
-    host, _, process = path.name.removeprefix(_TEMPORARY).partition("-")
-    if host == _HOST:
-        try:
-            os.kill(int(process.split("-")[0]), 0)
-        except (ProcessLookupError, ValueError):
-            return False
-        except PermissionError:
-            return True
-        return True
-    return time.time() - path.stat().st_mtime < _STALE_SECONDS
-
-
-_MENDING = {
+_FIXES = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
     errno.EFBIG: "the file may not grow so large here; free some space or raise the limit",
@@ -506,12 +482,12 @@ _MENDING = {
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _reporting(path: Path) -> Iterator[None]:
     """Turn what the operating system refuses into one line."""
     try:
         yield
     except OSError as error:
-        reason = _MENDING.get(error.errno or 0, str(error))
+        reason = _FIXES.get(error.errno or 0, str(error))
         raise UserError(
             f"{path} cannot be used: {reason}; finished work is kept, "
             "and the same command goes on from there"

@@ -84,6 +84,11 @@ class Item:
         return f"{self.action.name}/{slug(self.subject.name)}/{self.index}"
 
     @property
+    def name(self) -> tuple[str, int]:
+        """Its name among its action's items: the subject's, and the index."""
+        return self.subject.name, self.index
+
+    @property
     def seed(self) -> int:
         """Noise seed, a 63-bit hash: the same for every method, batch size, order and machine."""
         text = f"{self.run_seed}|{self.action.name}|{self.subject.name}|{self.index}"

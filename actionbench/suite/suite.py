@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from actionbench.errors import UserError, unknown
 from actionbench.files.hashing import canonical_json
@@ -211,15 +210,3 @@ def _check_name(suite: Suite) -> None:
                 f"{suite.file}: the suite '{suite.name}' is shipped with other {fact}: "
                 "give this one a name of its own"
             )
-
-
-def recorded_suite(record: Mapping[str, Any]) -> Suite:
-    """The suite of a run's record, wherever its folder is. UserError where it is gone."""
-    return get_suite(record.get("suite_file") or record["suite"])
-
-
-def known_suite(record: Mapping[str, Any]) -> Suite | None:
-    """As `recorded_suite`; None where it is gone or cannot be read any more."""
-    with suppress(UserError):
-        return recorded_suite(record)
-    return None

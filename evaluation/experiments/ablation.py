@@ -21,7 +21,7 @@ from actionbench.errors import UserError, unknown
 from actionbench.method import Method, Question, Variant
 from actionbench.registry import get_method, method_names
 from actionbench.runs.campaign import Setup
-from actionbench.runs.execute import Plan
+from actionbench.runs.plan import Plan
 from actionbench.runs.store import Store
 from evaluation.experiments.measured import (
     Measured,
@@ -32,7 +32,6 @@ from evaluation.experiments.measured import (
 )
 from evaluation.measures.accuracy import Share, overall
 from evaluation.measures.comparison import Comparison, compare
-from evaluation.stored import read_record
 
 ACCURACIES = ("action", "subject", "total")
 
@@ -91,7 +90,7 @@ def plan_ablation(
 def distinct_plans(planned: Iterable[PlannedVariant]) -> list[Plan]:
     """Each run once, seed by seed, so that an interrupted ablation has whole seeds."""
     plans = {plan.run_id: plan for variant in planned for plan in variant.plans}
-    return sorted(plans.values(), key=lambda plan: plan.seed)
+    return sorted(plans.values(), key=lambda plan: plan.options.seed)
 
 
 @dataclass(frozen=True)
@@ -116,14 +115,13 @@ def estimate(plans: Sequence[Plan], store: Store) -> Estimate:
     """
     spent: dict[str, list[tuple[float, float]]] = {}
     for run_id in store.run_ids():
-        record = read_record(store, run_id)
-        for cost in record["costs"].values():
-            done = cost["generate"]["images"]
-            if done and cost["judge"]["images"]:
-                image = cost["generate"]["seconds"] / done
-                image += cost["judge"]["seconds"] / cost["judge"]["images"]
-                fit = cost["fit"]["seconds"] if cost["fit"] else 0.0
-                spent.setdefault(record["method"], []).append((fit, image))
+        record = store.read_record(run_id)
+        for cost in record.costs.values():
+            if cost.generate.images and cost.judge.images:
+                image = cost.generate.seconds / cost.generate.images
+                image += cost.judge.seconds / cost.judge.images
+                fit = cost.fit.seconds if cost.fit else 0.0
+                spent.setdefault(record.method, []).append((fit, image))
     fits = images = 0
     seconds, untimed = 0.0, []
     for plan in plans:
@@ -156,7 +154,7 @@ class MeasuredVariant:
     def verdicts(self) -> pd.DataFrame:
         """Of all seeds, each seed's images under indices of their own."""
         frames = [
-            run.verdicts.assign(index=run.verdicts["index"] + run.plan.seed * _SEED_STEP)
+            run.verdicts.assign(index=run.verdicts["index"] + run.plan.options.seed * _SEED_STEP)
             for run in self.runs
             if run.verdicts is not None
         ]
@@ -192,7 +190,9 @@ class Ablation:
         own = [v for v in self.variants if v.planned.is_own and v.planned.variant.method == method]
         if variant.planned.is_own or not variant.runs or not own or not own[0].runs:
             return None
-        seeds = {run.plan.seed for run in variant.runs} & {run.plan.seed for run in own[0].runs}
+        seeds = {run.plan.options.seed for run in variant.runs} & {
+            run.plan.options.seed for run in own[0].runs
+        }
         return compare(variant.verdicts, own[0].verdicts) if seeds else None
 
     @property
@@ -274,7 +274,7 @@ def _json(ablation: Ablation) -> str:
                 "minus_own": comparison_json(ablation.against_own(variant)),
                 "seeds": [
                     {
-                        "seed": run.plan.seed,
+                        "seed": run.plan.options.seed,
                         "run": run.plan.run_id,
                         "fit_seconds_per_action": run.fit_seconds,
                         "shares": shares_json(run.shares),

@@ -12,10 +12,10 @@ import pandas as pd
 
 from actionbench.errors import UserError
 from actionbench.runs.campaign import View, execute_each, unwatched
-from actionbench.runs.execute import Plan
+from actionbench.runs.plan import Plan
+from actionbench.runs.record import RunRecord
 from evaluation.measures.accuracy import Share, overall
 from evaluation.measures.comparison import Comparison
-from evaluation.stored import read_record, read_verdicts
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,14 @@ class Measured:
         return {} if self.verdicts is None else overall(self.verdicts)
 
     @cached_property
-    def record(self) -> dict[str, Any]:
-        """Empty where the run failed before it began."""
-        return self.plan.store.load_record(self.plan.run_id) or {}
+    def record(self) -> RunRecord | None:
+        """None if the run failed before it began."""
+        return self.plan.store.load_record(self.plan.run_id)
 
     @property
     def fit_seconds(self) -> float | None:
         """Mean of the actions' fits; None where nothing is fitted."""
-        costs = self.record.get("costs", {}).values()
-        seconds = [cost["fit"]["seconds"] for cost in costs if cost["fit"]]
+        seconds = [fit.seconds for fit in self.record.fits] if self.record else []
         return sum(seconds) / len(seconds) if seconds else None
 
 
@@ -52,8 +51,8 @@ def measure_each(plans: Iterable[Plan], view: View = unwatched) -> Iterator[Meas
         if outcome.result is None:
             yield Measured(plan, None, outcome.failure)
         else:
-            record = read_record(plan.store, plan.run_id)
-            yield Measured(plan, read_verdicts(plan.store, record))
+            record = plan.store.read_record(plan.run_id)
+            yield Measured(plan, plan.store.read_verdicts(record))
 
 
 def setup_json(measured: Measured) -> dict[str, Any]:
@@ -68,11 +67,11 @@ def setup_json(measured: Measured) -> dict[str, Any]:
         "judge": {"name": plan.judge.name, "fingerprint": plan.judge.fingerprint},
         "actions": [action.action.name for action in plan.actions],
         "subjects": [subject.name for subject in plan.subjects],
-        "images_per_pair": plan.images_per_pair,
-        "dtype": plan.dtype,
-        "device": record.get("device"),
-        "versions": record.get("versions"),
-        "git": record.get("git"),
+        "images_per_pair": plan.options.images_per_pair,
+        "dtype": plan.options.dtype,
+        "device": record and record.device,
+        "versions": record and record.versions,
+        "git": record and record.git,
     }
 
 

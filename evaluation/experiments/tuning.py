@@ -24,7 +24,7 @@ from actionbench.errors import UserError
 from actionbench.files.hashing import canonical_json
 from actionbench.method import Method
 from actionbench.runs.campaign import Setup
-from actionbench.runs.execute import Plan
+from actionbench.runs.plan import Plan
 from actionbench.settings import build_settings
 from actionbench.suite.items import paper_actions
 from actionbench.suite.suite import Suite
@@ -133,11 +133,11 @@ def default_subjects(suite: Suite) -> list[str]:
     ]
 
 
-def plan_tuning(setup: Setup, kind: type[Method[Any]], budget: int, seed: int = 0) -> list[Plan]:
+def plan_tuning(setup: Setup, kind: type[Method[Any]], budget: int) -> list[Plan]:
     """The runs of a search, in order. UserError as `configurations` and `check_tuning_suite`."""
     check_tuning_suite(setup.suite)
     words = configurations(kind, setup.source.preset, budget)
-    return [setup.plan(kind, one, seed) for one in words]
+    return [setup.plan(kind, one) for one in words]
 
 
 def tuning_json(tuning: Tuning) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def tuning_json(tuning: Tuning) -> dict[str, Any]:
     first = tuning.trials[0]
     return {
         "method": first.plan.method.name,
-        "seed": first.plan.seed,
+        "seed": first.plan.options.seed,
         "budget": len(tuning.trials),
         "factors": FACTORS,
         "tunable": dict(first.plan.method.tunable),

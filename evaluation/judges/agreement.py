@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from actionbench.files.hashing import canonical_json
+from actionbench.runs.record import RunRecord
 from evaluation.experiments.measured import write_text
 from evaluation.measures.accuracy import Share, cluster_names, clustered, outcomes
-from evaluation.stored import read_record, read_verdicts
 
 if TYPE_CHECKING:
     from actionbench.runs.store import Store
@@ -51,16 +51,16 @@ def compare_judges(store: Store, run_ids: Sequence[str] | None = None) -> list[J
     Of the runs named, with those that judged the same images; of all runs where it is None. Runs
     that are not finished are left out.
     """
-    records = [read_record(store, run_id) for run_id in store.run_ids()]
-    records = [record for record in records if record["complete"]]
+    records = [store.read_record(run_id) for run_id in store.run_ids()]
+    records = [record for record in records if record.complete]
     if run_ids is not None:
-        wanted = [_images(record) for record in records if record["id"] in run_ids]
+        wanted = [_images(record) for record in records if record.id in run_ids]
         records = [record for record in records if _images(record) in wanted]
     by_suite: dict[tuple[str, str], dict[str, list[pd.DataFrame]]] = {}
     for record in records:
-        suite = by_suite.setdefault((record["suite"], record["suite_fingerprint"]), {})
-        judge = f"{record['judge']['name']} {record['judge']['fingerprint'][:8]}"
-        suite.setdefault(judge, []).append(read_verdicts(store, record))
+        suite = by_suite.setdefault((record.suite, record.suite_fingerprint), {})
+        judge = f"{record.judge.name} {record.judge.fingerprint[:8]}"
+        suite.setdefault(judge, []).append(store.read_verdicts(record))
     found = []
     for (suite_name, _), judges in by_suite.items():
         # An image may stand in several runs of a judge, of all subjects and of a few.
@@ -72,8 +72,8 @@ def compare_judges(store: Store, run_ids: Sequence[str] | None = None) -> list[J
     return found
 
 
-def _images(record: dict[str, Any]) -> str:
-    return canonical_json(sorted(keys["images"] for keys in record["keys"].values()))
+def _images(record: RunRecord) -> str:
+    return canonical_json(sorted(keys.images for keys in record.keys.values()))
 
 
 def _compare(

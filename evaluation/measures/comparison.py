@@ -16,14 +16,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import permutation_test
 
+from actionbench.judge import PAIR
 from evaluation.measures.accuracy import Cluster, cluster_names, outcomes, t_quantile
 
 ALPHA = 0.05
 """Two systems are told apart where the two-sided p-value lies below this."""
-
-PAIR = ["action", "subject", "index"]
-"""What makes two images comparable. The run's seed is not part of it: runs of different seeds are
-still paired on what is asked for, though no longer on the noise."""
 
 
 @dataclass(frozen=True)

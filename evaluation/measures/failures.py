@@ -23,11 +23,11 @@ or a mirrored copy, is not seen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,7 @@ from PIL import Image
 
 from actionbench.errors import UserError
 from actionbench.files.hashing import make_key
+from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store, read_image
 from actionbench.suite.items import NONE, Action
 from actionbench.suite.shipped import PUPPETS
@@ -97,27 +98,28 @@ def failures(verdicts: pd.DataFrame, copied: NDArray[np.bool_] | None) -> Failur
 
 
 def copied_images(
-    store: Store, record: Mapping[str, Any], verdicts: pd.DataFrame
+    store: Store, record: RunRecord, verdicts: pd.DataFrame
 ) -> NDArray[np.bool_] | None:
     """Which images of a complete run copy an exemplar [n], in the order of its verdicts.
 
     Computed once and then read from the run's folder. None where images were deleted, where the
     suite's exemplars are not drawn by this project, or are others by now.
     """
-    key = make_key(VERSION, GRID, FRESH, QUANTILE, SEED, record["keys"], record["finished"])
-    stored = store.load_copying(record["id"])
+    keys = {action: vars(own) for action, own in record.keys.items()}
+    key = make_key(VERSION, GRID, FRESH, QUANTILE, SEED, keys, record.finished)
+    stored = store.load_copying(record.id)
     if stored is None or stored.get("key") != key:
         paths = [store.root / name for name in verdicts["image"]]
-        suite = suites().get(record["suite"])
+        suite = suites().get(record.suite)
         if suite is None or not _drawn_here(suite) or not all(path.exists() for path in paths):
             return None
-        if suite.fingerprint != record["suite_fingerprint"]:
+        if suite.fingerprint != record.suite_fingerprint:
             return None
         images = np.stack([signature(read_image(path)) for path in paths])
         found = find_copies(images, list(verdicts["action"]), suite)
         stored = {"key": key, "copied": np.flatnonzero(found).tolist()}
         with suppress(UserError):  # a store that is only read: the next board computes it again
-            store.save_copying(record["id"], stored)
+            store.save_copying(record.id, stored)
     copied = np.zeros(len(verdicts), dtype=bool)
     copied[stored["copied"]] = True
     return copied

@@ -86,7 +86,8 @@ def test_help_answers_at_once() -> None:
         "actionbench.suite.items, actionbench.settings, actionbench.method, actionbench.judge, "
         "actionbench.registry, actionbench.files.models, actionbench.runs.store, "
         "actionbench.suite.suite, actionbench.progress, actionbench.errors, "
-        "actionbench.runs.execute, actionbench.commands.display",
+        "actionbench.runs.execute, actionbench.commands.display, actionbench.commands.live, "
+        "actionbench.commands.prepare",
     ],
     ids=["cli", "actionbench"],
 )
@@ -122,7 +123,7 @@ def test_a_run_from_plan_to_table_and_again(
 
     dry = call(*words, "--dry-run")
     assert re.search(r"verdicts +0 to do, +12 present", dry.stdout)
-    listed = call("list", "runs", "--runs", runs).stdout
+    listed = call("runs", "list", "--runs", runs).stdout
     assert run_id in listed and "finished" in listed and "12 of 12" in listed
 
     board = call("report", "--runs", runs)
@@ -174,7 +175,7 @@ def test_of_all_methods_those_that_fail_are_told_at_the_end(
     assert done.stderr.startswith(told), "also where it happens"
     trace = Path(second.split("(traceback in ")[1].split(")")[0])
     assert 'raise ZeroDivisionError("a defect' in trace.read_text()
-    listed = call("list", "runs", "--runs", tmp_path / "runs").stdout
+    listed = call("runs", "list", "--runs", tmp_path / "runs").stdout
     assert re.search(r"faulty-\w+ .* failed on gesture: Zero", listed)
     assert "--set is for one method" in call("run", "--method", "all", "--set", "a=1").stderr
 
@@ -186,6 +187,23 @@ def test_of_all_methods_those_that_fail_are_told_at_the_end(
     (kept.parent / "new").mkdir()
     shown = call("report", "--runs", tmp_path / "new", "--reference", kept)
     assert shown.stdout.count("reference") >= 2, shown.stderr
+
+
+def test_one_failed_method_ends_alike_alone_and_among_several(
+    call: Callable[..., Done], refused: Callable[..., str], tiny_model: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    words = ("--model", tiny_model, "--runs", runs, "--subjects", "boy", "--images-per-pair", "1")
+    alone = call("run", "--method", "faulty", *words)
+    several = call("run", "--method", "faulty,plain", *words)
+    assert alone.returncode == several.returncode == 1
+    (line,) = alone.stderr.splitlines()
+    assert line.startswith("failed: faulty failed fitting 'gesture': ZeroDivisionError")
+    assert several.stderr.splitlines()[-1] == line
+    assert "stored in" not in alone.stdout and several.stdout.count("stored in") == 1
+    # What nobody can run is refused before anything starts, alone and among several.
+    for methods in ("broken", "plain,broken"):
+        assert "cannot be imported" in refused("run", "--method", methods, *words)
 
 
 def test_tuning_and_ablation_from_the_command_line(
@@ -271,7 +289,7 @@ def test_ctrl_c_keeps_what_is_finished(
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130
     assert error.strip() == "interrupted; the same command goes on from here"
-    assert "not finished" in call("list", "runs", "--runs", tmp_path / "runs").stdout
+    assert "not finished" in call("runs", "list", "--runs", tmp_path / "runs").stdout
 
 
 @pytest.mark.parametrize(
@@ -321,8 +339,10 @@ def test_folders_that_are_no_model_or_no_store(
 def test_a_record_without_its_parts_is_told(refused: Callable[..., str], tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     store.prepare()
-    store.save_record("drift-1", {"format": 1, "id": "drift-1"})
-    for words in (("list", "runs"), ("report",), ("show", "drift")):
+    folder = store.run_folder("drift-1")
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"format": 1, "id": "drift-1"}')
+    for words in (("runs", "list"), ("report",), ("show", "drift")):
         error = refused(*words, "--runs", store.root)
         assert f"{store.run_folder('drift-1') / 'run.json'} is damaged" in error
 
@@ -347,7 +367,7 @@ def test_check_method_tells_which_promise_is_broken(
 
     few = {name: conformance.CHECKS[name] for name in ("item seeds", "no items")}
     monkeypatch.setattr(conformance, "CHECKS", few)
-    done = call("check-method", "unseeded")
+    done = call("methods", "check", "unseeded")
     assert done.returncode == 1 and done.stderr == ""
     assert re.search(r"item seeds +│ FAILED +│ FAILED +│ FAILED", done.stdout)
     assert re.search(r"no items +│ passed +│ passed +│ passed", done.stdout)
@@ -355,8 +375,8 @@ def test_check_method_tells_which_promise_is_broken(
         "FAILED item seeds (epsilon, v-prediction, 16 layers): "
         "items with one prompt and different seeds gave the same image"
     )
-    assert call("check-method", "plain").returncode == 0
-    assert "unknown method 'plian': did you mean plain" in refused("check-method", "plian")
+    assert call("methods", "check", "plain").returncode == 0
+    assert "unknown method 'plian': did you mean plain" in refused("methods", "check", "plian")
 
 
 def test_new_method_writes_a_package_and_refuses_what_is_there(
@@ -364,19 +384,21 @@ def test_new_method_writes_a_package_and_refuses_what_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    done = call("new-method", "mine")
+    done = call("methods", "new", "mine")
     assert done.returncode == 0, done.stderr
     assert "wrote actionbench-mine/actionbench_mine.py\n" in done.stdout
-    assert done.stdout.endswith("pip install -e actionbench-mine / actionbench check-method mine\n")
-    assert "actionbench-mine exists already" in refused("new-method", "mine")
-    assert "the name 'drift' is taken" in refused("new-method", "drift", "--out", "other")
+    assert done.stdout.endswith(
+        "pip install -e actionbench-mine / actionbench methods check mine\n"
+    )
+    assert "actionbench-mine exists already" in refused("methods", "new", "mine")
+    assert "the name 'drift' is taken" in refused("methods", "new", "drift", "--out", "other")
     assert [path.name for path in tmp_path.iterdir()] == ["actionbench-mine"]
 
 
 def test_lists_name_a_broken_plugin_and_go_on(call: Callable[..., Done]) -> None:
-    listed = call("list", "methods", "--settings").stdout
+    listed = call("methods", "list", "--settings").stdout
     assert re.search(r"broken +│ failed +│ method 'broken' \(tests.no_such_module", listed)
     assert re.search(r"drift +│ Drift +│ these tests", listed)
     assert re.search(r"lr +│ float +│ 0.1 +│ Learning rate", listed)
-    assert "brightness" in call("list", "judges").stdout
-    assert "puppets-v1" in call("list", "suites").stdout
+    assert "brightness" in call("judges", "list").stdout
+    assert "puppets-v1" in call("suites", "list").stdout

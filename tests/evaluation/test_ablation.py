@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -66,7 +65,7 @@ def test_adis_parts_are_asked_for_and_its_own_settings_are_run_once(
     plans = distinct_plans(planned)
     # ADI itself, and 1 + 4 + 4 + 3 + 1 changes to it; two rows for each of the other methods.
     assert len(plans) == 3 * (14 + 4)
-    assert [plan.seed for plan in plans] == sorted(plan.seed for plan in plans)
+    assert [plan.options.seed for plan in plans] == sorted(plan.options.seed for plan in plans)
     betas = {p.plans[0].settings["beta"] for p in planned if p.question.name == "beta"}
     assert betas == {0.2, 0.4, 0.6, 0.8, 0.9}
 
@@ -125,12 +124,13 @@ def test_estimate_by_the_costs_of_stored_runs(
     setup = small_setup(tiny_model, folder)
     store = Store(folder / "runs")
     for run_id in store.run_ids():  # of two seconds a fit, half a second an image
-        record: dict[str, Any] = store.load_record(run_id) or {}
-        for cost in record["costs"].values():
-            cost["fit"] = cost["fit"] and {**cost["fit"], "seconds": 2.0}
-            cost["generate"]["seconds"] = 0.4 * cost["generate"]["images"]
-            cost["judge"]["seconds"] = 0.1 * cost["judge"]["images"]
-        store.save_record(run_id, record)
+        record = store.read_record(run_id)
+        for cost in record.costs.values():
+            if cost.fit:
+                cost.fit.seconds = 2.0
+            cost.generate.seconds = 0.4 * cost.generate.images
+            cost.judge.seconds = 0.1 * cost.judge.images
+        store.save_record(record)
     plans = distinct_plans(plan_ablation(setup, [STEPS], 4, FIND))
     found = estimate([*plans, setup.plan(Plain)], store)
     assert (found.runs, found.runs_to_do, found.fits) == (9, 5, 8)

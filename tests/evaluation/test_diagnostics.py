@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,12 +115,14 @@ def test_copies_of_a_run_are_found_once_and_kept(tmp_path: Path) -> None:
         path.unlink()
     again = copied_images(store, record, verdicts)
     assert again is not None and again.tolist() == found.tolist(), "read, not measured again"
-    assert copied_images(store, {**record, "finished": "later"}, verdicts) is None, "images gone"
+    assert copied_images(store, replace(record, finished="later"), verdicts) is None, "images gone"
 
 
 def test_other_exemplars_than_the_runs_own_are_not_compared_with(tmp_path: Path) -> None:
     run_id, verdicts = save_copies(tmp_path, honest=0)
     record = Store(tmp_path).load_record(run_id)
     assert record is not None
-    assert copied_images(Store(tmp_path), {**record, "suite_fingerprint": "old"}, verdicts) is None
-    assert copied_images(Store(tmp_path), {**record, "suite": "gone"}, verdicts) is None
+    assert (
+        copied_images(Store(tmp_path), replace(record, suite_fingerprint="old"), verdicts) is None
+    )
+    assert copied_images(Store(tmp_path), replace(record, suite="gone"), verdicts) is None

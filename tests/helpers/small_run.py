@@ -26,7 +26,9 @@ from actionbench.files.models import resolve_model
 from actionbench.judge import Judge, Verdict
 from actionbench.method import Customization, Method
 from actionbench.progress import Observer, Progress
-from actionbench.runs.execute import Plan, execute, plan_run
+from actionbench.runs.execute import execute
+from actionbench.runs.options import RunOptions
+from actionbench.runs.plan import Plan, plan_run
 from actionbench.settings import setting
 from actionbench.suite.items import ActionTask, Item, Sampling, paper_actions, paper_subjects
 from actionbench.suite.suite import Suite
@@ -166,15 +168,14 @@ class Brightness(Judge):
 
 
 def small_plan(model: Path, folder: Path, method: Method[Any] | None = None, **more: Any) -> Plan:
+    """`more` are options, or the judge."""
     suite = small_suite(folder)
     return plan_run(
-        runs=folder / "runs",
         suite=suite,
         method=method or Drift(),
         source=resolve_model(str(model)),
         judge=more.pop("judge", None) or Brightness(suite),
-        device="cpu",
-        **more,
+        options=RunOptions(runs=folder / "runs", device="cpu", **more),
     )
 
 

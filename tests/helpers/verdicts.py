@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from actionbench.judge import VERDICT_COLUMNS
+from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store
 from actionbench.suite.items import make_items, paper_actions, paper_subjects
 
@@ -126,5 +127,5 @@ def save_run(
     store = Store(runs)
     store.prepare()
     store.save_rows(run_id, verdicts.to_dict("records"))
-    store.save_record(run_id, record)
+    store.save_record(RunRecord.from_json(record))
     return run_id

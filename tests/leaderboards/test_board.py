@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from actionbench.errors import UserError
 from actionbench.runs.execute import execute
+from actionbench.runs.record import Failure
 from actionbench.runs.store import Store
 from evaluation.measures.accuracy import MEASURES
 from evaluation.pictures import write_grid
@@ -260,8 +262,8 @@ def test_a_failure_is_told_with_its_reason(tmp_path: Path) -> None:
     part = make_verdicts(first_actions([0]), actions=1)
     run_id = save_run(tmp_path, part, planned_actions=8)
     store = Store(tmp_path)
-    failure = {"action": "sit", "doing": "fitting", "reason": "it diverged"}
-    store.save_record(run_id, {**(store.load_record(run_id) or {}), "failure": failure})
+    failure = Failure("sit", "fitting", "it diverged")
+    store.save_record(replace(store.read_record(run_id), failure=failure))
     assert f"adi ({run_id}) failed fitting 'sit': it diverged" in build_board(tmp_path).notes
 
 
@@ -320,8 +322,7 @@ def test_settings_that_the_run_changed_are_the_label(tmp_path: Path) -> None:
     for changed in ({}, {"beta": 0.25, "steps": 7}):
         settings = {"beta": 0.6, "steps": 300, **changed}
         run_id = save_run(tmp_path, make_verdicts(first_actions([0])), settings=settings)
-        record = store.load_record(run_id) or {}
-        store.save_record(run_id, {**record, "changed_settings": changed})
+        store.save_record(replace(store.read_record(run_id), changed_settings=changed))
     (group,) = build_board(tmp_path).groups
     assert sorted(row.label for row in group.rows) == ["", "beta=0.25, steps=7"]
 

@@ -32,13 +32,13 @@ def test_what_is_kept_reads_back_as_it_was(tmp_path: Path) -> None:
     save_run(runs, make_verdicts(first_actions([0]), actions=2), planned_actions=8, seed=3)
     store = Store(runs)
     for run_id in store.run_ids():
-        record = store.load_record(run_id) or {}
-        record["model"]["path"] = "/somewhere/private/model"
-        record["command"] = ["actionbench", "run", "--method", "all", "--runs", "/private/my runs"]
-        record["command"] += ["--judge-set", "model=/private/judge", "--out=/private/out"]
-        record["suite_file"] = "/private/suite.yaml"
-        record["judge"]["settings"] = {"model": "/private/judge"}
-        store.save_record(run_id, record)
+        record = store.read_record(run_id)
+        record.model.path = "/somewhere/private/model"
+        record.command = ["actionbench", "run", "--method", "all", "--runs", "/private/my runs"]
+        record.command += ["--judge-set", "model=/private/judge", "--out=/private/out"]
+        record.suite_file = "/private/suite.yaml"
+        record.judge.settings = {"model": "/private/judge"}
+        store.save_record(record)
     kept = keep(runs, tmp_path / "puppets-v1")
     there = {path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file()}
     assert {"reference.json", "board.md", "board.json"} <= there
@@ -88,7 +88,7 @@ def test_kept_rows_stand_beside_new_ones_marked(tmp_path: Path) -> None:
 def test_copies_and_sizes_are_kept_without_images_and_fits(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     run_id, _ = save_copies(runs, honest=3)
-    record = Store(runs).load_record(run_id) or {}
+    record = Store(runs).read_record(run_id)
     fit = Store(runs).fit_folder("f")
     fit.mkdir(parents=True)
     (fit / "customization.json").write_text('{"facts": {}, "cost": {}, "bytes": 4096}')
@@ -98,7 +98,7 @@ def test_copies_and_sizes_are_kept_without_images_and_fits(tmp_path: Path) -> No
     assert row.fit_bytes == 4096
     assert {path.name for path in kept.iterdir()} >= {"runs", "reference.json"}
     assert not (kept / "images").exists() and not (kept / "fits").exists()
-    assert record["costs"]["point"]["fit"].get("bytes") is None, "the run's own record stays"
+    assert record.costs["point"].fit.bytes is None, "the run's own record stays"
 
 
 def test_a_reference_is_one_measurement_and_replaces_only_its_like(tmp_path: Path) -> None:

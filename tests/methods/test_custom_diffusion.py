@@ -14,6 +14,7 @@ from actionbench.diffusion.denoising import add_noise, losses
 from actionbench.files.models import ModelSource
 from actionbench.plugins.tiny import state_hash, tiny_items, tiny_pipeline, tiny_task
 from actionbench.progress import SILENT
+from actionbench.runs.record import FitCost
 from actionbench.runs.store import Store
 from actionbench.suite.items import SLOT
 from methods.custom_diffusion import (
@@ -119,7 +120,7 @@ def test_keys_values_and_token_reach_the_image_and_are_stored(
     images = pixels(method.generate(tiny, fitted, items))
     store = Store(tmp_path)
     store.prepare()
-    store.save_fit("key", fitted, {})
+    store.save_fit("key", fitted, FitCost(1.0))
 
     def loaded() -> Any:
         return store.load_fit("key", method=method.name, action="cheer", model="tiny")

@@ -25,6 +25,7 @@ from actionbench.errors import UserError
 from actionbench.files.models import ModelSource
 from actionbench.plugins.tiny import state_hash, tiny_items, tiny_pipeline, tiny_task
 from actionbench.progress import SILENT, Progress
+from actionbench.runs.record import FitCost
 from actionbench.runs.store import Store
 from actionbench.suite.items import SLOT
 from methods.dreambooth import DreamBooth, Settings
@@ -215,7 +216,7 @@ def test_what_is_stored_draws_what_was_fitted(tiny: Backbone, tmp_path: Path) ->
     images = pixels(method.generate(tiny, fitted, items))
     store = Store(tmp_path)
     store.prepare()
-    store.save_fit("key", fitted, {})
+    store.save_fit("key", fitted, FitCost(1.0))
     loaded = store.load_fit("key", method="dreambooth", action="cheer", model="tiny")
     assert np.array_equal(pixels(method.generate(tiny, loaded, items)), images)
     fitted.tensors.clear()  # type: ignore[attr-defined]

@@ -49,7 +49,7 @@ def test_from_photographs_over_sd2s_structure_to_three_judges_boards(
     seen = (f"model={clip}", f"detector={detector}", f"pose_model={vitpose}", "min_score=0")
     for judge, words in (("vqa", asked), ("pose", (*seen, "min_visible=0"))):
         given = [part for word in words for part in ("--judge-set", word)]
-        status, _, told = typed("judge", *runs, "--judge", judge, *given)
+        status, _, told = typed("judges", "run", *runs, "--judge", judge, *given)
         assert status == 0, told
 
     rows = pd.concat(
@@ -69,5 +69,5 @@ def test_from_photographs_over_sd2s_structure_to_three_judges_boards(
     board = pd.read_csv(tmp_path / "board" / "board.csv")
     measured = board[board["section"] == "measured"]
     assert measured.groupby("protocol").size().to_dict() == dict.fromkeys(protocols, 2)
-    status, out, _ = typed("agreement")
+    status, out, _ = typed("judges", "agree")
     assert status == 0 and "clip" in out and "vqa" in out

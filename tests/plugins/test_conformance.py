@@ -1,4 +1,4 @@
-"""check-method: the built-ins keep every promise, and each broken one is caught by its check."""
+"""methods check: the built-ins keep every promise, and each broken one is caught by its check."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_a_method_that_fails_at_once_still_has_every_check_reported() -> None:
 
 
 def test_failures_of_several_pipelines_share_a_line() -> None:
-    from actionbench.commands.display import checks_table, failed_checks
+    from actionbench.commands.methods.check import checks_table, failed_checks
 
     outcomes = [
         Outcome("settings", "a", "no effect of steps"),

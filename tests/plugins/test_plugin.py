@@ -32,9 +32,9 @@ import tests.helpers.small_cli
 
 folder, model = sys.argv[1:]
 for words in (
-    "list methods",
-    "check-method direction",
-    "check-method and-mask",
+    "methods list",
+    "methods check direction",
+    "methods check and-mask",
     f"run --method direction --set steps=2 --subjects boy --model {model} --runs {folder}/runs",
     f"run --method and-mask --set steps=2 --subjects boy --model {model} --runs {folder}/runs",
     f"ablate direction --suite puppets --seeds 2 --model {model} --runs {folder}/runs --dry-run",

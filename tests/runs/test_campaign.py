@@ -12,21 +12,15 @@ import actionbench.runs.campaign
 from actionbench.files.models import resolve_model
 from actionbench.runs.campaign import Setup, execute_each
 from actionbench.runs.execute import load_backbone
+from actionbench.runs.options import RunOptions
 from leaderboards import build_board
 from tests.helpers.small_run import Brightness, Drift, Faulty, Plain, small_suite
 
 
 def small_setup(model: Path, folder: Path, **more: Any) -> Setup:
     suite = more.pop("suite", None) or small_suite(folder)
-    return Setup(
-        folder / "runs",
-        suite,
-        resolve_model(str(model)),
-        Brightness(suite),
-        device="cpu",
-        images_per_pair=1,
-        **more,
-    )
+    options = RunOptions(runs=folder / "runs", device="cpu", images_per_pair=1, **more)
+    return Setup(options, suite, resolve_model(str(model)), Brightness(suite))
 
 
 @pytest.fixture
@@ -56,10 +50,10 @@ def test_a_failure_is_its_own_and_the_backbone_is_shared(
     assert "diverged" in diverged.failure
     assert len(loads) == 3, "once, and anew after each failure"
 
-    (group,) = build_board(setup.runs).groups
+    (group,) = build_board(setup.options.runs).groups
     done = {row.title: (row.done, row.partial) for row in group.rows if not row.label}
     assert done == {"Plain": (6, False), "Drift": (6, False), "Faulty": (3, True)}
-    notes = build_board(setup.runs).notes
+    notes = build_board(setup.options.runs).notes
     assert any("Faulty" in n and "failed fitting" in n and "a defect" in n for n in notes)
     assert any("lr=1e+30" in n and "diverged" in n for n in notes)
 
@@ -77,7 +71,7 @@ def test_finished_runs_load_nothing_and_a_mended_one_goes_on(
     again = list(execute_each(plans))
     assert len(loads) == 2 and again[1].result is not None
     assert again[0].result is not None and again[0].result.rows == first[0].result.rows  # type: ignore[union-attr]
-    assert again[1].result.record["failure"] is None
+    assert again[1].result.record.failure is None
     list(execute_each([setup.plan(kind) for kind in kinds]))
     assert len(loads) == 2
 

@@ -7,14 +7,16 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
-from actionbench.device import PLAIN, Resources
+from actionbench.commands.prefetch import prefetch as prefetch_command
 from actionbench.diffusion.cost import Networks
 from actionbench.judge import Judge
 from actionbench.method import Work
@@ -22,13 +24,15 @@ from actionbench.photos.importing import Choices, import_photographs
 from actionbench.plugins.tiny import tiny_pipeline
 from actionbench.registry import get_method
 from actionbench.runs.doctor import (
-    Question,
+    Finding,
     check_disk,
     check_downloads,
     check_packages,
+    estimate,
     examine,
     image_flops,
 )
+from actionbench.runs.options import RunOptions
 from actionbench.runs.prefetch import prefetch
 from actionbench.suite.items import Sampling
 from actionbench.suite.suite import get_suite
@@ -170,24 +174,22 @@ def test_before_the_photographs_are_there_all_else_is_told(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     model = tiny_pipeline(tmp_path / "model")
-    asked = question(
-        tmp_path,
-        **{"suite": "photos", "model": str(model), "judge": "vqa", "methods": ["controlnet"]},
-        **{"judge_given": ["model=somebody/model"], "given": ["controlnet=somebody/net"]},
-    )
-    found = list(examine(asked))
+    found = examined(
+        tmp_path, ["controlnet"], ["controlnet=somebody/net"],
+        suite="photos", model=str(model), judge="vqa", judge_words=["model=somebody/model"],
+    )  # fmt: skip
     (suite,) = [f for f in found if f.what == "suite"]
-    assert suite.state == "fail" and "data import DIR --suite photos" in suite.told
-    missing = [f for f in found if "is not on this machine" in f.told]
-    assert [f.told.split()[0] for f in missing] == ["somebody/net", "somebody/model"]
-    words = shlex.split(missing[0].mend)
+    assert suite.state == "fail" and "data import DIR --suite photos" in suite.message
+    missing = [f for f in found if "is not on this machine" in f.message]
+    assert [f.message.split()[0] for f in missing] == ["somebody/net", "somebody/model"]
+    words = shlex.split(missing[0].fix)
     assert words[:2] == ["actionbench", "prefetch"]
-    context = cli.commands["prefetch"].make_context("prefetch", words[2:])
-    assert context.params["suite_name"] == "photos" and context.params["model"] == str(model)
-    assert context.params["methods"] == ["controlnet"] and context.params["judge_name"] == "vqa"
-    assert context.params["judge_given"] == ("model=somebody/model",)
-    assert context.params["given"] == ("controlnet=somebody/net",)
-    assert any(f.told.startswith("estimate: at least") for f in found)
+    context = prefetch_command.make_context("prefetch", words[2:])
+    assert context.params["suite"] == "photos" and context.params["model"] == str(model)
+    assert context.params["methods"] == ["controlnet"] and context.params["judge"] == "vqa"
+    assert context.params["judge_words"] == ("model=somebody/model",)
+    assert context.params["words"] == ("controlnet=somebody/net",)
+    assert any(f.message.startswith("estimate: at least") for f in found)
 
 
 def test_exemplars_that_do_not_serve_a_method_are_told(tmp_path: Path) -> None:
@@ -197,48 +199,42 @@ def test_exemplars_that_do_not_serve_a_method_are_told(tmp_path: Path) -> None:
         tmp_path / "source", tmp_path / "mine", get_suite(str(suite)), Choices(count=2)
     )
     model = tiny_pipeline(tmp_path / "model")
-    asked = question(
-        tmp_path,
-        **{"suite": str(tmp_path / "mine"), "model": str(model), "judge": "clip"},
-        **{"methods": ["p-plus", "controlnet"]},
+    findings = examined(
+        tmp_path, ["p-plus", "controlnet"],
+        suite=str(tmp_path / "mine"), model=str(model), judge="clip",
+    )  # fmt: skip
+    failed = [(f.what, f.message) for f in findings if f.state == "fail"]
+    keypoints = [message for what, message in failed if "have no keypoints" in message]
+    assert len(keypoints) == 1 and "data import" in keypoints[0]
+    assert "p-plus" not in [what for what, _ in failed]
+
+
+def examined(
+    tmp_path: Path, methods: Sequence[str] = ("p-plus",), words: Sequence[str] = (), **options: Any
+) -> list[Finding]:
+    """What doctor finds for these options on a CPU."""
+    return list(
+        examine(RunOptions(**{"device": "cpu", "runs": tmp_path, **options}), methods, words)
     )
-    told = [f.told for f in examine(asked) if f.what == "controlnet" and f.state == "fail"]
-    assert "have no keypoints" in told[0] and "data import" in told[0]
-    assert not [f for f in examine(asked) if f.what == "p-plus" and f.state == "fail"]
-
-
-def question(tmp_path: Path, **changes: object) -> Question:
-    told = {
-        **{
-            "suite": "puppets",
-            "methods": ["p-plus"],
-            "model": None,
-            "judge": None,
-            "judge_given": (),
-        },
-        **{"device": "cpu", "dtype": "float32", "runs": tmp_path, "resources": PLAIN},
-    }
-    return Question(**{**told, **changes})  # type: ignore[arg-type]
 
 
 def test_a_run_that_cannot_work_is_told_with_how_to_mend_it(tmp_path: Path) -> None:
-    found = {f.what: f for f in examine(question(tmp_path, suite="photo", methods=["p-pus"]))}
-    assert found["suite"].state == "fail" and "unknown suite 'photo'" in found["suite"].told
+    found = {f.what: f for f in examined(tmp_path, ["p-pus"], suite="photo")}
+    assert found["suite"].state == "fail" and "unknown suite 'photo'" in found["suite"].message
     if not torch.cuda.is_available():
-        found = {f.what: f for f in examine(question(tmp_path, device="cuda", methods=["p-pus"]))}
-        assert found["device"].state == "fail" and "--device cpu" in found["device"].told
-        assert found["p-pus"].state == "fail" and "did you mean p-plus" in found["p-pus"].told
+        found = {f.what: f for f in examined(tmp_path, ["p-pus"], device="cuda")}
+        assert found["device"].state == "fail" and "--device cpu" in found["device"].message
+        assert found["p-pus"].state == "fail" and "did you mean p-plus" in found["p-pus"].message
 
 
 def test_a_fit_too_large_for_the_memory_is_told(tmp_path: Path) -> None:
-    from actionbench.runs.doctor import estimate
 
     folder = folder_of(sd21.configs(64, tiny=True), tmp_path / "model")
     huge = get_method("textual-inversion").for_model(None, ["batch_size=100000000"])
-    asked = question(tmp_path, resources=Resources(gradient_checkpointing=True))
+    asked = RunOptions(runs=tmp_path, gradient_checkpointing=True)
     found = {f.what: f for f in estimate(asked, get_suite("puppets"), 10, [huge], folder, "cpu")}
     assert found["textual-inversion"].state == "fail"
-    assert "--dtype bfloat16" in found["textual-inversion"].mend
+    assert "--dtype bfloat16" in found["textual-inversion"].fix
     assert found["disk"].state == "ok"
     assert check_disk(tmp_path / "not" / "yet", 2**70).state == "fail"
 
@@ -248,8 +244,8 @@ def test_packages_are_held_against_the_constraints(tmp_path: Path) -> None:
     assert finding.state == "ok"
     (tmp_path / "constraints.txt").write_text("# tested\ntorch==0.1\nno-such-package==1\n")
     (finding,) = check_packages(tmp_path / "constraints.txt")
-    assert finding.state == "warn" and "(tested: 0.1)" in finding.told
-    assert "no-such-package" not in finding.told
+    assert finding.state == "warn" and "(tested: 0.1)" in finding.message
+    assert "no-such-package" not in finding.message
 
 
 class FromTheHub(Brightness):
@@ -277,20 +273,20 @@ def test_prefetch_takes_what_is_there_and_names_what_is_not(
     model, controlnet, judged = prefetch(
         str(tiny_model), [Plain(), net], judge, tell=lambda _line: None
     )
-    assert model.folder == tiny_model and model.told.startswith("fingerprint ")
+    assert model.folder == tiny_model and model.message.startswith("fingerprint ")
     assert [pin.split(" sha256 ")[0] for pin in model.pins] == [
         "vae/diffusion_pytorch_model.safetensors",
         "unet/diffusion_pytorch_model.safetensors",
         "text_encoder/model.safetensors",
     ]
     assert controlnet.folder is None
-    assert "hf download thibaud/controlnet-sd21-openpose-diffusers" in controlnet.told
-    assert judged.folder == snapshot and judged.told == f"revision {'1' * 40}"
+    assert "hf download thibaud/controlnet-sd21-openpose-diffusers" in controlnet.message
+    assert judged.folder == snapshot and judged.message == f"revision {'1' * 40}"
     states = [finding.state for finding in check_downloads([net], judge, "mend it")]
     assert states == ["fail", "ok"]
     (snapshot / "model.safetensors").unlink()
     *_, judged = prefetch(str(tiny_model), [], judge, tell=lambda _line: None)
-    assert judged.folder is None and "holds no safetensors weights" in judged.told
+    assert judged.folder is None and "holds no safetensors weights" in judged.message
 
 
 @pytest.mark.parametrize("name", ["adi", "controlnet"])

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +70,15 @@ def test_judge_then_report_then_agreement(copied: Path, call: Callable[..., str]
     runs, model = copied / "runs", f"model={copied / 'clip'}"
     (first,) = Store(runs).run_ids()
     before = {p: p.stat().st_mtime_ns for p in runs.glob("images/*/*.png")}
-    told = call("judge", first, "--judge", "clip", "--judge-set", model, "--runs", runs,
+    told = call("judges", "run", first, "--judge", "clip", "--judge-set", model, "--runs", runs,
                 "--device", "cpu")  # fmt: skip
     made = re.search(r"by clip: run (\S+)", told)
     assert made and set(Store(runs).run_ids()) == {first, made[1]}
     assert {p: p.stat().st_mtime_ns for p in runs.glob("images/*/*.png")} == before
 
     record = Store(runs).load_record(made[1])
-    assert record is not None and record["protocol"] == "puppets-clip-v1"
-    assert record["judged_from"] == first and record["judge"]["settings"]["action_margin"] == 0.1
+    assert record is not None and record.protocol == "puppets-clip-v1"
+    assert record.judged_from == first and record.judge.settings["action_margin"] == 0.1
     rows = Store(runs).load_row_dicts(made[1])
     assert {row["judge"] for row in rows} == {"clip"} and len(rows) == 12
     own = {row["image"]: row for row in Store(runs).load_row_dicts(first)}
@@ -90,7 +91,7 @@ def test_judge_then_report_then_agreement(copied: Path, call: Callable[..., str]
             "puppets-v1", "puppets-clip-v1",
         }  # fmt: skip
 
-    assert "brightness 1" in call("agreement", first, "--runs", runs)
+    assert "brightness 1" in call("judges", "agree", first, "--runs", runs)
     with (runs / "report" / "judges.csv").open() as file:
         found = {row["measure"]: row for row in csv.DictReader(file)}
     assert list(found) == ["action", "subject", "total"] and found["action"]["n"] == "12"
@@ -119,10 +120,10 @@ def test_what_cannot_be_judged_again_is_refused(copied: Path) -> None:
         judge_run(store, first, clip_judge(copied))
     record = store.load_record(first)
     assert record is not None
-    store.save_record(first, {**record, "suite_fingerprint": "other"})
+    store.save_record(replace(record, suite_fingerprint="other"))
     with pytest.raises(UserError, match="another version of suite puppets"):
         judge_run(store, first, clip_judge(copied))
-    store.save_record(first, {**record, "complete": False})
+    store.save_record(replace(record, complete=False))
     with pytest.raises(UserError, match="is not finished"):
         judge_run(store, first, clip_judge(copied))
 
@@ -208,7 +209,7 @@ def test_the_canary_shows_what_the_puppet_judge_knows() -> None:
 
 def test_calibration_of_the_shipped_judge(typed: Callable[..., Done], tmp_path: Path) -> None:
     status, told, _ = typed(
-        *("calibrate-judge", "--suite", "puppets-dev", "--out", tmp_path, "--device", "cpu")
+        *("judges", "calibrate", "--suite", "puppets-dev", "--out", tmp_path, "--device", "cpu")
     )
     assert not status and "puppet on the exemplars of puppets-dev" in told
     facts = json.loads((tmp_path / "calibration.json").read_text())
@@ -257,7 +258,7 @@ def test_an_exemplar_is_left_out_and_the_eight_actions_tune_nothing() -> None:
 
 
 def test_judges_and_their_settings_are_listed(call: Callable[..., str]) -> None:
-    listed = call("list", "judges", "--settings")
+    listed = call("judges", "list", "--settings")
     for name in ("clip", "vqa", "pose", "puppet"):
         assert re.search(rf"{name} +│", listed)
     assert "action_margin" in listed and "Qwen/Qwen2.5-VL-7B-Instruct" in listed

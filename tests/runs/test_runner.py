@@ -19,13 +19,16 @@ import pytest
 import torch
 from PIL import Image
 
-from actionbench.device import Resources, resolve_device
+from actionbench.device import PLAIN, resolve_device
 from actionbench.errors import MethodError, UserError
 from actionbench.judge import VERDICT_COLUMNS
 from actionbench.method import Customization
 from actionbench.progress import Observer
-from actionbench.runs.execute import ActionRow, Plan, execute, fit_seed, plan_run
+from actionbench.runs.execute import ActionRow, execute
+from actionbench.runs.options import RunOptions
+from actionbench.runs.plan import Plan, fit_seed, plan_run
 from actionbench.runs.provenance import reset_peak_memory
+from actionbench.runs.record import Failure
 from actionbench.runs.store import Store
 from actionbench.suite.items import Action, Subject
 from tests.helpers.small_run import Brightness, Drift, DriftSettings, Plain, small_plan, small_suite
@@ -96,7 +99,7 @@ def test_a_run_fits_draws_and_judges_each_action_before_the_next(
     assert watch.rows == list(result.rows)
 
     rows = Store(tmp_path / "runs").load_row_dicts(result.run_id)
-    assert [tuple(row) for row in rows] == [VERDICT_COLUMNS] * 6
+    assert [tuple(row) for row in rows] == [tuple(VERDICT_COLUMNS)] * 6
     assert sum(row["total_correct"] for row in rows) == sum(r.total_correct for r in result.rows)
     for row in rows:
         assert row["total_correct"] == (row["action_correct"] and row["subject_correct"])
@@ -109,15 +112,15 @@ def test_the_record_says_what_made_the_run(finished: Path) -> None:
     (run_id,) = store.run_ids()
     record = store.load_record(run_id)
     assert record is not None
-    assert record["complete"] and record["finished"] >= record["started"]
-    assert record["settings"] == {"steps": 3, "lr": 0.1}
-    assert record["device"] == "cpu" and record["dtype"] == "float32"
-    assert set(record["versions"]) >= {"actionbench", "torch", "diffusers", "transformers"}
-    assert record["peak_mib"] > 50
+    assert record.complete and record.finished >= record.started
+    assert record.settings == {"steps": 3, "lr": 0.1}
+    assert record.device == "cpu" and record.dtype == "float32"
+    assert set(record.versions) >= {"actionbench", "torch", "diffusers", "transformers"}
+    assert record.peak_mib > 50
     for action in ("salute", "gesture"):
-        costs = record["costs"][action]
-        assert costs["fit"]["seconds"] > 0 and costs["fit"]["peak_mib"] > 50
-        assert costs["generate"]["images"] == costs["judge"]["images"] == 6
+        costs = record.costs[action]
+        assert costs.fit is not None and costs.fit.seconds > 0 and costs.fit.peak_mib > 50
+        assert costs.generate.images == costs.judge.images == 6
 
 
 def test_a_finished_run_is_only_read(finished: Path, tiny_model: Path) -> None:
@@ -146,7 +149,7 @@ def test_another_judge_judges_the_same_images(copied: Path, tiny_model: Path) ->
     watch = Watch()
     result = execute(plan, watch)
     assert watch.stages() == {"judge"}
-    assert result.record["protocol"] == "puppets-v1"
+    assert result.record.protocol == "puppets-v1"
 
     class Other(Brightness):
         name = "other"
@@ -182,9 +185,9 @@ def test_too_little_memory_is_told(tiny_model: Path, tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"lower --batch-size \(now 5\) or take --dtype bfloat16"):
         execute(small_plan(tiny_model, tmp_path, Full(), batch_size=5))
-    saving = Resources(gradient_checkpointing=True, vae_slicing=True)
+    saving = {"gradient_checkpointing": True, "vae_slicing": True}
     with pytest.raises(UserError, match=r"not enough memory: take --dtype bfloat16 or take --off"):
-        execute(small_plan(tiny_model, tmp_path, TooLarge(), batch_size=5, resources=saving))
+        execute(small_plan(tiny_model, tmp_path, TooLarge(), batch_size=5, **saving))
 
 
 def test_out_of_memory_while_drawing_halves_the_batches(tiny_model: Path, tmp_path: Path) -> None:
@@ -197,11 +200,11 @@ def test_out_of_memory_while_drawing_halves_the_batches(tiny_model: Path, tmp_pa
 
     plan = small_plan(tiny_model, tmp_path / "a", Greedy(), batch_size=8, actions=["salute"])
     result = execute(plan)
-    assert result.record["resources"] == {
+    assert result.record.resources == {
         **{"batch_size": 2, "gradient_checkpointing": False, "vae_slicing": False},
         **{"offload": False, "compile": False},
     }
-    assert result.record["costs"]["salute"]["generate"]["images"] == 6
+    assert result.record.costs["salute"].generate.images == 6
     other = small_plan(tiny_model, tmp_path / "b", Plain(), actions=["salute"])
     execute(other)
     for item in plan.actions[0].items:
@@ -210,7 +213,7 @@ def test_out_of_memory_while_drawing_halves_the_batches(tiny_model: Path, tmp_pa
 
 
 def test_resources_are_recorded_and_part_of_no_key(finished: Path, tiny_model: Path) -> None:
-    plan = small_plan(tiny_model, finished, resources=Resources(True, True, True, True))
+    plan = small_plan(tiny_model, finished, **dict.fromkeys(vars(PLAIN), True))
     assert plan.finished and plan.run_id == small_plan(tiny_model, finished).run_id
 
 
@@ -264,7 +267,7 @@ def test_a_kill_between_record_and_rows_leaves_no_complete_run_with_too_few(
     with pytest.raises(KeyboardInterrupt):
         execute(plan)
     record = plan.store.load_record(plan.run_id)
-    assert record is not None and not record["complete"]
+    assert record is not None and not record.complete
 
 
 def test_each_fit_has_a_peak_of_its_own(tiny_model: Path, tmp_path: Path) -> None:
@@ -278,11 +281,11 @@ def test_each_fit_has_a_peak_of_its_own(tiny_model: Path, tmp_path: Path) -> Non
             return super().fit(backbone, task, **rest)
 
     result = execute(small_plan(tiny_model, tmp_path, Hungry(), subjects=["boy"]))
-    first, second = (result.record["costs"][name]["fit"] for name in ("salute", "gesture"))
-    assert first["peak_mib"] > second["peak_mib"] + 200
-    assert result.record["peak_mib"] >= first["peak_mib"]
+    first, second = (result.record.costs[name].fit for name in ("salute", "gesture"))
+    assert first.peak_mib > second.peak_mib + 200
+    assert result.record.peak_mib >= first.peak_mib
     light = execute(small_plan(tiny_model, tmp_path, Plain(), subjects=["boy"]))
-    assert light.record["peak_mib"] < first["peak_mib"] - 100
+    assert light.record.peak_mib < first.peak_mib - 100
 
 
 def test_the_record_names_the_settings_that_are_not_the_methods_own(
@@ -295,7 +298,7 @@ def test_the_record_names_the_settings_that_are_not_the_methods_own(
     assert plan.changed_settings == {"steps": 4}
     assert replace(plan, source=replace(plan.source, preset="mine")).changed_settings == {}
     result = execute(small_plan(tiny_model, tmp_path, Drift(DriftSettings(lr=0.5))))
-    assert result.record["changed_settings"] == {"lr": 0.5}
+    assert result.record.changed_settings == {"lr": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -316,8 +319,8 @@ def test_a_corrected_phrase_or_description_draws_again(finished: Path, tiny_mode
         changed = replace(plan.suite, **change)
         return to_do(
             plan_run(
-                runs=finished / "runs", suite=changed, method=plan.method, source=plan.source,
-                judge=Brightness(changed),
+                suite=changed, method=plan.method, source=plan.source,
+                judge=Brightness(changed), options=RunOptions(runs=finished / "runs"),
             )
         )  # fmt: skip
 
@@ -333,7 +336,7 @@ def test_methods_that_learn_nothing_are_not_fitted(tiny_model: Path, tmp_path: P
     assert to_do(plan) == [(0, 0), (3, 3), (3, 3)]
     result = execute(plan)
     assert result.rows[0].n == 3
-    assert result.record["costs"]["salute"]["fit"] is None
+    assert result.record.costs["salute"].fit is None
     assert not (tmp_path / "runs" / "fits").exists()
 
 
@@ -454,14 +457,14 @@ def test_a_method_that_raises_is_told_and_its_finished_work_kept(
     assert str(failed.value) == f"fragile failed {doing} 'gesture': {told}"
     assert "raise self.error" in trace.read_text()
     record = plan.store.load_record(plan.run_id)
-    assert record is not None and not record["complete"]
-    assert record["failure"] == {"action": "gesture", "doing": doing, "reason": told}
+    assert record is not None and not record.complete
+    assert record.failure == Failure("gesture", doing, told)
     assert {row["action"] for row in table(tmp_path)} == {"salute"}
 
     again = small_plan(tiny_model, tmp_path, Fragile())
     assert tuple(work.to_do for work in again.work()) == left
     result = execute(again)
-    assert result.record["complete"] and result.record["failure"] is None
+    assert result.record.complete and result.record.failure is None
     assert not trace.exists() and len(table(tmp_path)) == 12
 
 
@@ -566,14 +569,16 @@ def test_killed_in_fit_draw_and_judge_the_same_command_ends_with_the_same_table(
         plan = small_plan(tiny_model, tmp_path)
         assert tuple(work.to_do for work in plan.work()) == expected, (stage, count)
         record = plan.store.load_record(plan.run_id)
-        assert record is not None and not record["complete"]
+        assert record is not None and not record.complete
 
     watch = Watch()
     result = execute(small_plan(tiny_model, tmp_path), watch)
-    assert result.record["complete"]
-    for costs in result.record["costs"].values():
-        assert costs["fit"]["seconds"] > 0, "paid by a run that was killed before it was noted"
-    assert result.record["costs"]["salute"]["generate"]["images"] == 3, "what no kill interrupted"
+    assert result.record.complete
+    for costs in result.record.costs.values():
+        assert costs.fit is not None and costs.fit.seconds > 0, (
+            "paid by a run that was killed before it was noted"
+        )
+    assert result.record.costs["salute"].generate.images == 3, "what no kill interrupted"
     assert ("salute", "fit", 3, 3) not in watch.steps
     assert ("gesture", "fit", 3, 3) in watch.steps
     assert table(tmp_path) == table(finished)

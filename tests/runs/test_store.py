@@ -14,10 +14,12 @@ import torch
 from PIL import Image
 
 from actionbench.errors import UserError
+from actionbench.files.atomic import HOST
 from actionbench.files.hashing import make_key
 from actionbench.judge import VERDICT_COLUMNS, Verdict
 from actionbench.method import Customization
-from actionbench.runs.store import _HOST, VERSION_FILE, Store
+from actionbench.runs.record import FitCost
+from actionbench.runs.store import VERSION_FILE, Store
 from actionbench.suite.items import Item, paper_actions, paper_subjects
 
 ITEM = Item(paper_actions()[0], paper_subjects()[4], 1)
@@ -77,7 +79,7 @@ def test_a_disk_that_takes_no_more_is_told_and_nothing_half_is_left(store: Store
     try:
         for save in (
             lambda: store.save_image("k", ITEM, Image.effect_noise((64, 64), 90)),
-            lambda: store.save_fit("k", big, {}),
+            lambda: store.save_fit("k", big, FitCost(0.0)),
             lambda: store.save_verdicts("k", rows),
         ):
             with pytest.raises(UserError, match="cannot be") as error:
@@ -92,10 +94,10 @@ def test_a_disk_that_takes_no_more_is_told_and_nothing_half_is_left(store: Store
 
 
 def test_leftovers_of_the_killed_are_ignored_and_cleared(store: Store) -> None:
-    store.save_record("adi-1", {"format": 1})
+    write_record(store, "adi-1", {"format": 1})
     gone = subprocess.Popen(["true"])
     gone.wait()
-    dead, alive = (f".tmp-{_HOST}-{pid}-0" for pid in (gone.pid, os.getpid()))
+    dead, alive = (f".tmp-{HOST}-{pid}-0" for pid in (gone.pid, os.getpid()))
     for name in (dead, alive):
         (store.root / "runs" / name).mkdir(parents=True)
         (store.root / "runs" / name / "run.json").write_text("{")
@@ -108,19 +110,19 @@ def test_leftovers_of_the_killed_are_ignored_and_cleared(store: Store) -> None:
 
 def test_a_customization_comes_back_as_it_was(store: Store) -> None:
     assert not store.has_fit("k")
-    store.save_fit("k", FITTED, {"seconds": 1.5})
+    store.save_fit("k", FITTED, FitCost(1.5))
     assert store.has_fit("k")
     again = store.load_fit("k", **WHAT)
     assert torch.equal(again.tensors["vector"], FITTED.tensors["vector"])
     assert again.facts == {"words": ["a"]}
-    assert store.fit_record("k")["cost"] == {"seconds": 1.5}
+    assert store.fit_cost("k") == FitCost(1.5)
     assert store.fit_record("k")["bytes"] > 24
-    store.save_fit("k", FITTED, {"seconds": 9.0})
-    assert store.fit_record("k")["cost"] == {"seconds": 1.5}, "what is there is kept"
+    store.save_fit("k", FITTED, FitCost(9.0))
+    assert store.fit_cost("k") == FitCost(1.5), "what is there is kept"
 
 
 def test_a_fit_of_something_else_or_damaged_is_refused(store: Store) -> None:
-    store.save_fit("k", FITTED, {})
+    store.save_fit("k", FITTED, FitCost(0.0))
     for name, other in {**dict.fromkeys(WHAT, "other"), "version": 2}.items():
         with pytest.raises(UserError, match=rf"holds a fit of {name} .*delete it and run the same"):
             store.load_fit("k", **{**WHAT, name: other})
@@ -175,10 +177,10 @@ def test_verdicts_and_rows_come_back(store: Store) -> None:
     }  # fmt: skip
     store.save_rows("adi-1", [row])
     frame = store.load_rows("adi-1")
-    assert tuple(frame.columns) == VERDICT_COLUMNS
+    assert tuple(frame.columns) == tuple(VERDICT_COLUMNS)
     assert frame.loc[0].to_dict() == row
     store.save_rows("adi-1", [])
-    assert tuple(store.load_rows("adi-1").columns) == VERDICT_COLUMNS
+    assert tuple(store.load_rows("adi-1").columns) == tuple(VERDICT_COLUMNS)
 
 
 def test_damaged_tables_and_records_are_named(store: Store) -> None:
@@ -200,6 +202,13 @@ def test_damaged_tables_and_records_are_named(store: Store) -> None:
             store.load_record("adi-1")
 
 
+def write_record(store: Store, run_id: str, values: dict[str, Any]) -> None:
+    """As something else than this version may have written it."""
+    folder = store.run_folder(run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").write_text(json.dumps(values))
+
+
 def run_record() -> dict[str, Any]:
     nothing = {"seconds": 0.0, "images": 0}
     return {
@@ -213,19 +222,24 @@ def run_record() -> dict[str, Any]:
         "settings": {},
         "actions": ["sit"],
         "subjects": ["boy"],
-        "keys": {"sit": {"fit": "k"}},
+        "keys": {"sit": {"fit": "k", "images": "i", "verdicts": "v"}},
         "costs": {"sit": {"fit": None, "generate": nothing, "judge": nothing}},
     }
 
 
 def test_a_record_that_lacks_a_part_is_named(store: Store) -> None:
-    store.save_record("adi-1", run_record())
-    assert store.load_record("adi-1") == run_record()
+    write_record(store, "adi-1", run_record())
+    record = store.read_record("adi-1")
+    values = record.to_json()
+    assert {name: values[name] for name in ("keys", "costs", "settings", "subjects")} == {
+        name: run_record()[name] for name in ("keys", "costs", "settings", "subjects")
+    }
+    assert record.state == "not finished" and record.to_json()["device"] is None
     changes: list[dict[str, Any]] = [{name: None} for name in run_record() if name != "format"]
     changes += [{"costs": {}}, {"costs": {"sit": {"fit": None}}}, {"keys": {"sit": {}}}]
     changes += [{"model": {"name": "x"}}, {"id": "adi-2"}]
     for change in changes:
-        store.save_record("adi-1", {**run_record(), **change})
+        write_record(store, "adi-1", {**run_record(), **change})
         with pytest.raises(UserError, match=r"adi-1/run.json is damaged .*: delete it and run"):
             store.load_record("adi-1")
 
@@ -240,7 +254,7 @@ def test_runs_are_found_by_the_beginning_of_their_id(store: Store) -> None:
     with pytest.raises(UserError, match=r"no run 'adi' in .*: there are none yet"):
         store.find_run("adi")
     for run_id in ("adi-12ab", "adi-12cd", "p-plus-34ef"):
-        store.save_record(run_id, {"format": 1})
+        write_record(store, run_id, {"format": 1})
     assert store.find_run("p") == "p-plus-34ef"
     assert store.find_run("adi-12ab") == "adi-12ab"
     with pytest.raises(UserError, match=r"several runs in .*: there are adi-12ab, adi-12cd"):

@@ -13,11 +13,12 @@ from actionbench.diffusion.backbone import Backbone
 from actionbench.errors import Problems, UserError
 from actionbench.photos.importing import Choices, import_photographs
 from actionbench.plugins.tiny import tiny_task
-from actionbench.runs.execute import plan_run
+from actionbench.runs.options import RunOptions
+from actionbench.runs.plan import plan_run
 from actionbench.runs.store import Store
 from actionbench.suite.items import Sampling, paper_actions, paper_subjects
 from actionbench.suite.shipped import PHOTOS
-from actionbench.suite.suite import Suite, get_suite, known_suite, suites
+from actionbench.suite.suite import Suite, get_suite, suites
 from actionbench.suite.yaml_file import read_definition, write_definition
 from methods.controlnet import UNTRAINED, ControlNet, Settings
 from tests.conftest import Done
@@ -175,8 +176,8 @@ def test_the_suites_prompt_is_what_is_drawn(tmp_path: Path, tiny_model: Path) ->
 
     def plan(suite: Suite) -> tuple[str, str, str, int]:
         made = plan_run(
-            runs=tmp_path / "runs", suite=suite, method=Plain(), judge=Brightness(suite),
-            source=resolve_model(str(tiny_model)),
+            suite=suite, method=Plain(), judge=Brightness(suite),
+            source=resolve_model(str(tiny_model)), options=RunOptions(runs=tmp_path / "runs"),
         ).actions[0]  # fmt: skip
         item = made.items[0]
         return made.image_key, item.described_prompt, item.slot_prompt, item.seed
@@ -226,9 +227,9 @@ def test_from_a_folder_of_photographs_to_a_board(
     store = Store(tmp_path / "runs")
     (run_id,) = store.run_ids()
     record = store.load_record(run_id)
-    assert record and record["complete"] and record["n_items"] == 2 * 3 * 2
-    assert record["protocol"] == "two-actions-brightness-v1"
-    assert record["suite_file"] == str(tmp_path / "my-photos/suite.yaml")
+    assert record and record.complete and record.n_items == 2 * 3 * 2
+    assert record.protocol == "two-actions-brightness-v1"
+    assert record.suite_file == str(tmp_path / "my-photos/suite.yaml")
     # The same by the file in it: nothing is left to do.
     status, out, _ = call("run", "--suite", "my-photos/suite.yaml", "--method", Drift.name,
                           "--model", tiny_model, "--dry-run")  # fmt: skip
@@ -241,7 +242,7 @@ def test_from_a_folder_of_photographs_to_a_board(
 
     # A board needs the dataset no more; a picture of its exemplars does.
     shutil.rmtree("my-photos")
-    assert known_suite(record) is None
+    assert record.known_suite() is None
     assert call("report", "--suite", "two-actions")[0] == 0
     status, _, err = call("show", run_id)
     assert status == 2 and err.count("\n") == 1 and "my-photos/suite.yaml" in err
@@ -267,7 +268,7 @@ def test_problems_are_a_line_each(call: Callable[..., Done], tmp_path: Path) -> 
 def test_suites_are_listed_without_photographs(
     call: Callable[..., Done],
 ) -> None:
-    status, out, _ = call("list", "suites")
+    status, out, _ = call("suites", "list")
     assert status == 0 and "photos-clip-v1" in out and "sd-2.1" in out
 
 

@@ -1,0 +1,25 @@
+"""`actionbench data check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from actionbench.commands.options import FOLDER
+from actionbench.photos.imported import check_imported, is_imported
+from actionbench.puppets.dataset import check_dataset
+from actionbench.suite.shipped import DATASET
+
+
+@click.command()
+@click.argument("folder", type=FOLDER, required=False)
+def check(folder: Path | None) -> None:
+    """Check a dataset folder: whole, readable, and as it was made.
+
+    Puppets are compared with a fresh drawing, imported photographs with the fingerprint that their
+    import noted. Without FOLDER: the shipped puppets.
+    """
+    path = folder or DATASET
+    checked = check_imported(path) if is_imported(path) else check_dataset(path)
+    click.echo(f"{path} is in order, fingerprint {checked}")

@@ -1,0 +1,1 @@
+"""The commands of `actionbench judges`, one a file."""

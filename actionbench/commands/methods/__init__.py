@@ -1,0 +1,1 @@
+"""The commands of `actionbench methods`, one a file."""

@@ -1,0 +1,122 @@
+"""The options that several commands take, named after the fields of `RunOptions`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from actionbench.runs.options import DEFAULTS, Device, Dtype
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
+
+
+def names(_context: click.Context, _option: click.Parameter, text: str | None) -> list[str] | None:
+    """Read `A,B` as a list; None if the option is not given."""
+    if text is None:
+        return None
+    listed = [name.strip() for name in text.split(",") if name.strip()]
+    if not listed:
+        raise click.BadParameter("is empty")
+    return listed
+
+
+runs_option = click.option(
+    "--runs", default=DEFAULTS.runs, show_default=True, type=click.Path(path_type=Path),
+    metavar="DIR", help="Folder of the stored runs.",
+)  # fmt: skip
+
+
+def runs_words(runs: Path) -> str:
+    """Write the option for a suggested command: nothing for the default folder."""
+    return "" if runs == DEFAULTS.runs else f" --runs {shlex.quote(str(runs))}"
+
+
+device_option = click.option(
+    "--device", default=DEFAULTS.device, show_default=True, type=click.Choice(get_args(Device))
+)
+model_option = click.option(
+    "--model", metavar="NAME",
+    help="Base model, instead of the suite's own: sd-2.1, sd-2.1-base, sd-1.5, a folder or a Hub "
+    "id.",
+)  # fmt: skip
+judge_option = click.option("--judge", metavar="NAME", help="Judge, instead of the suite's own.")
+judge_set_option = click.option(
+    "--judge-set", "judge_words", multiple=True, metavar="KEY=VALUE",
+    help="A setting of the judge; see `actionbench judges list --settings`.",
+)  # fmt: skip
+set_option = click.option(
+    "--set", "words", multiple=True, metavar="KEY=VALUE",
+    help="A setting of the method, if only one is named; see `actionbench methods list "
+    "--settings`.",
+)  # fmt: skip
+methods_option = click.option(
+    "--method", "methods", default="all", show_default=True, callback=names,
+    metavar="NAME[,NAME...]",
+)  # fmt: skip
+actions_option = click.option(
+    "--actions", callback=names, metavar="A,B", help="Only these of the suite."
+)
+images_option = click.option(
+    "--images-per-pair",
+    default=DEFAULTS.images_per_pair,
+    show_default=True,
+    type=click.IntRange(1, 1000),
+)
+seed_option = click.option("--seed", default=DEFAULTS.seed, show_default=True)
+work_option = click.option(
+    "--work", type=FOLDER, default=Path(".work"), show_default=True, metavar="DIR",
+    help="Checkpoints, from which the same command goes on.",
+)  # fmt: skip
+shipped_option = click.option(
+    "--out", type=FOLDER, metavar="DIR", help="Default: the shipped folder."
+)
+
+
+def subjects_option(default: str = "") -> Decorator:
+    return click.option(
+        "--subjects", callback=names, metavar="A,B",
+        help=f"Only these, or groups of them (human, celebrity, animal){default}.",
+    )  # fmt: skip
+
+
+def suite_option(default: str = DEFAULTS.suite) -> Decorator:
+    return click.option(
+        "--suite", default=default, show_default=True, metavar="NAME_OR_PATH",
+        help="A suite's name, or your own: its folder or YAML file.",
+    )  # fmt: skip
+
+
+_SETUP_OPTIONS = (
+    model_option,
+    device_option,
+    click.option("--dtype", default=DEFAULTS.dtype, show_default=True,
+                 type=click.Choice(get_args(Dtype))),
+    click.option("--batch-size", default=DEFAULTS.batch_size, show_default=True,
+                 type=click.IntRange(1), help="Images drawn at once: speed and memory, no more."),
+    click.option("--gradient-checkpointing", is_flag=True,
+                 help="Fits take less memory and compute their forward pass twice."),
+    click.option("--vae-slicing", is_flag=True,
+                 help="Encode and decode images one by one: less memory."),
+    click.option("--offload", is_flag=True,
+                 help="The text encoder waits in main memory while it has nothing to do."),
+    click.option("--compile", is_flag=True,
+                 help="Compile the UNet's blocks: a wait at first, for quicker steps."),
+    runs_option,
+    judge_option,
+    judge_set_option,
+)  # fmt: skip
+"""What a run is made with and where it is stored."""
+
+
+def setup_options(command: Command) -> Command:
+    for option in reversed(_SETUP_OPTIONS):
+        command = option(command)
+    return command

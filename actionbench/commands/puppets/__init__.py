@@ -1,0 +1,1 @@
+"""The commands of `actionbench puppets`, one a file."""

@@ -1,0 +1,52 @@
+"""`actionbench report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from actionbench.commands.display import output
+from actionbench.commands.options import FOLDER, runs_option
+from actionbench.errors import UserError
+from actionbench.runs.store import Store
+
+if TYPE_CHECKING:
+    from leaderboards import Board
+
+
+@click.command()
+@runs_option
+@click.option("--suite", metavar="NAME_OR_PATH", help="Only runs on this suite.")
+@click.option("--reference", metavar="NAME_OR_DIR",
+              help="Show a kept measurement's rows as well, marked as such.")  # fmt: skip
+@click.option("--keep", type=FOLDER, metavar="DIR",
+              help="Keep the complete runs (verdicts, records, board) as a reference.")  # fmt: skip
+@click.option("--out", type=FOLDER, metavar="DIR", help="Default: `report` in the runs folder.")
+def report(
+    runs: Path, suite: str | None, reference: str | None, keep: Path | None, out: Path | None
+) -> None:
+    """Print the board of the stored runs, and write it as Markdown, CSV and JSON."""
+    from leaderboards.reference import keep_reference
+
+    board = make_report(runs, suite, reference, out)
+    if keep:
+        click.echo(f"kept in {keep_reference(board, runs, keep)}")
+
+
+def make_report(runs: Path, suite: str | None, reference: str | None, out: Path | None) -> Board:
+    """Build the board of the stored runs, print it and write it; see `actionbench.report`."""
+    from leaderboards import build_board
+    from leaderboards.reference import find_reference
+
+    store = Store(runs)
+    kept = find_reference(reference) if reference else None
+    if not store.run_ids() and not kept:
+        raise UserError(f"no runs in {runs}: `actionbench run --method NAME` makes them")
+    board = build_board(store.root, suite, kept)
+    board.print(output())
+    if out or store.root.exists():
+        for path in board.write(out or store.root / "report"):
+            click.echo(f"wrote {path}")
+    return board

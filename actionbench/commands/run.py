@@ -1,0 +1,87 @@
+"""`actionbench run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from actionbench.commands.display import end_with
+from actionbench.commands.live import RunView, print_result, print_work
+from actionbench.commands.options import (
+    actions_option,
+    images_option,
+    names,
+    seed_option,
+    set_option,
+    setup_options,
+    subjects_option,
+    suite_option,
+)
+from actionbench.commands.prepare import chosen_methods, make_setup
+from actionbench.errors import UserError
+from actionbench.registry import get_method
+from actionbench.runs.campaign import Setup, execute_each
+from actionbench.runs.options import RunOptions
+from actionbench.runs.plan import Plan
+
+
+@click.command()
+@click.option("--method", "methods", required=True, callback=names, metavar="NAME[,NAME...]",
+              help="Systems to run, or `all`; see `actionbench methods list`.")  # fmt: skip
+@suite_option()
+@actions_option
+@subjects_option()
+@images_option
+@seed_option
+@set_option
+@setup_options
+@click.option("--dry-run", is_flag=True, help="Say what is to do and what is there; do nothing.")
+def run(methods: list[str], words: tuple[str, ...], dry_run: bool, **options: Any) -> None:
+    """Fit, draw and judge; what is stored already is not done again.
+
+    Several methods run one after another. One that fails is reported at the end, with status 1,
+    and the others go on.
+    """
+    chosen = chosen_methods(methods, words)
+    setup = make_setup(RunOptions(**options))
+    plans, failures = _plan_each(setup, chosen, words, skip_broken=methods == ["all"])
+    if dry_run:
+        for plan in plans:
+            print_work(plan)
+    else:
+        failures += _execute_each(plans)
+    end_with(failures)
+
+
+def _plan_each(
+    setup: Setup, methods: Sequence[str], words: Sequence[str], *, skip_broken: bool
+) -> tuple[list[Plan], list[str]]:
+    """Plan all before one begins: a mistake in the last shows at once, not after hours.
+
+    `skip_broken` is for methods that nobody asked for by name: the others can do without one.
+    """
+    plans, failures = [], []
+    for name in methods:
+        try:
+            plans.append(setup.plan(get_method(name), words))
+        except UserError as error:
+            if not skip_broken:
+                raise
+            failures.append(f"{name}: {error}")
+    return plans, failures
+
+
+def _execute_each(plans: Sequence[Plan]) -> list[str]:
+    """Execute and print; return what failed, which is also reported at once: the rest may take
+    hours."""
+    failures = []
+    for outcome in execute_each(plans, RunView):
+        if outcome.result is not None:
+            print_result(outcome.plan, outcome.result)
+            continue
+        failures.append(f"{outcome.failure} (run {outcome.plan.run_id})")
+        now = f"{failures[-1]}\n" if len(plans) > 1 else ""
+        click.echo(f"{outcome.trace}{now}", err=True, nl=False)
+    return failures

@@ -1,0 +1,1 @@
+"""The commands of `actionbench runs`, one a file."""

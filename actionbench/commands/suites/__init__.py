@@ -1,0 +1,1 @@
+"""The commands of `actionbench suites`, one a file."""

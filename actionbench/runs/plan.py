@@ -1,0 +1,210 @@
+"""What a run comes to: its actions' keys, and which of its steps are still to do.
+
+Keys are made of inputs alone, here and nowhere else; `judging.plan_rejudging` calls the same
+functions with a stored run's record.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from actionbench.errors import UserError
+from actionbench.files.hashing import canonical_json, make_key
+from actionbench.files.models import ModelSource
+from actionbench.judge import Judge
+from actionbench.method import Method
+from actionbench.runs.options import DEFAULTS, RunOptions
+from actionbench.runs.store import Store
+from actionbench.suite.items import Action, ActionTask, Item, Subject, make_items
+from actionbench.suite.suite import Suite
+
+
+@dataclass(frozen=True)
+class ActionPlan:
+    """One action's keys, and which of its steps are still to do."""
+
+    action: Action
+    task: ActionTask
+    items: tuple[Item, ...]
+    fit_key: str
+    image_key: str
+    verdict_key: str
+    fit_stored: bool
+    to_fit: bool
+    to_draw: tuple[Item, ...]
+    to_judge: tuple[Item, ...]
+
+    @property
+    def finished(self) -> bool:
+        return not (self.to_fit or self.to_draw or self.to_judge)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many of one kind of thing a run needs, and how many of them are still to make."""
+
+    what: str
+    total: int
+    to_do: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, worked out but not begun."""
+
+    store: Store
+    suite: Suite
+    method: Method[Any]
+    source: ModelSource
+    judge: Judge
+    options: RunOptions
+    subjects: tuple[Subject, ...]
+    command: tuple[str, ...]
+    actions: tuple[ActionPlan, ...] = ()
+
+    @cached_property
+    def run_id(self) -> str:
+        return make_run_id(
+            suite=self.suite.name,
+            protocol=self.protocol,
+            method=self.method.name,
+            settings=self.settings,
+            images_per_pair=self.options.images_per_pair,
+            seed=self.options.seed,
+            verdict_keys={action.action.name: action.verdict_key for action in self.actions},
+            subjects=[subject.name for subject in self.subjects],
+        )
+
+    @property
+    def protocol(self) -> str:
+        """The suite's protocol under this judge."""
+        return self.suite.protocol_of(self.judge.name)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        values: dict[str, Any] = dataclasses.asdict(self.method.settings)
+        return values
+
+    @property
+    def changed_settings(self) -> dict[str, Any]:
+        """The settings that are not the method's own for this model: what a board's row names."""
+        method = self.method
+        own = dataclasses.asdict(
+            method.Settings(**method.presets.get(self.source.preset or "", {}))
+        )
+        return {
+            name: value
+            for name, value in self.settings.items()
+            if canonical_json(own[name]) != canonical_json(value)
+        }
+
+    @property
+    def finished(self) -> bool:
+        return all(action.finished for action in self.actions)
+
+    def work(self) -> list[Tally]:
+        """Fits, images and verdicts: how many there are, how many of them are to do."""
+        fits = len(self.actions) if self.method.needs_fit else 0
+        items = sum(len(action.items) for action in self.actions)
+        return [
+            Tally("fits", fits, sum(action.to_fit for action in self.actions)),
+            Tally("images", items, sum(len(action.to_draw) for action in self.actions)),
+            Tally("verdicts", items, sum(len(action.to_judge) for action in self.actions)),
+        ]
+
+
+def plan_run(
+    *,
+    suite: Suite,
+    method: Method[Any],
+    source: ModelSource,
+    judge: Judge,
+    options: RunOptions = DEFAULTS,
+    command: Sequence[str] = (),
+) -> Plan:
+    """Work out what a run comes to. Reads the store and writes nothing; needs no torch.
+
+    Args:
+        suite, source, judge: what the options name, resolved.
+        options: their `actions` and `subjects` are names out of the suite.
+        command: the words that were typed, for the record.
+
+    Raises UserError for unknown names and for what is damaged in the store.
+    """
+    chosen = suite.pick_subjects(options.subjects)
+    picked = suite.pick_actions(options.actions)
+    if not picked or not chosen:
+        raise UserError("nothing to draw: name at least one action and one subject")
+    store = Store(options.runs)
+    plan = Plan(store, suite, method, source, judge, options, chosen, tuple(command))
+    return dataclasses.replace(plan, actions=tuple(_plan_action(plan, a) for a in picked))
+
+
+def _plan_action(plan: Plan, action: Action) -> ActionPlan:
+    suite, method, store, options = plan.suite, plan.method, plan.store, plan.options
+    task = suite.tasks[action.name]
+    fit_key = make_key(
+        *("fit", method.name, method.version, plan.settings),
+        *filter(None, [method.fingerprint]),
+        *(plan.source.fingerprint, task.fingerprint, action.name, action.description),
+        *(options.seed, options.dtype),
+    )
+    image_key = make_key(
+        *("images", fit_key, suite.sampling.steps, suite.sampling.guidance_scale),
+        [[subject.name, subject.phrase] for subject in suite.subjects],
+        *suite.prompt_facts,
+    )
+    verdict_key = make_verdict_key(image_key, suite, plan.judge)
+    items = tuple(
+        make_items([action], plan.subjects, options.images_per_pair, options.seed, suite.prompt)
+    )
+    to_draw = tuple(item for item in items if not store.has_image(image_key, item))
+    # A verdict whose image is gone is not trusted: it is judged again with the new image.
+    undrawn = {item.id for item in to_draw}
+    judged = store.load_verdicts(verdict_key)
+    to_judge = tuple(i for i in items if i.name not in judged or i.id in undrawn)
+    fit_stored = method.needs_fit and store.has_fit(fit_key)
+    return ActionPlan(
+        action, task, items, fit_key, image_key, verdict_key,
+        fit_stored=fit_stored,
+        to_fit=method.needs_fit and not fit_stored and bool(to_draw),
+        to_draw=to_draw,
+        to_judge=to_judge,
+    )  # fmt: skip
+
+
+def make_verdict_key(image_key: str, suite: Suite, judge: Judge) -> str:
+    return make_key(
+        "verdicts", image_key, judge.name, judge.fingerprint, suite.name, suite.protocol
+    )
+
+
+def make_run_id(
+    *,
+    suite: str,
+    protocol: str,
+    method: str,
+    settings: Mapping[str, Any],
+    images_per_pair: int,
+    seed: int,
+    verdict_keys: Mapping[str, str],
+    subjects: Sequence[str],
+) -> str:
+    """`verdict_keys` by the actions' names, in the run's order."""
+    key = make_key(
+        *(suite, protocol, method, settings, images_per_pair, seed),
+        *([key, action] for action, key in verdict_keys.items()),
+        subjects,
+    )
+    return f"{method}-{key[:8]}"
+
+
+def fit_seed(run_seed: int, action: str) -> int:
+    """Seed of an action's fit, a 63-bit hash: the same whichever actions a run has."""
+    digest = hashlib.blake2b(f"fit|{run_seed}|{action}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

@@ -1,0 +1,239 @@
+"""The record of a run, `run.json`: what was asked, what made it, what it took.
+
+The one owner of the file's contents: made from a plan, read, checked and written here. Fields that
+older records lack have a default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from actionbench.errors import UserError
+from actionbench.suite.suite import Suite, get_suite
+
+FORMAT = 1
+"""Of the runs folder and of its records."""
+
+T = TypeVar("T")
+
+
+class Unreadable(Exception):
+    """A record that lacks a part, or has a wrong one: the message is the part's name."""
+
+
+@dataclass
+class FitCost:
+    """What an action's fit took, whichever run paid for it."""
+
+    seconds: float
+    peak_mib: int = 0
+    """Most memory of the process while it fitted, MiB."""
+    device: str | None = None
+    peak_cuda_mib: int | None = None
+    bytes: int | None = None
+    """Of the stored customization; noted in kept references alone, which hold no fits."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Raises Unreadable as `RunRecord.from_json`."""
+        return _read(cls, value, "")
+
+    def to_json(self) -> dict[str, Any]:
+        """The parts that are known."""
+        return {key: part for key, part in vars(self).items() if part is not None}
+
+
+@dataclass
+class StepCost:
+    """What drawing or judging an action took, and how many images were timed."""
+
+    seconds: float = 0.0
+    images: int = 0
+
+    def add(self, seconds: float, images: int) -> None:
+        self.seconds = round(self.seconds + seconds, 3)
+        self.images += images
+
+
+@dataclass
+class ActionCosts:
+    fit: FitCost | None
+    generate: StepCost
+    judge: StepCost
+
+    @property
+    def seconds(self) -> float:
+        """Of fit, drawing and judging together, whenever they were done."""
+        fit = self.fit.seconds if self.fit else 0.0
+        return fit + self.generate.seconds + self.judge.seconds
+
+
+@dataclass
+class ActionKeys:
+    """Where the store keeps an action's customization, images and verdicts."""
+
+    fit: str
+    images: str
+    verdicts: str
+
+
+@dataclass
+class ModelFacts:
+    name: str
+    fingerprint: str
+    preset: str | None = None
+    path: str | None = None
+    """Where the model lay; left out of kept references."""
+
+
+@dataclass
+class JudgeFacts:
+    name: str
+    fingerprint: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Failure:
+    """What stopped a run: the method failed on an action, fitting or drawing."""
+
+    action: str
+    doing: str
+    reason: str
+
+
+@dataclass(kw_only=True)
+class RunRecord:
+    """Everything that `run.json` holds, in the file's order."""
+
+    format: int = FORMAT
+    id: str
+    complete: bool
+    method: str
+    method_version: int = 1
+    title: str
+    reference: str = ""
+    settings: dict[str, Any]
+    changed_settings: dict[str, Any] | None = None
+    """Those that are not the method's own for the model; None in the first records."""
+    suite: str
+    suite_file: str | None = None
+    suite_fingerprint: str
+    protocol: str
+    sampling: dict[str, Any] = field(default_factory=dict)
+    model: ModelFacts
+    judge: JudgeFacts
+    actions: list[str]
+    subjects: list[str]
+    images_per_pair: int
+    n_items: int
+    seed: int
+    dtype: str
+    resources: dict[str, Any] = field(default_factory=dict)
+    safety_checker: bool = False
+    device: str | None = None
+    command: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+    git: dict[str, Any] | None = None
+    """Commit of this project's checkout, and whether it was changed; None outside of one."""
+    peak_mib: int
+    keys: dict[str, ActionKeys]
+    costs: dict[str, ActionCosts]
+    started: str
+    finished: str | None = None
+    failure: Failure | None = None
+    judged_from: str | None = None
+    """The run whose images were judged again, if that is what this one is."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read a record from the values of `run.json`.
+
+        Raises Unreadable with the name of the first part that is missing or wrong. Parts that this
+        version does not know are left out.
+        """
+        record = _read(cls, value, "")
+        for action in record.actions:
+            for name in ("costs", "keys"):
+                if action not in getattr(record, name):
+                    raise Unreadable(f"{name}.{action}")
+        return record
+
+    def to_json(self) -> dict[str, Any]:
+        """The values of `run.json`. Parts that only some records have are left out of others."""
+        values = dataclasses.asdict(self)
+        if self.judged_from is None:
+            del values["judged_from"]
+        for action, costs in self.costs.items():
+            values["costs"][action]["fit"] = costs.fit and costs.fit.to_json()
+        return values
+
+    def load_suite(self) -> Suite:
+        """The suite that was drawn, wherever its folder is. UserError if it is gone."""
+        return get_suite(self.suite_file or self.suite)
+
+    def known_suite(self) -> Suite | None:
+        """As `load_suite`; None if it is gone or cannot be read any more."""
+        with suppress(UserError):
+            return self.load_suite()
+        return None
+
+    @property
+    def state(self) -> str:
+        """`finished`, `not finished`, or what failed."""
+        if self.complete:
+            return "finished"
+        if self.failure is None:
+            return "not finished"
+        return f"failed on {self.failure.action}: {self.failure.reason}"
+
+    @property
+    def fits(self) -> list[FitCost]:
+        """The costs of the actions that were fitted."""
+        return [costs.fit for costs in self.costs.values() if costs.fit is not None]
+
+
+def _read(kind: type[T], value: Any, where: str) -> T:
+    """A dataclass from JSON values, its fields checked by their annotations."""
+    if not isinstance(value, Mapping):
+        raise Unreadable(where)
+    hints = get_type_hints(kind)
+    parts = {}
+    for part in dataclasses.fields(kind):  # type: ignore[arg-type]
+        name = f"{where}.{part.name}" if where else part.name
+        if part.name in value:
+            parts[part.name] = _value(hints[part.name], value[part.name], name)
+        elif part.default is dataclasses.MISSING and part.default_factory is dataclasses.MISSING:
+            raise Unreadable(name)
+    return kind(**parts)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        return _read(hint, value, where)  # type: ignore[arg-type]
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (types.UnionType, Union):
+        (one,) = [kind for kind in inner if kind is not type(None)]
+        return None if value is None else _value(one, value, where)
+    if origin is dict:
+        _check(value, dict, where)
+        return {key: _value(inner[1], part, f"{where}.{key}") for key, part in value.items()}
+    if origin is list:
+        _check(value, list, where)
+        return [_value(inner[0], part, where) for part in value]
+    _check(value, (int, float) if hint is float else hint, where)
+    return value
+
+
+def _check(value: Any, kind: Any, where: str) -> None:
+    # JSON's true is an int to Python.
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise Unreadable(where)
