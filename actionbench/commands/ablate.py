@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from actionbench.commands.display import end_with, print_table, table
+from actionbench.commands.display import end_with, print_table
 from actionbench.commands.live import RunView
 from actionbench.commands.options import (
     FOLDER,
@@ -61,8 +61,7 @@ def ablate(
         return
     results = ablation.collect(planned, measured.measure_each(plans, RunView))
     for question in results.questions:
-        rows = ablation.table_rows(results, question)
-        print_table(table(ablation.TABLE, rows, question.title))
+        print_table(ablation.table(results, question).rich())
     for path in ablation.write_ablation(results, out or setup.options.runs / "ablation" / method):
         click.echo(f"wrote {path}")
     end_with(results.failures)
