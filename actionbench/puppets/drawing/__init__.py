@@ -1,0 +1,1 @@
+"""The second drawn world: four-legged animals, a larger cast and more poses."""

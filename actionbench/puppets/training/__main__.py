@@ -1,0 +1,67 @@
+"""`python -m actionbench.puppets.training --work DIR --out DIR`: train, or go on training.
+
+With `assemble` in front, a pipeline is written from the diffusion model's last checkpoint, also
+while the training runs; with `look`, a contact sheet (PNG) of what the models draw by then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from actionbench.errors import UserError, one_line
+from actionbench.progress import Progress
+from actionbench.puppets.training.recipe import STAGES, Recipe, changed
+
+
+class Lines(Progress):
+    """Prints where a job stands, a line a minute and at the end of each part."""
+
+    def __init__(self, every: float = 60.0) -> None:
+        self.every, self.last, self.part = every, -every, ""
+
+    def update(self, done: int, total: int, what: str = "") -> None:
+        now = time.monotonic()
+        if what == self.part and now - self.last < self.every and done < total:
+            return
+        self.last, self.part = now, what
+        print(f"{time.strftime('%F %T')} {what}: {done} of {total}", flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the command line and run. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m actionbench.puppets.training")
+    parser.add_argument("what", nargs="?", choices=("train", "assemble", "look"), default="train")
+    parser.add_argument("--work", type=Path, required=True, help="checkpoints and logs")
+    parser.add_argument("--out", type=Path, required=True, help="where the models are written")
+    parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage to run")
+    parser.add_argument("--only", action="store_true", help="that stage and what it needs")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw")
+    options = parser.parse_args(arguments)
+    try:
+        recipe = changed(Recipe(), options.set)
+        # Only now: a wrong option is answered at once.
+        from actionbench.puppets.training.stages import Training, assemble_latest, pretrain
+
+        if options.what == "assemble":
+            training = Training(recipe, options.work, options.device, options.workers, Lines())
+            print(assemble_latest(training, options.out))
+        elif options.what == "look":
+            from actionbench.puppets.training.look import look
+
+            print(look(Training(recipe, options.work, options.device), options.out))
+        else:
+            place = (options.out, options.work, recipe, options.device, Lines())
+            pretrain(*place, options.until, options.workers, options.only)
+    except UserError as error:
+        print(one_line(error), file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""A ControlNet on drawn skeletons (Zhang et al., arXiv 2302.05543), for the stock pipeline.
+
+The UNet stays as it is; the ControlNet begins as a copy of its first half. Its pictures show no
+action of the benchmark. Captions are left out as in the UNet's own training, so that it steers the
+half of guidance without a prompt as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from actionbench.diffusion.control import CONDITIONING_CHANNELS
+from actionbench.files.atomic import replacing
+from actionbench.progress import SILENT, Progress
+from actionbench.puppets.training.corpus import SIZE, Corpus
+from actionbench.puppets.training.diffusion import (
+    bone_maps,
+    encode_corpus,
+    limb_places,
+    limb_weights,
+    noise_schedule,
+)
+from actionbench.puppets.training.loop import Schedule, Stage, generator_of, rows_of, train
+from actionbench.puppets.training.recipe import Recipe, digest
+from actionbench.puppets.training.text import tokenize
+from actionbench.puppets.training.weights import weights_key
+from actionbench.suite.skeleton import draw_skeleton
+
+
+def skeletons(data: Corpus, work: Path, progress: Progress = SILENT) -> Tensor:
+    """The pictures' skeletons as OpenPose draws them, uint8 [n, 3, SIZE, SIZE], made once."""
+    file = work / f"skeletons-{data.key}.safetensors"
+    if not file.exists():
+        drawn = np.empty((len(data), SIZE, SIZE, 3), np.uint8)
+        for number, points in enumerate(data.keypoints):
+            drawn[number] = np.asarray(draw_skeleton(points, SIZE))
+            progress.update(number + 1, len(data), "skeletons")
+        stacked = torch.from_numpy(drawn).permute(0, 3, 1, 2).contiguous()
+        with replacing(file) as path:
+            save_file({"skeletons": stacked}, path)
+    return load_file(file)["skeletons"]
+
+
+def train_controlnet(
+    recipe: Recipe,
+    data: Corpus,
+    text: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    vae: AutoencoderKL,
+    unet: UNet2DConditionModel,
+    work: Path,
+    device: str = "cpu",
+    progress: Progress = SILENT,
+) -> ControlNetModel:
+    """Train a ControlNet for a finished UNet."""
+    fields = digest(recipe.key("control", "drop", "tell"), data.key, weights_key(unet))
+    stem = work / f"controlnet-{fields[:8]}"
+    folder = stem.with_suffix(".model")
+    if folder.exists():
+        return ControlNetModel.from_pretrained(folder).to(device).eval()
+    latents = encode_corpus(vae, data, work, device, progress)
+    shown, points = skeletons(data, work, progress), torch.from_numpy(data.keypoints)
+    torch.manual_seed(recipe.seed)
+    unet = unet.to(device).eval().requires_grad_(False)
+    network = ControlNetModel.from_unet(
+        unet, conditioning_embedding_out_channels=CONDITIONING_CHANNELS
+    )
+    network = network.to(device).train().requires_grad_(True)
+    scheduler, seed = DDPMScheduler(**noise_schedule()), recipe.seed + 4
+    telling = replace(recipe, tell_pose=recipe.control_tell_pose)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        pick = rows_of(len(data), recipe.control_batch, seed, step)
+        rng, generator = np.random.default_rng((seed, step, 2)), generator_of(seed, step)
+        words = data.captions(pick, rng, telling)
+        dropped = torch.rand(len(pick), generator=generator) < recipe.drop_caption
+        words = ["" if drop else line for drop, line in zip(dropped.tolist(), words, strict=True)]
+        with torch.no_grad():
+            states = text(tokenize(tokenizer, words).to(device)).last_hidden_state
+        clean = latents[pick].float().to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        times = torch.randint(0, 1000, (len(pick),), generator=generator).to(device)
+        noised = scheduler.add_noise(clean, noise, times)
+        picture = shown[pick].float().to(device) / 255
+        down, middle = network(noised, times, states, picture, return_dict=False)
+        predicted = unet(
+            noised,
+            times,
+            states,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=middle,
+        ).sample
+        error = (predicted - scheduler.get_velocity(clean, noise, times)).square()
+        limbs = limb_places(bone_maps(points[pick].to(device), 2 * clean.shape[-1]))
+        weight = limb_weights(limbs, recipe.control_limb_weight)
+        return {"velocity": (error * weight).mean(), "_plain": error.detach().mean()}
+
+    steps = recipe.control_steps
+    schedule = Schedule(steps, recipe.control_rate, min(100, steps // 4))
+    train(Stage("ControlNet", stem, {"controlnet": network}, losses, schedule), progress)
+    network = network.eval().requires_grad_(False)
+    with replacing(folder) as path:
+        network.save_pretrained(path)
+    return network

@@ -1,0 +1,217 @@
+"""The denoiser: v-prediction under a frozen text encoder, with an eye on the limbs."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from actionbench.files.atomic import replacing
+from actionbench.progress import SILENT, Progress
+from actionbench.puppets.training.autoencoder import encoded
+from actionbench.puppets.training.corpus import SIZE, Corpus, Picker, shares, to_pixels
+from actionbench.puppets.training.loop import Schedule, Stage, generator_of, train
+from actionbench.puppets.training.recipe import Recipe, digest
+from actionbench.puppets.training.text import tokenize
+from actionbench.puppets.training.weights import weights_key
+from actionbench.suite.skeleton import LIMBS
+
+
+def new_unet(recipe: Recipe) -> UNet2DConditionModel:
+    """Three levels, two layers a block: 16 cross-attention layers, as in Stable Diffusion."""
+    return UNet2DConditionModel(
+        sample_size=SIZE // 8,
+        in_channels=recipe.latent_channels,
+        out_channels=recipe.latent_channels,
+        down_block_types=("CrossAttnDownBlock2D",) * 3,
+        up_block_types=("CrossAttnUpBlock2D",) * 3,
+        block_out_channels=recipe.unet_channels,
+        layers_per_block=2,
+        cross_attention_dim=recipe.width,
+        attention_head_dim=recipe.unet_heads,
+        use_linear_projection=True,  # as SD 2's; a few percent faster on a CPU
+        norm_num_groups=16,
+    )
+
+
+def noise_schedule() -> dict[str, Any]:
+    """Stable Diffusion's, ended at nothing but noise (arXiv 2305.08891, section 3.1)."""
+    return {
+        "num_train_timesteps": 1000,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "rescale_betas_zero_snr": True,
+        "prediction_type": "v_prediction",
+        "steps_offset": 1,
+    }
+
+
+_LIMBS = tuple((a - 1, b - 1) for a, b in LIMBS if a > 2 and b <= 14)
+"""Upper and lower arms and legs, as pairs of keypoints counted from 0."""
+_BONES = (*_LIMBS, (1, 0))
+
+
+def bone_maps(keypoints: Tensor, cells: int) -> Tensor:
+    """How near each of `cells` x `cells` places is to each bone, in [0, 1], the limbs first.
+
+    keypoints: float [n, 18, 3], in picture widths. Returns [n, 9, cells, cells]; zeros for a bone
+    with an end that cannot be seen.
+    """
+    index = torch.tensor(_BONES, device=keypoints.device)
+    ends = keypoints[:, index]  # n, bones, 2, xy and visibility
+    seen = (ends[..., 2] > 0).all(-1)
+    start, along = ends[:, :, 0, :2], ends[:, :, 1, :2] - ends[:, :, 0, :2]
+    line = (torch.arange(cells, device=keypoints.device) + 0.5) / cells
+    places = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).view(-1, 2)
+    offset = places - start[:, :, None]  # n, bones, places, xy
+    length = along.square().sum(-1, keepdim=True).clamp_min(1e-8)
+    share = ((offset * along[:, :, None]).sum(-1) / length).clamp(0, 1)
+    squared = (offset - share[..., None] * along[:, :, None]).square().sum(-1)
+    width = 0.04  # about that of an arm
+    maps = (-squared / (2 * width**2)).exp() * seen[..., None]
+    return maps.unflatten(-1, (cells, cells))
+
+
+def limb_places(maps: Tensor) -> Tensor:
+    """Where any limb is, [n, 1, cells, cells] in [0, 1], from `bone_maps` twice as fine."""
+    return F.max_pool2d(maps[:, : len(_LIMBS)].amax(1, keepdim=True), 2)
+
+
+def limb_weights(limbs: Tensor, more: float) -> Tensor:
+    """How much each latent cell's error counts, 1 in the mean: more on a limb."""
+    weight = 1 + more * limbs
+    return weight / weight.mean()
+
+
+class LimbReader(nn.Module):
+    """Reads where the limbs are from a UNet's features; serves in training only."""
+
+    def __init__(self, unet: UNet2DConditionModel, keypoints: Tensor) -> None:
+        """keypoints: float [n, 18, 3], to standardise the maps by."""
+        super().__init__()
+        self.cells = unet.config.sample_size
+        width = unet.config.block_out_channels[1]
+        target = F.pixel_unshuffle(bone_maps(keypoints, 2 * self.cells), 2)
+        self.head = nn.Sequential(
+            nn.Conv2d(width, 2 * width, 1), nn.SiLU(), nn.Conv2d(2 * width, target.shape[1], 1)
+        )
+        self.register_buffer("mean", target.mean((0, 2, 3), keepdim=True))
+        self.register_buffer("scale", 1 / target.std((0, 2, 3), keepdim=True).clamp_min(1e-3))
+        self.features: Tensor | None = None
+        unet.up_blocks[-2].register_forward_hook(self._keep)
+
+    def _keep(self, block: nn.Module, args: Any, output: Tensor) -> None:
+        self.features = output
+
+    def forward(self, keypoints: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss against the maps of `keypoints` [n, 18, 3], from the UNet's latest features;
+        and where limbs are, [n, 1, cells, cells] in [0, 1]."""
+        finer = bone_maps(keypoints, 2 * self.cells)
+        target = (F.pixel_unshuffle(finer, 2) - self.mean) * self.scale
+        return F.mse_loss(self.head(self.features), target), limb_places(finer)
+
+
+def encode_corpus(
+    vae: AutoencoderKL, data: Corpus, work: Path, device: str, progress: Progress = SILENT
+) -> Tensor:
+    """Scaled posterior means, float16 [n, c, 8, 8], made once and kept in the work folder.
+
+    They depend on the encoder alone, so that another decoder changes nothing.
+    """
+    encoder = nn.ModuleDict({"encoder": vae.encoder, "quant": vae.quant_conv})
+    name = digest(data.key, weights_key(encoder), vae.config.scaling_factor)[:8]
+    file = work / f"latents-{name}.safetensors"
+    if not file.exists():
+        rows = []
+        for start in range(0, len(data), 512):
+            pixels = to_pixels(data.images[start : start + 512], device)
+            rows.append((encoded(vae, pixels) * vae.config.scaling_factor).half().cpu())
+            progress.update(min(start + 512, len(data)), len(data), "encoding the corpus")
+        with replacing(file) as path:
+            save_file({"latents": torch.cat(rows).contiguous()}, path)
+    return load_file(file)["latents"]
+
+
+def diffusion_stem(
+    recipe: Recipe, data: Corpus, text: nn.Module, vae: AutoencoderKL, work: Path
+) -> Path:
+    """What the checkpoint and log of this training are called; lengths are left out, so that a
+    running training can be cut short or go on longer."""
+    fields = recipe.key(
+        "unet", "diffusion_batch", "diffusion_rate", "diffusion_ema", "limb", "drop", "train_text",
+        "four", "names", "others", "known", "free", "described", "exact", "tell",
+    )  # fmt: skip
+    encoder = nn.ModuleDict({"encoder": vae.encoder, "quant": vae.quant_conv})
+    return (
+        work / f"diffusion-{digest(fields, data.key, weights_key(text), weights_key(encoder))[:8]}"
+    )
+
+
+def train_diffusion(
+    recipe: Recipe,
+    data: Corpus,
+    text: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    vae: AutoencoderKL,
+    work: Path,
+    device: str = "cpu",
+    progress: Progress = SILENT,
+) -> tuple[UNet2DConditionModel, CLIPTextModel]:
+    """Train the UNet; returns its running average, and the text encoder's.
+
+    The text encoder stays frozen, as Stable Diffusion's did, unless the recipe trains a twin.
+    """
+    stem = diffusion_stem(recipe, data, text, vae, work)
+    latents = encode_corpus(vae, data, work, device, progress)
+    torch.manual_seed(recipe.seed)
+    unet = new_unet(recipe).to(device).train()
+    average = copy.deepcopy(unet).eval().requires_grad_(False)
+    points = torch.from_numpy(data.keypoints)
+    reader = LimbReader(unet, points[:4000]).to(device)
+    modules: dict[str, nn.Module] = {"unet": unet, "reader": reader}
+    averages: dict[str, nn.Module] = {"unet": average}
+    text, average_text = text.to(device), text
+    if recipe.train_text_along:
+        text = copy.deepcopy(text).requires_grad_(True)
+        average_text = copy.deepcopy(text).eval().requires_grad_(False)
+        modules["text"], averages["text"] = text, average_text
+    scheduler, draw = DDPMScheduler(**noise_schedule()), Picker(shares(data.rows, recipe))
+    seed = recipe.seed + 2
+
+    def losses(step: int) -> dict[str, Tensor]:
+        pick, generator = draw(recipe.diffusion_batch, seed, step), generator_of(seed, step)
+        words = data.captions(pick, np.random.default_rng((seed, step, 2)), recipe)
+        dropped = torch.rand(len(pick), generator=generator) < recipe.drop_caption
+        words = ["" if drop else line for drop, line in zip(dropped.tolist(), words, strict=True)]
+        with torch.set_grad_enabled(recipe.train_text_along):
+            states = text(tokenize(tokenizer, words).to(device)).last_hidden_state
+        clean = latents[pick].float().to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        times = torch.randint(0, 1000, (len(pick),), generator=generator).to(device)
+        predicted = unet(scheduler.add_noise(clean, noise, times), times, states).sample
+        misread, limbs = reader(points[pick].to(device))
+        error = (predicted - scheduler.get_velocity(clean, noise, times)).square()
+        return {
+            "velocity": (error * limb_weights(limbs, recipe.limb_weight)).mean(),
+            "limbs": recipe.limb_maps * misread,
+            "_plain": error.detach().mean(),
+        }
+
+    steps = recipe.diffusion_steps
+    schedule = Schedule(
+        steps, recipe.diffusion_rate, min(500, steps // 4), min(recipe.diffusion_decay, steps)
+    )
+    stage = Stage(
+        "diffusion model", stem, modules, losses, schedule, averages, ema=recipe.diffusion_ema
+    )
+    train(stage, progress)
+    return average, average_text

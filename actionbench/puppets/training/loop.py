@@ -1,0 +1,201 @@
+"""The one training loop: rate, batch, step, average, log, checkpoint.
+
+A stage hands over its modules and a function from the step's number to the losses. All that is
+random in that function comes from the recipe's seed and the step's number, so that a training that
+was killed goes on from its last checkpoint to the very weights it would have reached.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from actionbench.files.atomic import replacing
+from actionbench.progress import SILENT, Progress
+
+LOG_EVERY = 50
+"""Steps between two lines of the log."""
+CHECKPOINT_SECONDS = 120.0
+"""Seconds between two checkpoints: what a killed training loses at most."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate: a linear rise, a constant stretch, and half a cosine down to nothing.
+
+    The constant stretch can be cut or prolonged while a training runs: only `steps` changes.
+    """
+
+    steps: int
+    peak: float
+    warmup: int = 100
+    decay: int | None = None
+    """Steps of the fall at the end; None: all that come after the rise."""
+
+    def rate(self, step: int) -> float:
+        rise = min(1.0, (step + 1) / max(1, self.warmup))
+        decay = self.steps if self.decay is None else self.decay
+        length = min(decay, self.steps - min(self.warmup, self.steps))
+        done = step - (self.steps - length)
+        if done <= 0 or length < 1:
+            return self.peak * rise
+        return self.peak * rise * 0.5 * (1 + math.cos(math.pi * done / length))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one training consists of."""
+
+    name: str
+    stem: Path
+    """The checkpoint is `<stem>.safetensors`, the log `<stem>.log`."""
+    modules: Mapping[str, nn.Module]
+    """All that learns, by name."""
+    losses: Callable[[int], Mapping[str, Tensor]]
+    """From the step's number to the terms of the loss, which are added up. A term whose name
+    begins with "_" is logged only."""
+    schedule: Schedule
+    averages: Mapping[str, nn.Module] = field(default_factory=dict)
+    """Running averages of the modules of the same names."""
+    ema: float = 0.999
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = 1.0
+    """The gradient is scaled down to this norm."""
+
+
+class Checkpoint:
+    """Modules, averages, optimizer and step in one safetensors file, replaced atomically."""
+
+    def __init__(
+        self, path: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.path, self.modules, self.optimizer = path, modules, optimizer
+
+    def save(self, step: int, seconds: float) -> None:
+        """Write everything under a temporary name and swap it in."""
+        tensors = {"step": torch.tensor(step), "seconds": torch.tensor(seconds)}
+        for name, module in self.modules.items():
+            tensors |= {f"{name}.{k}": v for k, v in module.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        plain = torch.contiguous_format
+        packed = {k: v.detach().clone(memory_format=plain) for k, v in tensors.items()}
+        with replacing(self.path) as path:
+            save_file(packed, path)
+
+    def load(self) -> tuple[int, float]:
+        """The step to go on from and the seconds spent; both 0 without a checkpoint."""
+        if not self.path.exists():
+            return 0, 0.0
+        tensors = load_file(self.path)
+        for name, module in self.modules.items():
+            module.load_state_dict(part(tensors, name))
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        states: dict[int, dict[str, Tensor]] = {}
+        for key, value in part(tensors, "optimizer").items():
+            index, _, name = key.partition(".")
+            kept = parameters[int(index)]
+            if value.shape == kept.shape:  # a fused step needs the memory layout of the parameter
+                value = torch.empty_like(kept).copy_(value)
+            states.setdefault(int(index), {})[name] = value
+        whole = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({**whole, "state": states})
+        return int(tensors["step"]), float(tensors["seconds"])
+
+
+def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors of one module of a checkpoint, under that module's own names."""
+    return {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
+
+
+class Log:
+    """JSON lines with the seconds that the stage has run in all."""
+
+    def __init__(self, path: Path, seconds: float = 0.0) -> None:
+        self.path, self.start = path, time.monotonic() - seconds
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.start
+
+    def write(self, **facts: Any) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps({"seconds": round(self.seconds, 1), **facts}) + "\n")
+
+
+def rows_of(count: int, size: int, seed: int, step: int) -> np.ndarray:
+    """The batch of a step: indices drawn by the seed and the step alone."""
+    return np.random.default_rng((seed, step)).integers(0, count, size)
+
+
+def generator_of(seed: int, step: int) -> torch.Generator:
+    """The step's own source of noise."""
+    return torch.Generator().manual_seed(
+        int(np.random.default_rng((seed, step, 1)).integers(2**62))
+    )
+
+
+def train(stage: Stage, progress: Progress = SILENT) -> int:
+    """Run a stage from its checkpoint to its last step. Returns the steps that this call did."""
+    trained = [p for m in stage.modules.values() for p in m.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trained, lr=0.0, weight_decay=stage.weight_decay, betas=stage.betas, fused=True
+    )
+    averages = {f"average_{name}": module for name, module in stage.averages.items()}
+    kept = {**stage.modules, **averages}
+    checkpoint = Checkpoint(stage.stem.with_suffix(".safetensors"), kept, optimizer)
+    first, seconds = checkpoint.load()
+    log = Log(stage.stem.with_suffix(".log"), seconds)
+    steps, saved = stage.schedule.steps, time.monotonic()
+    terms: list[dict[str, Tensor]] = []
+    for step in range(first, steps):
+        rate = stage.schedule.rate(step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        losses = dict(stage.losses(step))
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack([v for k, v in losses.items() if not k.startswith("_")]).sum().backward()
+        norm = nn.utils.clip_grad_norm_(trained, stage.clip)
+        optimizer.step()
+        follow(stage, step)
+        terms.append({k: v.detach() for k, v in losses.items()} | {"_norm": norm.detach()})
+        progress.update(step + 1, steps, stage.name)
+        if (step + 1) % LOG_EVERY == 0 or step + 1 == steps:
+            log.write(step=step + 1, rate=rate, **means(terms))
+            terms.clear()
+        if step + 1 == steps or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            checkpoint.save(step + 1, log.seconds)
+            saved = time.monotonic()
+    return max(0, steps - first)
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def follow(stage: Stage, step: int) -> None:
+    """Move the averages towards the modules; faster at the beginning."""
+    keep = min(stage.ema, (step + 1) / (step + 10))
+    for name, average in stage.averages.items():
+        current = list(stage.modules[name].parameters())
+        torch._foreach_lerp_(list(average.parameters()), current, 1 - keep)
+
+
+def means(terms: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Each term's mean over the steps since the last line."""
+    names = dict.fromkeys(name for row in terms for name in row)
+    return {
+        name.removeprefix("_"): round(
+            float(torch.stack([row[name].float() for row in terms if name in row]).mean()), 5
+        )
+        for name in names
+    }

@@ -1,0 +1,230 @@
+"""The training of the puppets: the loop, the captions, fresh actions, and a run of everything."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from actionbench.errors import UserError
+from actionbench.puppets.actions import APART, bone_angles, distance, fresh_actions
+from actionbench.puppets.poses import ACTIONS, KNOWN, solve
+from actionbench.puppets.training import loop
+from actionbench.puppets.training.captions import (
+    TEMPLATES,
+    Facts,
+    caption,
+    filled_template,
+    length,
+    participle,
+    proof,
+)
+from actionbench.puppets.training.corpus import draw_many, shares
+from actionbench.puppets.training.recipe import Recipe, changed
+
+SMALL = replace(Recipe().scaled(0.001), clip_batch=8, diffusion_batch=4, control_batch=4)
+
+
+# --- the loop -----------------------------------------------------------------------------------
+
+
+def _stage(folder: Path, steps: int = 12, wait: float = 0.0) -> loop.Stage:
+    import time
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 1, 3))
+    net = net.to(memory_format=torch.channels_last)
+    average = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 1, 3))
+    average.load_state_dict(net.state_dict())
+
+    def losses(step: int) -> dict[str, torch.Tensor]:
+        time.sleep(wait)
+        pixels = torch.randn(4, 3, 8, 8, generator=loop.generator_of(1, step))
+        return {"loss": net(pixels).square().mean(), "_seen": pixels.mean()}
+
+    return loop.Stage(
+        "small", folder / "small", {"net": net}, losses, loop.Schedule(steps, 1e-2, 3, 4),
+        {"net": average.requires_grad_(False)},
+    )  # fmt: skip
+
+
+def test_a_training_that_was_killed_ends_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop.train(_stage(tmp_path / "whole"))
+    program = (
+        "from pathlib import Path; from tests import test_training as t; "
+        "t.loop.CHECKPOINT_SECONDS = 0.0; "
+        f"t.loop.train(t._stage(Path({str(tmp_path / 'killed')!r}), wait=0.3))"
+    )
+    kept = tmp_path / "killed" / "small.safetensors"
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[2])
+    while not (kept.exists() and load_file(kept)["step"] >= 3):
+        assert process.poll() is None
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = loop.train(_stage(tmp_path / "killed"))
+    assert 0 < done < 12
+    whole, resumed = (load_file(tmp_path / n / "small.safetensors") for n in ("whole", "killed"))
+    for name in whole:
+        if name != "seconds":
+            assert torch.equal(whole[name], resumed[name]), name
+
+
+def test_the_rate_can_be_cut_while_a_training_runs() -> None:
+    long, cut = loop.Schedule(1000, 1.0, 10, 100), loop.Schedule(300, 1.0, 10, 100)
+    assert [long.rate(s) for s in range(200)] == [cut.rate(s) for s in range(200)]
+    assert long.rate(0) == pytest.approx(0.1)
+    assert cut.rate(299) < 0.01 < cut.rate(250) < long.rate(250)
+
+
+def test_a_finished_training_does_nothing_and_logs_its_seconds(tmp_path: Path) -> None:
+    assert loop.train(_stage(tmp_path)) == 12
+    assert loop.train(_stage(tmp_path)) == 0
+    row = json.loads((tmp_path / "small.log").read_text().splitlines()[-1])
+    assert row["step"] == 12 and {"seconds", "rate", "loss", "seen", "norm"} <= set(row)
+
+
+# --- captions -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, object]]:
+    return draw_many("pretraining", Recipe(), (7,), 400).rows
+
+
+def test_no_caption_is_a_template_and_every_word_of_theirs_is_known(
+    rows: list[dict[str, object]],
+) -> None:
+    weights = shares(rows, Recipe())
+
+    def draw(rng: np.random.Generator) -> str:
+        row = rows[int(rng.choice(len(rows), p=weights))]
+        facts = Facts(row["name"], tuple(row["looks"]), row["does"], row["where"])  # type: ignore[arg-type]
+        return caption(facts, rng)
+
+    shown = proof(draw, 12_000)
+    assert not shown.filled
+    assert not shown.rare(), shown.shares
+    assert shown.longest <= 20
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize(
+    "filler", ["Batman", "panda", "waves", "waving", "old man raises both arms"]
+)
+def test_a_filled_template_is_seen_wherever_it_stands(template: str, filler: str) -> None:
+    whole_names = template != "a person {}" or filler.startswith("wav")
+    assert bool(filled_template(f"in a park {template.format(filler)}")) >= whole_names
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a person with red hair waves", "photo of the park with a person who waves",
+     "my picture: an old man jumps", "a man walking, a bright photo", "a person in a park"],
+)  # fmt: skip
+def test_other_forms_of_the_same_words_are_no_templates(text: str) -> None:
+    assert not filled_template(text)
+
+
+def test_captions_depend_on_the_generator_alone_and_are_partial() -> None:
+    facts = Facts(looks=("red hair", "a green shirt"), does="waves", where="in a park")
+    texts = [caption(facts, np.random.default_rng(seed)) for seed in range(300)]
+    assert texts == [caption(facts, np.random.default_rng(seed)) for seed in range(300)]
+    assert len(set(texts)) > 150
+    assert any("wav" not in text for text in texts) and any("park" not in text for text in texts)
+    assert max(map(length, texts)) <= 20
+
+
+@pytest.mark.parametrize(
+    ("verb", "expected"),
+    [
+        ("waves", "waving"), ("runs", "running"), ("lies down", "lying down"), ("has", "having"),
+        ("puts", "putting"), ("crosses", "crossing"), ("squats", "squatting"), ("flies", "flying"),
+        ("stretches", "stretching"), ("kneels", "kneeling"), ("bows", "bowing"), ("does", "doing"),
+    ],
+)  # fmt: skip
+def test_verbs_become_participles(verb: str, expected: str) -> None:
+    assert participle(verb) == expected
+
+
+# --- fresh actions ------------------------------------------------------------------------------
+
+
+def test_fresh_actions_are_the_same_for_a_seed_and_apart() -> None:
+    actions = fresh_actions(48, 5)
+    assert fresh_actions(20, 5) == actions[:20]
+    assert fresh_actions(20, 6) != actions[:20]
+    angles = np.stack([bone_angles(solve(a.pose, 0.8, 1.0, 0.5, 0.92)) for a in actions])
+    named = [pose for variants in ACTIONS.values() for pose in variants]
+    named += [pose for known in KNOWN.values() for pose in known[1]]
+    others = np.stack([bone_angles(solve(pose, 0.8, 1.0, 0.5, 0.92)) for pose in named])
+    for number, own in enumerate(angles):
+        assert distance(own, np.delete(angles, number, 0)).min() >= APART
+        assert distance(own, others).min() >= APART
+    assert len({a.description for a in actions}) == 48
+    assert all(1 <= len(a.description.split(", ")) <= 2 for a in actions)
+    assert actions[0].name == "a000" and actions[47].action.name == "a047"
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "at least one"), (1000, "told apart")])
+def test_suites_that_cannot_be_are_refused(count: int, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        fresh_actions(count, 1)
+
+
+def test_a_suite_of_one() -> None:
+    assert len(fresh_actions(1, 3)) == 1
+
+
+# --- the recipe and a run of everything -----------------------------------------------------------
+
+
+def test_settings_of_the_recipe() -> None:
+    recipe = changed(Recipe(), ["four_legged=0.5", "unet_channels=32,64", "train_text_along=true"])
+    assert (recipe.four_legged, recipe.unet_channels) == (0.5, (32, 64))
+    assert recipe.train_text_along and recipe.hash != Recipe().hash
+    for wrong in ("legs=2", "seed", "seed=two"):
+        with pytest.raises(UserError):
+            changed(Recipe(), [wrong])
+
+
+def test_shares_follow_the_recipe(rows: list[dict[str, object]]) -> None:
+    for names in (0.1, 0.4):
+        weights = shares(rows, replace(Recipe(), names=names))
+        named = np.array([row["group"] == "named" for row in rows])
+        assert weights[named].sum() == pytest.approx(names, abs=0.1)
+
+
+def test_a_thousandth_of_the_recipe_runs_and_is_not_redone(tmp_path: Path) -> None:
+    from actionbench.puppets.training.look import look
+    from actionbench.puppets.training.stages import Training, assemble_latest, pretrain
+
+    work, out = tmp_path / "work", tmp_path / "out"
+    assert pretrain(out, work, SMALL, until="decoder", only=True) is None
+    assert not list(work.glob("diffusion-*"))
+    assert pretrain(out, work, SMALL) == out
+    facts = json.loads((out / "puppet-diffusion" / "actionbench.json").read_text())
+    assert facts["recipe_hash"] == SMALL.hash
+    stamps = {path: path.stat().st_mtime_ns for path in work.rglob("*.safetensors")}
+    pretrain(out, work, SMALL)
+    assert stamps == {path: path.stat().st_mtime_ns for path in work.rglob("*.safetensors")}
+    assemble_latest(Training(SMALL, work), tmp_path / "latest")
+    look(Training(SMALL, work), tmp_path / "sheet.png")
+
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "latest", dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline("a panda waves", num_inference_steps=2).images[0].size == (64, 64)
+    assert len(pipeline.tokenizer("person and")["input_ids"]) == 4
