@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,17 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import pandas as pd
-from rich import box
-from rich.markup import escape
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from actionbench.errors import UserError
 from evaluation.measures.accuracy import MEASURES, Breakdown, Share, breakdown
+from evaluation.tables import NONE, Table, bullets, write_texts
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table as RichTable
 
     from evaluation.measures.comparison import Comparison
     from evaluation.measures.order import Agreement
@@ -30,7 +26,6 @@ if TYPE_CHECKING:
 
 _ACCURACIES = ("action", "subject", "total")
 _FAILURES = ("neglect", "contamination")
-_NONE = "–"
 _WIDE = 99
 """Columns that a table takes; in a narrower terminal intervals go under their shares."""
 _PUBLISHED_DIGITS = 2
@@ -59,7 +54,7 @@ def print_board(board: Board, console: Console) -> None:
         _show(console, table, group.notes)
         for more in (_failure_table(group), _against_table(group), _agreement_table(group)):
             if more is not None:
-                _show(console, more, ())
+                _show(console, more.rich(), ())
     source = board.published
     table = _table(f"{source.title} · {source.protocol}", narrow, costs=False)
     for published in source.rows:
@@ -73,24 +68,18 @@ def print_board(board: Board, console: Console) -> None:
         _note(console, note)
 
 
-def _table(title: str, narrow: bool, *, costs: bool = True) -> Table:
-    table = Table(
-        title=escape(title),
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    table.add_column("#", justify="right", min_width=2)
-    table.add_column("Method", min_width=12 if narrow else 17, overflow="fold")
-    table.add_column("n", justify="right", no_wrap=True)
-    for name in _ACCURACIES:
-        style = "bold" if name == "total" else ""
-        table.add_column(name.capitalize(), justify="right", no_wrap=True, style=style)
+def _table(title: str, narrow: bool, *, costs: bool = True) -> RichTable:
+    """The board's own table, to which rows are added with styles of their own."""
     failures = ("Negl.", "Cont.") if narrow else ("Neglect", "Contam.")
-    for name in (*failures, *(("Fit s", "MiB") if costs else ())):
-        table.add_column(name, justify="right", no_wrap=True)
+    names = (*(name.capitalize() for name in _ACCURACIES), *failures)
+    columns = ("#", "Method", "n", *names, *(("Fit s", "MiB") if costs else ()))
+    table = Table(title, columns, (), left=("Method",)).rich()
+    number, method, *others = table.columns
+    number.justify, number.min_width = "right", 2
+    method.min_width, method.overflow = 12 if narrow else 17, "fold"
+    for column in others:
+        column.no_wrap = True
+    others[1 + _ACCURACIES.index("total")].style = "bold"
     return table
 
 
@@ -101,7 +90,7 @@ def _cells(row: BoardRow, narrow: bool) -> list[str | Text]:
     if row.partial:
         name.append(f"\n  partial: {100 * row.done // row.planned}%", style="yellow")
     return [
-        _NONE if row.rank is None else str(row.rank),
+        NONE if row.rank is None else str(row.rank),
         name,
         str(row.done),
         *_shares(row.shares, narrow),
@@ -110,55 +99,36 @@ def _cells(row: BoardRow, narrow: bool) -> list[str | Text]:
     ]
 
 
-def _small_table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(
-        *columns,
-        title=escape(title),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    for column in table.columns[1:]:
-        column.justify = "right"
-    return table
-
-
 def _failure_table(group: Group) -> Table:
-    table = _small_table("How they fail, % of all images", ("Method", *_FAILURE_COLUMNS))
-    for row in group.rows:
-        table.add_row(Text(row.name), *map(Text, _failure_cells(row)))
-    return table
+    rows = [(row.name, *_failure_cells(row)) for row in group.rows]
+    return Table("How they fail, % of all images", ("Method", *_FAILURE_COLUMNS), rows)
 
 
 _FAILURE_COLUMNS = ("Neglect", "Contamination", "Exemplar-like", "Copied")
 
 
 def _failure_cells(row: BoardRow) -> list[str]:
-    found = row.failures
-    shares = (found.neglect, found.contamination, found.exemplar_like, found.copied)
-    return [_NONE if share is None else _cell(share) for share in shares]
+    failures = row.failures
+    shares = (*(row.shares[name] for name in _FAILURES), failures.exemplar_like, failures.copied)
+    return [NONE if share is None else share.text() for share in shares]
 
 
-def _against_table(group: Group) -> Table | None:
+def _against_table(group: Group, *, whole: bool = False) -> Table | None:
+    """The lead against each other row; `whole` names both of a pair in each row."""
     if group.lead is None or not group.against:
         return None
-    table = _small_table(_against_title(group.lead), ("", *_AGAINST_COLUMNS))
-    for row, compared in group.against:
-        table.add_row(Text(f"− {row.name}"), *map(Text, _comparison_cells(compared)))
-    return table
+    title = f"{group.lead.name} against each other one, total accuracy, paired"
+    first, minus = ("Difference of total", f"{group.lead.name} −") if whole else ("", "−")
+    rows = [(f"{minus} {row.name}", *_comparison_cells(c)) for row, c in group.against]
+    return Table(title, (first, *_AGAINST_COLUMNS), rows)
 
 
 _AGAINST_COLUMNS = ("points [95% interval]", "p", "told apart", "units")
 
 
-def _against_title(lead: BoardRow) -> str:
-    return f"{lead.name} against each other one, total accuracy, paired"
-
-
 def _comparison_cells(c: Comparison) -> list[str]:
     return [
-        f"{100 * c.difference:+.1f} [{100 * c.low:+.0f}, {100 * c.high:+.0f}]",
+        c.points,
         c.p_text,
         "yes" if c.told_apart else "no",
         f"{c.units}, by {c.unit}",
@@ -168,22 +138,12 @@ def _comparison_cells(c: Comparison) -> list[str]:
 def _agreement_table(group: Group) -> Table | None:
     if not group.agreements:
         return None
-    table = _small_table(_agreement_title(group), _AGREEMENT_COLUMNS)
-    for found in group.agreements:
-        table.add_row(*map(Text, _agreement_cells(found)))
-    return table
-
-
-_AGREEMENT_COLUMNS = ("Accuracy", "Spearman's rho [95%]", "Kendall's tau-b [95%]")
-
-
-def _agreement_title(group: Group) -> str:
     count = len(group.agreements[0].methods)
-    return f"Order of {count} methods against the published table"
-
-
-def _agreement_cells(found: Agreement) -> tuple[str, ...]:
-    return found.measure.capitalize(), str(found.spearman), str(found.kendall)
+    return Table(
+        f"Order of {count} methods against the published table",
+        ("Accuracy", "Spearman's rho [95%]", "Kendall's tau-b [95%]"),
+        [(a.measure.capitalize(), a.spearman, a.kendall) for a in group.agreements],
+    )
 
 
 def _shares(shares: Mapping[str, Share], narrow: bool, digits: int = 1) -> list[str | Text]:
@@ -194,17 +154,12 @@ def _shares(shares: Mapping[str, Share], narrow: bool, digits: int = 1) -> list[
 
 def _share_cells(shares: Mapping[str, Share], digits: int = 1) -> list[str]:
     return [
-        *(_cell(shares[name], digits) for name in _ACCURACIES),
+        *(shares[name].text(digits) for name in _ACCURACIES),
         *(shares[name].percent(digits) for name in _FAILURES),
     ]
 
 
-def _cell(share: Share, digits: int = 1) -> str:
-    """Share and interval in %: "51.1 [38–64]"."""
-    return f"{share.percent(digits)} [{share.percent_interval}]" if share.n else _NONE
-
-
-def _show(console: Console, table: Table, notes: Iterable[str]) -> None:
+def _show(console: Console, table: RichTable, notes: Iterable[str]) -> None:
     console.print(table)
     for note in notes:
         _note(console, note)
@@ -216,35 +171,26 @@ def _note(console: Console, note: str) -> None:
 
 
 def _number(value: float | None, digits: int = 0) -> str:
-    return _NONE if value is None else f"{value:.{digits}f}"
+    return NONE if value is None else f"{value:.{digits}f}"
 
 
 # In files
 
 
 def write_board(board: Board, out: Path) -> list[Path]:
-    """Writes the board and its tables under `out`, and returns the files' paths."""
+    """Write the board and its tables under `out`, and return the files' paths."""
     rows = _flat(board)
     texts = {
         "board.md": _markdown(board),
-        "board.csv": _csv(rows),
+        "board.csv": Table.of("", rows).csv(),
         "board.json": json.dumps(_json(board, rows), indent=1, allow_nan=False) + "\n",
-        "tables/comparisons.csv": _csv(_comparisons(board)),
+        "tables/comparisons.csv": Table.of("", _comparisons(board)).csv(),
     }
     for by in get_args(Breakdown):
         tables = {id(row): breakdown(row.verdicts, by) for g in board.groups for row in g.rows}
         texts[f"tables/{by}.csv"] = _breakdown_csv(board, by, tables)
         texts[f"tables/{by}.md"] = _breakdown_markdown(board, by, tables)
-    paths = []
-    for name, text in texts.items():
-        path = Path(out) / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, "utf-8")
-        except OSError as error:
-            raise UserError(f"{path} cannot be written: {error}") from error
-        paths.append(path)
-    return paths
+    return write_texts(Path(out), texts)
 
 
 def _flat(board: Board) -> list[dict[str, Any]]:
@@ -330,15 +276,6 @@ def _finite(value: float) -> float | None:
     return round(value, 6) if math.isfinite(value) else None
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def _comparisons(board: Board) -> list[dict[str, Any]]:
     return [
         {
@@ -408,22 +345,19 @@ def _markdown(board: Board) -> str:
     for group in board.groups:
         parts += [
             f"## {group.heading}",
-            _pipe(_COLUMNS, [_markdown_row(row) for row in group.rows]),
-            _list(group.notes),
+            Table("", _COLUMNS, [*map(_markdown_row, group.rows)], left=("Method",)).markdown(),
+            bullets(group.notes),
             "### How they fail, % of all images",
             FAILURES,
-            _pipe(
-                ("Method", *_FAILURE_COLUMNS),
-                [[row.name, *_failure_cells(row)] for row in group.rows],
-            ),
+            _failure_table(group).markdown(),
             *_markdown_comparisons(group),
             *_markdown_agreements(group),
         ]
     source = board.published
     parts += [f"## {source.title} · {source.protocol}", _markdown_published(source)]
-    parts += [_list(source.notes)]
+    parts += [bullets(source.notes)]
     if board.notes:
-        parts += ["## Notes", _list(board.notes)]
+        parts += ["## Notes", bullets(board.notes)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -431,7 +365,7 @@ def _markdown_row(row: BoardRow) -> list[str]:
     name = f"{row.name}, *{row.share_done}*" if row.partial else row.name
     cuda = row.peak_cuda_mib
     return [
-        _NONE if row.rank is None else str(row.rank),
+        NONE if row.rank is None else str(row.rank),
         name,
         str(row.done),
         *_share_cells(row.shares),
@@ -447,31 +381,28 @@ def _markdown_published(source: Published) -> str:
         [row.title, str(source.n), *_share_cells(row.shares, _PUBLISHED_DIGITS)]
         for row in source.rows
     ]
-    return _pipe(_COLUMNS[1:8], rows)
+    return Table("", _COLUMNS[1:8], rows).markdown()
 
 
 def _markdown_comparisons(group: Group) -> list[str]:
     """The lead against each; every other pair is in tables/comparisons.csv."""
-    if group.lead is None or not group.against:
+    table = _against_table(group, whole=True)
+    if table is None:
         return []
-    rows = [
-        [f"{group.lead.name} − {row.name}", *_comparison_cells(compared)]
-        for row, compared in group.against
-    ]
     return [
-        f"### {_against_title(group.lead)}",
-        _pipe(("Difference of total", *_AGAINST_COLUMNS), rows),
+        f"### {table.title}",
+        table.markdown(),
         "All other pairs: tables/comparisons.csv.",
     ]
 
 
 def _markdown_agreements(group: Group) -> list[str]:
-    if not group.agreements:
+    table = _agreement_table(group)
+    if table is None:
         return []
-    rows = [_agreement_cells(found) for found in group.agreements]
     return [
-        f"### {_agreement_title(group)}",
-        _pipe(_AGREEMENT_COLUMNS, rows),
+        f"### {table.title}",
+        table.markdown(),
         f"Intervals: bootstrap over {_PLURAL[group.agreements[0].unit]}, the same draw for all "
         "methods; the published table is taken as it stands. Methods: "
         f"{', '.join(group.agreements[0].methods)}.",
@@ -482,19 +413,25 @@ _PLURAL = {"action": "actions", "action and subject": "pairs of action and subje
 
 
 def _breakdown_csv(board: Board, by: Breakdown, tables: Mapping[int, pd.DataFrame]) -> str:
-    frames = [
-        tables[id(row)].assign(
-            heading=group.heading, method=row.method, label=row.label, run_id=row.run_id
-        )
+    rows: list[dict[str, object]] = [
+        {
+            "heading": group.heading,
+            "method": row.method,
+            "label": row.label,
+            "run_id": row.run_id,
+            **{str(name): _six_places(value) for name, value in values.items()},
+        }
         for group in board.groups
         for row in group.rows
+        for values in tables[id(row)].to_dict("records")
     ]
-    first = ["heading", "method", "label", "run_id"]
-    if not frames:
-        return ",".join([*first, by]) + "\n"
-    frame = pd.concat(frames)
-    ordered = frame[[*first, *(c for c in frame.columns if c not in first)]]
-    return str(ordered.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    if not rows:
+        return Table("", ("heading", "method", "label", "run_id", by), ()).csv()
+    return Table.of("", rows).csv()
+
+
+def _six_places(value: object) -> object:
+    return f"{value:.6f}" if isinstance(value, float) else value
 
 
 def _breakdown_markdown(board: Board, by: Breakdown, tables: Mapping[int, pd.DataFrame]) -> str:
@@ -506,7 +443,7 @@ def _breakdown_markdown(board: Board, by: Breakdown, tables: Mapping[int, pd.Dat
             cells: dict[str, list[str]] = {}
             for place, row in enumerate(group.rows):
                 for values in tables[id(row)].query("measure == @measure").to_dict("records"):
-                    line = cells.setdefault(str(values[by]), [_NONE] * len(names))
+                    line = cells.setdefault(str(values[by]), [NONE] * len(names))
                     share = Share(
                         values["count"],
                         values["n"],
@@ -514,23 +451,8 @@ def _breakdown_markdown(board: Board, by: Breakdown, tables: Mapping[int, pd.Dat
                         values["high"],
                         values["interval"],
                     )
-                    line[place] = f"{share.count}/{share.n} · {_cell(share)}"
+                    line[place] = f"{share.count}/{share.n} · {share.text()}"
             parts.append(f"### {measure.capitalize()} accuracy")
-            parts.append(
-                _pipe((by.capitalize(), *names), [[key, *line] for key, line in cells.items()])
-            )
+            rows = [(key, *line) for key, line in cells.items()]
+            parts.append(Table("", (by.capitalize(), *names), rows).markdown())
     return "\n\n".join(parts) + "\n"
-
-
-def _pipe(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, its first text column to the left, the others to the right."""
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    rule = ["---" if name in (columns[0], "Method") else "---:" for name in columns]
-    return "\n".join([line(columns), line(rule), *(line(row) for row in rows)])
-
-
-def _list(notes: Iterable[str]) -> str:
-    return "\n".join(f"- {note}" for note in notes)

@@ -16,6 +16,7 @@ import pytest
             "actionbench.runs.execute",
             {"torch", "diffusers", "transformers", "matplotlib", "datasets"},
         ),
+        ("evaluation.tables", {"torch", "pandas", "rich", "numpy"}),
         ("evaluation.judges.puppet", {"torch", "diffusers", "transformers"}),
         # A method's settings are read for every plan and board, the backbone is not.
         ("methods.adi", {"diffusers", "transformers"}),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from actionbench.commands.display import end_with, print_table, table
+from actionbench.commands.display import end_with, print_table
 from actionbench.commands.live import RunView
 from actionbench.commands.options import (
     FOLDER,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("method")
 @click.option("--only", callback=names, metavar="A,B",
-              help="Groups to run: tokens, merge, beta, noise, prompts; default: all.")  # fmt: skip
+              help="Groups to run (of adi: tokens, merge, beta, noise, prompts).")  # fmt: skip
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 100),
               help="Runs of each variant, with seeds from 0 on.")  # fmt: skip
 @suite_option()
@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 def ablate(
     method: str, only: list[str] | None, seeds: int, dry_run: bool, out: Path | None, **options: Any
 ) -> None:
-    """Take METHOD (adi) apart: variants with one part changed, each with several seeds.
+    """Take METHOD (adi, or another that declares it) apart: one part changed at a time, each
+    variant with several seeds.
 
     Writes a table (Markdown, CSV, JSON) and a plot of the groups that are asked for. Variants are
     ordinary runs, so the same command goes on, and what several groups share is run once.
@@ -60,8 +61,7 @@ def ablate(
         return
     results = ablation.collect(planned, measured.measure_each(plans, RunView))
     for question in results.questions:
-        rows = ablation.table_rows(results, question)
-        print_table(table(ablation.TABLE, rows, question.title))
+        print_table(ablation.table(results, question).rich())
     for path in ablation.write_ablation(results, out or setup.options.runs / "ablation" / method):
         click.echo(f"wrote {path}")
     end_with(results.failures)

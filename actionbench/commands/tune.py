@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-from rich.text import Text
 
-from actionbench.commands.display import print_table, table
+from actionbench.commands.display import print_table
 from actionbench.commands.live import RunView, print_work
 from actionbench.commands.options import (
     FILE,
@@ -21,14 +20,7 @@ from actionbench.commands.options import (
 from actionbench.commands.prepare import make_setup
 from actionbench.registry import get_method
 from actionbench.runs.options import RunOptions
-from actionbench.runs.plan import Plan
 from actionbench.suite.suite import get_suite
-
-if TYPE_CHECKING:
-    from evaluation.experiments.measured import Measured
-    from evaluation.experiments.tuning import Tuning
-
-_COLUMNS = ("", "settings", "action %", "subject %", "total %", "n", "fit s")
 
 
 @click.command()
@@ -62,34 +54,11 @@ def tune(
     if dry_run:
         for plan in plans:
             print_work(plan)
-            click.echo(f"  {_changes(plan)}")
+            click.echo(f"  {tuning.changes(plan)}")
         return
     search = tuning.choose(measured.measure_each(plans, RunView))
-    _print_tuning(search)
+    print_table(tuning.table(search).rich())
     file = out or setup.options.runs / "tuning" / f"{method}.json"
     click.echo(f"wrote {tuning.write_tuning(search, file)}")
     if search.chosen is None:
         raise click.exceptions.Exit(1)
-
-
-def _changes(plan: Plan) -> str:
-    changed = (f"{name}={value}" for name, value in plan.changed_settings.items())
-    return " ".join(changed) or "present preset"
-
-
-def _print_tuning(search: Tuning) -> None:
-    rows: list[tuple[str | Text, ...]] = []
-    for number, trial in enumerate(search.trials):
-        mark = "chosen" if number == search.chosen else ""
-        rows.append((mark, _changes(trial.plan), *_measures(trial)))
-        if trial.failure:
-            rows.append(("", Text(trial.failure, style="red")))
-    print_table(table(_COLUMNS, rows))
-
-
-def _measures(trial: Measured) -> tuple[str, ...]:
-    if not trial.shares:
-        return ("failed",)
-    percents = (trial.shares[name].percent() for name in ("action", "subject", "total"))
-    seconds = "" if trial.fit_seconds is None else f"{trial.fit_seconds:.1f}"
-    return (*percents, str(trial.shares["total"].n), seconds)

@@ -6,8 +6,6 @@ several groups hold, above all the method as it is, is measured once.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,10 +26,10 @@ from evaluation.experiments.measured import (
     comparison_json,
     setup_json,
     shares_json,
-    write_text,
 )
 from evaluation.measures.accuracy import Share, overall
 from evaluation.measures.comparison import Comparison, compare
+from evaluation.tables import Table, bullets, write_texts
 
 ACCURACIES = ("action", "subject", "total")
 
@@ -216,17 +214,24 @@ def collect(planned: Sequence[PlannedVariant], measured: Iterable[Measured]) -> 
 
 
 def write_ablation(ablation: Ablation, out: Path) -> list[Path]:
-    """ablation.md, .csv, .json and .png under `out`; UserError where they cannot be written."""
-    texts = {"md": _markdown(ablation), "csv": _csv(ablation), "json": _json(ablation)}
-    paths = [write_text(out / f"ablation.{kind}", text) for kind, text in texts.items()]
+    """Write ablation.md, .csv, .json and .png under `out`, and return their paths.
+
+    Raises UserError if one cannot be written.
+    """
+    texts = {
+        "ablation.md": _markdown(ablation),
+        "ablation.csv": Table.of("", _rows(ablation)).csv(),
+        "ablation.json": _json(ablation),
+    }
+    paths = write_texts(out, texts)
     return [*paths, plot_ablation(ablation, out / "ablation.png")]
 
 
-def _rows(ablation: Ablation) -> list[dict[str, Any]]:
+def _rows(ablation: Ablation) -> list[dict[str, object]]:
     rows = []
     for variant in ablation.variants:
         planned, compared = variant.planned, ablation.against_own(variant)
-        row: dict[str, Any] = {
+        row: dict[str, object] = {
             "group": planned.question.name,
             "variant": planned.variant.label,
             "method": planned.variant.method,
@@ -251,17 +256,8 @@ def _rows(ablation: Ablation) -> list[dict[str, Any]]:
     return rows
 
 
-def _csv(ablation: Ablation) -> str:
-    rows = _rows(ablation)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def _json(ablation: Ablation) -> str:
-    found = {
+    facts = {
         **next((setup_json(run) for v in ablation.variants for run in v.runs), {}),
         "variants": [
             {
@@ -286,34 +282,21 @@ def _json(ablation: Ablation) -> str:
             for variant in ablation.variants
         ],
     }
-    return json.dumps(found, indent=1, allow_nan=False) + "\n"
+    return json.dumps(facts, indent=1, allow_nan=False) + "\n"
 
 
-def table_rows(ablation: Ablation, question: Question) -> list[list[str]]:
-    """A group's table: variant, seeds, three accuracies, each seed's total, minus its method."""
+def table(ablation: Ablation, question: Question) -> Table:
+    """Tabulate a group: accuracies over all seeds, each seed's total, minus the method as it is."""
     rows = []
     for variant in ablation.of(question):
-        c = ablation.against_own(variant)
-        rows.append(
-            [
-                variant.label,
-                str(len(variant.runs)),
-                *(
-                    f"{s.percent()} [{s.percent_interval}]"
-                    for s in (variant.shares[name] for name in ACCURACIES if variant.shares)
-                ),
-                *(["failed"] * len(ACCURACIES) if not variant.shares else ()),
-                " / ".join(run.shares["total"].percent() for run in variant.runs),
-                ""
-                if c is None
-                else f"{100 * c.difference:+.1f} [{100 * c.low:+.0f}, {100 * c.high:+.0f}], "
-                f"p {c.p_text}",
-            ]
-        )
-    return rows
-
-
-TABLE = ("Variant", "Seeds", "Action", "Subject", "Total", "Total by seed", "Minus own")
+        shares = [variant.shares[name].text() for name in ACCURACIES if variant.shares]
+        by_seed = " / ".join(run.shares["total"].percent() for run in variant.runs)
+        compared = ablation.against_own(variant)
+        minus = f"{compared.points}, p {compared.p_text}" if compared else ""
+        shown = shares or ["failed"] * len(ACCURACIES)
+        rows.append((variant.label, len(variant.runs), *shown, by_seed, minus))
+    columns = ("Variant", "Seeds", "Action", "Subject", "Total", "Total by seed", "Minus own")
+    return Table(question.title, columns, rows)
 
 
 def _markdown(ablation: Ablation) -> str:
@@ -326,11 +309,9 @@ def _markdown(ablation: Ablation) -> str:
         "test, not corrected for the number of rows.",
     ]
     for question in ablation.questions:
-        lines = [TABLE, ["---", *["---:"] * (len(TABLE) - 1)], *table_rows(ablation, question)]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        parts += [f"## {question.title}", table]
+        parts += [f"## {question.title}", table(ablation, question).markdown()]
     if ablation.failures:
-        parts += ["## Failed", "\n".join(f"- {failure}" for failure in ablation.failures)]
+        parts += ["## Failed", bullets(ablation.failures)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from actionbench.errors import UserError
 from actionbench.runs.campaign import View, execute_each, unwatched
 from actionbench.runs.plan import Plan
 from actionbench.runs.record import RunRecord
@@ -99,13 +97,3 @@ def comparison_json(found: Comparison | None) -> dict[str, Any] | None:
         "units": found.units,
         "unit": found.unit,
     }
-
-
-def write_text(path: Path, text: str) -> Path:
-    """UserError where the file cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error}") from error
-    return path

@@ -33,9 +33,9 @@ from evaluation.experiments.measured import (
     comparison_json,
     setup_json,
     shares_json,
-    write_text,
 )
 from evaluation.measures.comparison import Comparison, compare
+from evaluation.tables import Table, write_text
 
 FACTORS = {"learning_rate": (0.25, 4.0), "steps": (0.5, 2.0)}
 """What is varied of every method that has it: smallest and largest multiple of the preset's."""
@@ -167,6 +167,34 @@ def tuning_json(tuning: Tuning) -> dict[str, Any]:
     }
 
 
+def changes(plan: Plan) -> str:
+    """Name the settings that a configuration changes: "steps=40 learning_rate=0.01"."""
+    changed = (f"{name}={value}" for name, value in plan.changed_settings.items())
+    return " ".join(changed) or "present preset"
+
+
+def table(tuning: Tuning) -> Table:
+    """Tabulate the configurations in order; what made one fail stands under it."""
+    rows: list[tuple[str, ...]] = []
+    for number, trial in enumerate(tuning.trials):
+        mark = "chosen" if number == tuning.chosen else ""
+        rows.append((mark, changes(trial.plan), *_measures(trial)))
+        if trial.failure:
+            rows.append(("", trial.failure, *[""] * (len(_COLUMNS) - 2)))
+    return Table("", _COLUMNS, rows, left=("settings",))
+
+
+_COLUMNS = ("", "settings", "action %", "subject %", "total %", "n", "fit s")
+
+
+def _measures(trial: Measured) -> tuple[str, ...]:
+    if not trial.shares:
+        return ("failed", "", "", "", "")
+    percents = (trial.shares[name].percent() for name in ("action", "subject", "total"))
+    seconds = "" if trial.fit_seconds is None else f"{trial.fit_seconds:.1f}"
+    return (*percents, str(trial.shares["total"].n), seconds)
+
+
 def write_tuning(tuning: Tuning, out: Path) -> Path:
-    """Write `tuning_json`; UserError where the file cannot be written."""
+    """Write `tuning_json`; raise UserError if the file cannot be written."""
     return write_text(out, json.dumps(tuning_json(tuning), indent=1, allow_nan=False) + "\n")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +14,8 @@ import pandas as pd
 
 from actionbench.files.hashing import canonical_json
 from actionbench.runs.record import RunRecord
-from evaluation.experiments.measured import write_text
 from evaluation.measures.accuracy import Share, cluster_names, clustered, outcomes
+from evaluation.tables import NONE, Table, write_text
 
 if TYPE_CHECKING:
     from actionbench.runs.store import Store
@@ -104,32 +102,30 @@ def beyond(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     return kappa, ac1
 
 
-TABLE = ("suite", "judges", "measure", "n", "same, % [95%]", "right, %", "kappa", "AC1")
-
-
-def table_rows(found: Sequence[JudgeAgreement]) -> list[tuple[str, ...]]:
-    return [
+def table(pairs: Sequence[JudgeAgreement]) -> Table:
+    """Tabulate the agreement: a row a pair of judges and measure, shares in %."""
+    rows = [
         (
-            *(row.suite, " / ".join(row.judges), row.measure, str(row.same.n)),
-            f"{row.same.percent()} [{row.same.percent_interval}]",
-            " / ".join(f"{100 * share:.1f}" for share in row.shares),
-            *("–" if math.isnan(v) else f"{v:.2f}" for v in (row.kappa, row.ac1)),
+            *(pair.suite, " / ".join(pair.judges), pair.measure, pair.same.n, pair.same.text()),
+            " / ".join(f"{100 * share:.1f}" for share in pair.shares),
+            *(NONE if math.isnan(v) else f"{v:.2f}" for v in (pair.kappa, pair.ac1)),
         )
-        for row in found
+        for pair in pairs
     ]
+    columns = ("suite", "judges", "measure", "n", "same, % [95%]", "right, %", "kappa", "AC1")
+    return Table("Judges of the same images", columns, rows, left=("judges", "measure"))
 
 
-def write_agreement(found: Sequence[JudgeAgreement], path: Path) -> Path:
-    """A CSV with a row a pair of judges and measure; shares in [0, 1]."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["suite", "first", "second", "measure", "n", "same", "low", "high", "first_right",
-         "second_right", "kappa", "ac1"]
-    )  # fmt: skip
-    for row in found:
-        numbers = (row.same.value, row.same.low, row.same.high, *row.shares, row.kappa, row.ac1)
-        writer.writerow(
-            [row.suite, *row.judges, row.measure, row.same.n, *(f"{v:.6f}" for v in numbers)]
-        )
-    return write_text(path, text.getvalue())
+def write_agreement(pairs: Sequence[JudgeAgreement], path: Path) -> Path:
+    """Write a CSV with a row a pair of judges and measure; shares in [0, 1]."""
+    columns = (
+        *("suite", "first", "second", "measure", "n", "same", "low", "high"),
+        *("first_right", "second_right", "kappa", "ac1"),
+    )
+    rows = []
+    for pair in pairs:
+        same = pair.same
+        numbers = (same.value, same.low, same.high, *pair.shares, pair.kappa, pair.ac1)
+        row = (pair.suite, *pair.judges, pair.measure, same.n, *(f"{v:.6f}" for v in numbers))
+        rows.append(row)
+    return write_text(path, Table("", columns, rows).csv())

@@ -7,8 +7,6 @@ one that it is asked about.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,8 +19,9 @@ from actionbench.judge import Judge
 from actionbench.progress import SILENT, Progress
 from actionbench.suite.items import NONE, Action, Item, paper_actions
 from actionbench.suite.suite import Suite
-from evaluation.experiments.measured import shares_json, write_text
+from evaluation.experiments.measured import shares_json
 from evaluation.measures.accuracy import Share, clustered, wilson
+from evaluation.tables import Table, write_texts
 
 
 @dataclass(frozen=True)
@@ -112,43 +111,42 @@ def may_tune(suite: Suite) -> bool:
     return not eight & {action.name for action in suite.actions}
 
 
-TABLE = ("action", "exemplars", "seen, % [95%]", "false alarms, % [95%]")
-CONFUSION = "Exemplars (rows) by what the judge sees in them"
+def table(calibration: Calibration) -> Table:
+    """Tabulate the two errors: a row an action, and one for all."""
+    rows = [
+        *((a.action, a.right, a.false) for a in calibration.actions),
+        ("all", calibration.right, calibration.false),
+    ]
+    return Table(
+        f"{calibration.judge} on the exemplars of {calibration.suite}",
+        ("action", "exemplars", "seen, % [95%]", "false alarms, % [95%]"),
+        [(name, right.n, right.text(), false.text()) for name, right, false in rows],
+    )
 
 
-def table_rows(found: Calibration) -> list[tuple[str, ...]]:
-    """A row an action, and one for all."""
-
-    def row(name: str, right: Share, false: Share) -> tuple[str, ...]:
-        shares = (f"{share.percent()} [{share.percent_interval}]" for share in (right, false))
-        return (name, str(right.n), *shares)
-
-    rows = [row(a.action, a.right, a.false) for a in found.actions]
-    return [*rows, row("all", found.right, found.false)]
-
-
-def confusion_rows(found: Calibration) -> tuple[list[str], list[list[str]]]:
-    """The matrix's columns, and a row an action."""
-    names = list(found.actions[0].seen)
-    rows = [[a.action, *(str(a.seen[name]) for name in names)] for a in found.actions]
-    return ["shown", *names], rows
+def confusion(calibration: Calibration) -> Table:
+    """Tabulate the confusion matrix: a row an action."""
+    names = list(calibration.actions[0].seen)
+    return Table(
+        "Exemplars (rows) by what the judge sees in them",
+        ("shown", *names),
+        [(a.action, *(a.seen[name] for name in names)) for a in calibration.actions],
+    )
 
 
-def write_calibration(found: Calibration, out: Path) -> list[Path]:
-    """calibration.json, and the confusion matrix as calibration.csv."""
+def write_calibration(calibration: Calibration, out: Path) -> list[Path]:
+    """Write calibration.json, and the confusion matrix as calibration.csv."""
     facts = {
-        **{k: v for k, v in asdict(found).items() if k not in ("actions", "scores")},
-        **shares_json({"right": found.right, "false": found.false}),
+        **{k: v for k, v in asdict(calibration).items() if k not in ("actions", "scores")},
+        **shares_json({"right": calibration.right, "false": calibration.false}),
         "actions": {
             a.action: {**shares_json({"right": a.right, "false": a.false}), "seen": dict(a.seen)}
-            for a in found.actions
+            for a in calibration.actions
         },
-        "scores": found.scores.round(6).tolist(),
+        "scores": calibration.scores.round(6).tolist(),
     }
-    text = io.StringIO()
-    columns, rows = confusion_rows(found)
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return [
-        write_text(out / "calibration.json", json.dumps(facts, indent=1) + "\n"),
-        write_text(out / "calibration.csv", text.getvalue()),
-    ]
+    texts = {
+        "calibration.json": json.dumps(facts, indent=1) + "\n",
+        "calibration.csv": confusion(calibration).csv(),
+    }
+    return write_texts(out, texts)

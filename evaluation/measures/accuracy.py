@@ -60,11 +60,14 @@ class Share:
         return self.count / self.n if self.n else math.nan
 
     def percent(self, digits: int = 1) -> str:
+        """The share alone in %: "54.9"."""
         return f"{100 * self.value:.{digits}f}" if self.n else "–"
 
-    @property
-    def percent_interval(self) -> str:
-        return f"{100 * self.low:.0f}–{100 * self.high:.0f}" if self.n else "–"
+    def text(self, digits: int = 1) -> str:
+        """Share and interval in %: "54.9 [46–63]"."""
+        if not self.n:
+            return "–"
+        return f"{self.percent(digits)} [{100 * self.low:.0f}–{100 * self.high:.0f}]"
 
 
 def wilson(count: int, n: int) -> Share:

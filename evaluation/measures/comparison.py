@@ -44,6 +44,12 @@ class Comparison:
         return self.p_value < ALPHA
 
     @property
+    def points(self) -> str:
+        """Difference and interval in points of a hundred: "-12.5 [-31, +6]"."""
+        low, high = 100 * self.low, 100 * self.high
+        return f"{100 * self.difference:+.1f} [{low:+.0f}, {high:+.0f}]"
+
+    @property
     def p_text(self) -> str:
         """Of three places; a p-value is never nothing."""
         return f"{self.p_value:.3f}" if self.p_value >= 0.0005 else "<0.001"

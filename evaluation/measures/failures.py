@@ -63,10 +63,8 @@ _XYZ = np.array(
 
 @dataclass(frozen=True)
 class Failures:
-    """Shares of all images."""
+    """Shares of all images, beside `accuracy.overall`'s neglect and contamination."""
 
-    neglect: Share
-    contamination: Share
     exemplar_like: Share | None
     """The part of contamination in which the judge sees none of the subjects that it knows; None
     where the judge only says yes or no."""
@@ -75,9 +73,9 @@ class Failures:
 
 
 def failures(verdicts: pd.DataFrame, copied: NDArray[np.bool_] | None) -> Failures:
-    """Of one run's verdicts, with 95% intervals clustered as accuracies are.
+    """Count the failures of one run, with 95% intervals clustered as accuracies are.
 
-    `copied` is [n], an image of each verdict's row.
+    `copied` is [n], for the image of each verdict's row.
     """
     table = outcomes(verdicts)
     names, by = cluster_names(verdicts)
@@ -88,13 +86,8 @@ def failures(verdicts: pd.DataFrame, copied: NDArray[np.bool_] | None) -> Failur
 
     contamination = table["contamination"].to_numpy(dtype=bool)
     seen = verdicts["subject_seen"].to_numpy(dtype=object)
-    told = bool((seen != "").any())
-    return Failures(
-        clustered(table["neglect"].to_numpy(dtype=bool), clusters, by),
-        clustered(contamination, clusters, by),
-        share(contamination & (seen == NONE) if told else None),
-        share(copied),
-    )
+    named = bool((seen != "").any())
+    return Failures(share(contamination & (seen == NONE) if named else None), share(copied))
 
 
 def copied_images(

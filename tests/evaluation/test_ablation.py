@@ -19,7 +19,7 @@ from evaluation.experiments.ablation import (
     estimate,
     find_questions,
     plan_ablation,
-    table_rows,
+    table,
     write_ablation,
 )
 from evaluation.experiments.measured import measure_each
@@ -157,7 +157,7 @@ def test_files_say_what_was_measured(small: tuple[Path, Ablation], tmp_path: Pat
     assert "ZeroDivisionError" in markdown and "| faulty (own) | 0 | failed |" in markdown
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines} == {8}
-    assert table_rows(ablation, RATES)[2][2:5] == ["failed"] * 3
+    assert list(table(ablation, RATES).rows[2][2:5]) == ["failed"] * 3
     with Image.open(paths[3]) as image:
         assert image.width == 1200 and image.height > 300
     (tmp_path / "file").write_text("")

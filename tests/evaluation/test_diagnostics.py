@@ -12,6 +12,7 @@ from PIL import Image
 
 from actionbench.runs.store import Store
 from actionbench.suite.suite import get_suite
+from evaluation.measures.accuracy import overall
 from evaluation.measures.failures import (
     copied_images,
     failures,
@@ -38,9 +39,9 @@ def test_failures_by_hand() -> None:
     verdicts.loc[fifth, "subject_seen"] = "panda"
     copied = np.zeros(368, dtype=bool)
     copied[:3] = True
-    found = failures(verdicts, copied)
+    found, shares = failures(verdicts, copied), overall(verdicts)
     assert found.exemplar_like is not None and found.copied is not None
-    counts = [found.neglect, found.contamination, found.exemplar_like, found.copied]
+    counts = [shares["neglect"], shares["contamination"], found.exemplar_like, found.copied]
     assert [share.count for share in counts] == [8 * 2 * 2, 8 * 4 * 2, 8 * 3 * 2, 3]
     assert {share.n for share in counts} == {368}
     assert found.copied.interval == "by action"
@@ -49,7 +50,7 @@ def test_failures_by_hand() -> None:
 def test_what_cannot_be_told_is_none() -> None:
     verdicts = make_verdicts(lambda a, s, i: (True, False)).assign(subject_seen="")
     found = failures(verdicts, None)
-    assert found.contamination.value == 1
+    assert overall(verdicts)["contamination"].value == 1
     assert found.exemplar_like is None and found.copied is None
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from actionbench.commands.display import print_table, table
+from actionbench.commands.display import print_table
 from actionbench.commands.options import FILE, runs_option
 from actionbench.errors import UserError
 from actionbench.runs.store import Store
@@ -32,6 +32,6 @@ def compare_judges(run_ids: tuple[str, ...], runs: Path, out: Path | None) -> No
             f"no images in {runs} have two judges: "
             "`actionbench judges run RUN --judge NAME` adds one"
         )
-    print_table(table(agreement.TABLE, agreement.table_rows(pairs), "Judges of the same images"))
+    print_table(agreement.table(pairs).rich())
     file = out or store.root / "report" / "judges.csv"
     click.echo(f"wrote {agreement.write_agreement(pairs, file)}")

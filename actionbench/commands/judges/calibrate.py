@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from actionbench.commands.display import JobProgress, print_table, table
+from actionbench.commands.display import JobProgress, print_table
 from actionbench.commands.options import (
     FOLDER,
     device_option,
@@ -41,9 +41,8 @@ def calibrate_judge(
     reader = make_judge(name, chosen, judge_words, resolved)
     with JobProgress() as progress:
         result = calibration.calibrate(reader, progress)
-    title = f"{result.judge} on the exemplars of {result.suite}"
-    print_table(table(calibration.TABLE, calibration.table_rows(result), title))
-    print_table(table(*calibration.confusion_rows(result), calibration.CONFUSION))
+    print_table(calibration.table(result).rich())
+    print_table(calibration.confusion(result).rich())
     if result.suggestion:
         words = " ".join(f"--judge-set {name}={v}" for name, v in result.suggestion.items())
         click.echo(f"balances the two errors on {result.suite}: {words}")
