@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from actionbench.errors import UserError, unknown
+from actionbench.files.atomic import written
 from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store, read_image
 
@@ -195,9 +195,8 @@ def confusion_matrix_png(
         text = f"{share:.0f}" if share >= 0.5 else "<1"
         colour = "white" if share > 55 else "black"
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-    with _told(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out)
+    with written(out) as temporary:
+        figure.savefig(temporary, format="png")
     return out
 
 
@@ -353,15 +352,6 @@ def _font(size: int) -> Any:
 
 
 def _save(canvas: Image.Image, out: Path) -> Path:
-    with _told(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        canvas.save(out, format="PNG", optimize=True)
+    with written(out) as temporary:
+        canvas.save(temporary, format="PNG", optimize=True)
     return out
-
-
-@contextmanager
-def _told(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {error}") from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from actionbench.errors import UserError
+from actionbench.files.atomic import write_text
 
 if TYPE_CHECKING:
     import rich.table
@@ -125,19 +125,6 @@ _LATEX = str.maketrans(
 
 def _latex(cell: object) -> str:
     return _shown(cell).translate(_LATEX)
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a file and the folders above it, and return its path.
-
-    Raises UserError if it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error}") from error
-    return path
 
 
 def write_texts(out: Path, texts: Mapping[str, str]) -> list[Path]:

@@ -54,18 +54,26 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write a file in UTF-8, whole or not at all, and make its folder.
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Yield a temporary name to write a file under, which then takes its place, whole or not at
+    all; its folder is made.
 
     Raises:
         UserError: if it cannot be written.
     """
     try:
         with beside(path) as temporary:
-            temporary.write_text(text, "utf-8")
+            yield temporary
             temporary.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file in UTF-8, as `written`."""
+    with written(path) as temporary:
+        temporary.write_text(text, "utf-8")
     return path
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from actionbench.errors import UserError, unknown
+from actionbench.files.atomic import written
 from actionbench.method import Method, Question, Variant
 from actionbench.registry import get_method, method_names
 from actionbench.runs.campaign import Setup
@@ -360,9 +361,6 @@ def plot_ablation(ablation: Ablation, out: Path) -> Path:
     panels[-1].set_xlabel("accuracy, % of images, with 95% interval; small dots: single seeds")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {error}") from error
+    with written(out) as temporary:
+        figure.savefig(temporary, format="png")
     return out

@@ -21,6 +21,7 @@ from typing import Any
 from scipy.stats import qmc
 
 from actionbench.errors import UserError
+from actionbench.files.atomic import write_text
 from actionbench.files.hashing import canonical_json
 from actionbench.method import Method
 from actionbench.runs.campaign import Setup
@@ -35,7 +36,7 @@ from evaluation.experiments.measured import (
     shares_json,
 )
 from evaluation.measures.comparison import Comparison, compare
-from evaluation.tables import Table, write_text
+from evaluation.tables import Table
 
 FACTORS = {"learning_rate": (0.25, 4.0), "steps": (0.5, 2.0)}
 """What is varied of every method that has it: smallest and largest multiple of the preset's."""

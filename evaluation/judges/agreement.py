@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from actionbench.files.atomic import write_text
 from actionbench.files.hashing import canonical_json
 from actionbench.runs.record import RunRecord
 from evaluation.measures.accuracy import Share, cluster_names, clustered, outcomes
-from evaluation.tables import NONE, Table, write_text
+from evaluation.tables import NONE, Table
 
 if TYPE_CHECKING:
     from actionbench.runs.store import Store

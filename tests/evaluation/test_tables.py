@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from actionbench.errors import UserError
-from evaluation.tables import Table, write_text
+from actionbench.files.atomic import write_text
+from evaluation.tables import Table
 
 AWKWARD = Table(
     "50% of a_b",
