@@ -1,4 +1,4 @@
-"""Whether a method keeps the interface's promises: run in small, on pipelines made on the spot.
+"""Check that a method keeps the interface's promises: in small, on pipelines made on the spot.
 
 Each check stands alone, on a backbone that no other has changed, so that one broken promise hides
 no other.
@@ -41,7 +41,7 @@ PIPELINES: dict[str, dict[str, Any]] = {
 """What the tiny pipelines are made with. The first two have 7 cross-attention layers."""
 
 PRESET = "tiny"
-"""Where a method needs something else on these pipelines than its defaults, its preset says so."""
+"""The preset of a method that needs other settings than its defaults on these pipelines."""
 
 LAST_BIT = 1
 """Of 255: how far one image may differ between batch sizes, which sum in another order."""
@@ -53,13 +53,13 @@ _HUGE = 1e38
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """One check on one pipeline."""
+class CheckResult:
+    """What one check says of a method on one pipeline."""
 
     check: str
     pipeline: str
     problem: str | None
-    """Which promise is broken and how, in one line; None where it is kept."""
+    """Which promise is broken and how, in one line; None if it is kept."""
     remark: str = ""
 
     @property
@@ -76,17 +76,29 @@ def check_method(
     *,
     pipelines: Sequence[str] = tuple(PIPELINES),
     progress: Progress = SILENT,
-) -> list[Outcome]:
-    """All `CHECKS` of a method on the named `PIPELINES`; whatever it raises is an outcome."""
-    found: list[Outcome] = []
+) -> list[CheckResult]:
+    """Run all `CHECKS` of a method on the named `PIPELINES`.
+
+    Args:
+        method: the class, registered or not.
+        pipelines: names of `PIPELINES`.
+        progress: is updated after each check.
+
+    Returns:
+        A result for each check and pipeline. What the method raises is a result too.
+
+    Example:
+        assert all(result.passed for result in check_method(MyMethod))
+    """
+    results: list[CheckResult] = []
     total = len(pipelines) * len(CHECKS)
     with _random_state_kept():
         for pipeline in pipelines:
             trial = Trial(method, _pristine(pipeline))
             for name, check in CHECKS.items():
-                found.append(_outcome(name, pipeline, check, trial))
-                progress.update(len(found), total, f"{pipeline}: {name}")
-    return found
+                results.append(_result(name, pipeline, check, trial))
+                progress.update(len(results), total, f"{pipeline}: {name}")
+    return results
 
 
 @lru_cache
@@ -99,7 +111,7 @@ def _pristine(pipeline: str) -> Backbone:
 
 
 def quick_settings(cls: type, preset: Mapping[str, Any], **changes: Any) -> Any:
-    """The defaults, but for every number of steps, images and the like: two at most."""
+    """Make settings of the defaults, every number of steps, images and the like two at most."""
     values = {
         f.name: max(min(f.default, 2), f.metadata["low"] or 0)
         for f in dataclasses.fields(cls)
@@ -118,7 +130,7 @@ class Trial:
         self._last: Backbone | None = None
 
     def backbone(self, *, new: bool = False) -> Backbone:
-        """A backbone as it was made: the last one if it still is, for copying takes longest."""
+        """Hand out a backbone as it was made: the last one if unchanged, as copying is slow."""
         if new or self._last is None or backbone_state(self._last) != self._state:
             self._last = copy.deepcopy(self._pristine)
         return self._last
@@ -130,7 +142,7 @@ class Trial:
     def fit(
         self, method: Method[Any], backbone: Backbone, task: ActionTask | None = None
     ) -> Customization:
-        """What the runner would go on with: a fit that it accepts, or nothing learned."""
+        """Fit, and refuse what the runner would refuse; nothing is learned if nothing is fitted."""
         task = task or tiny_task(exemplars=2)
         name, action, model = self.kind.name, task.action.name, backbone.fingerprint
         if not self.kind.needs_fit:
@@ -146,7 +158,7 @@ class Trial:
         customization: Customization,
         items: Sequence[Item],
     ) -> np.ndarray[Any, Any]:
-        """The images' pixels, int16 [items, height, width, 3]."""
+        """Draw, and return the pixels, int16 [items, height, width, 3]."""
         drawn = check_images(method.generate(backbone, customization, items), len(items))
         size = (backbone.image_size, backbone.image_size)
         pixels = [np.zeros((0, *size, 3), np.int16)]
@@ -238,7 +250,7 @@ def backbone_after_fit(trial: Trial) -> str:
 
 
 def backbone_after_drawing(trial: Trial) -> str:
-    """The same after drawing, also where the caller stops after the first image."""
+    """The same after drawing, also if the caller stops after the first image."""
     method, fitted = trial.fitted
     backbone = trial.backbone()
     with _left_alone(backbone, "drawing"):
@@ -271,7 +283,7 @@ def saved_and_loaded(trial: Trial) -> str:
 def settings_act(trial: Trial) -> str:
     """An unknown setting is refused; a changed one changes what is learned or drawn.
 
-    Tried are the numbers of steps, and where there are none, the other settings until one acts.
+    The numbers of steps are tried, or without one the other settings until one acts.
     """
     settings = trial.kind.Settings
     try:
@@ -328,7 +340,7 @@ def no_exemplar(trial: Trial) -> str:
 
 def divergence(trial: Trial) -> str:
     """With an absurd learning rate a fit stops with a UserError, if its numbers do not survive."""
-    told = []
+    remarks = []
     for field in dataclasses.fields(trial.kind.Settings):
         if not _RATE.search(field.name):
             continue
@@ -338,10 +350,10 @@ def divergence(trial: Trial) -> str:
             try:
                 trial.fit(method, backbone)
             except UserError as error:
-                told.append(_refusal(error))
+                remarks.append(_refusal(error))
             else:
-                told.append(f"{field.name}: stays finite")
-    return "; ".join(told) or "has no learning rate"
+                remarks.append(f"{field.name}: stays finite")
+    return "; ".join(remarks) or "has no learning rate"
 
 
 CHECKS: dict[str, Callable[[Trial], str]] = {
@@ -363,13 +375,13 @@ CHECKS: dict[str, Callable[[Trial], str]] = {
 # -- what the checks stand on ------------------------------------------------------------------
 
 
-def _outcome(name: str, pipeline: str, check: Callable[[Trial], str], trial: Trial) -> Outcome:
+def _result(name: str, pipeline: str, check: Callable[[Trial], str], trial: Trial) -> CheckResult:
     try:
-        return Outcome(name, pipeline, None, check(trial))
+        return CheckResult(name, pipeline, None, check(trial))
     except Broken as error:
-        return Outcome(name, pipeline, str(error))
-    except Exception as error:  # whatever a method raises is told, and the next check goes on
-        return Outcome(name, pipeline, one_line(error) + _place(error, trial.kind))
+        return CheckResult(name, pipeline, str(error))
+    except Exception as error:  # whatever a method raises is reported, and the next check runs
+        return CheckResult(name, pipeline, one_line(error) + _place(error, trial.kind))
 
 
 def _place(error: Exception, kind: type) -> str:
@@ -409,22 +421,22 @@ def _refusal(error: UserError) -> str:
 
 
 def _other_values(settings: Any) -> dict[str, Any]:
-    """For each setting with an obvious other value, that value. Text is left: it has a meaning."""
+    """Choose another value for each setting that has an obvious one; text has a meaning."""
     hints = get_type_hints(type(settings))
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(settings):
         value, high = getattr(settings, field.name), field.metadata["high"]
         if isinstance(value, bool):
-            found[field.name] = not value
+            values[field.name] = not value
         elif get_origin(hints[field.name]) is Literal:
             choices = get_args(hints[field.name])
-            found[field.name] = choices[choices.index(value) - 1]
+            values[field.name] = choices[choices.index(value) - 1]
         elif isinstance(value, int):
-            found[field.name] = value + 1 if high is None or value < high else value - 1
+            values[field.name] = value + 1 if high is None or value < high else value - 1
         elif isinstance(value, float):
             larger = 2 * value or 0.5
-            found[field.name] = larger if high is None or larger <= high else value / 2
-    return found
+            values[field.name] = larger if high is None or larger <= high else value / 2
+    return values
 
 
 def _learned_and_drawn(

@@ -84,7 +84,7 @@ from actionbench.plugins.conformance import check_method
 
 
 def test_it_keeps_the_interfaces_promises() -> None:
-    assert not [outcome for outcome in check_method($class_name) if not outcome.passed]
+    assert not [result for result in check_method($class_name) if not result.passed]
 """
 
 _README = """\
@@ -109,9 +109,18 @@ _FILES = {
 
 
 def write_skeleton(name: str, folder: Path, taken: Iterable[str]) -> list[Path]:
-    """Write a method's package into a new folder; return its files.
+    """Write a method's package into a new folder.
 
-    Raises UserError for a name that is none or is taken, and for a folder that exists.
+    Args:
+        name: of the method: small letters, digits and single hyphens.
+        folder: is made.
+        taken: names that the method may not have.
+
+    Returns:
+        The package's files.
+
+    Raises:
+        UserError: a name that is malformed or taken, or a folder that exists.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise UserError(

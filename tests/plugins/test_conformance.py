@@ -14,7 +14,13 @@ import torch
 
 from actionbench.diffusion.backbone import Backbone
 from actionbench.method import Customization, Method
-from actionbench.plugins.conformance import CHECKS, PIPELINES, Outcome, check_method, quick_settings
+from actionbench.plugins.conformance import (
+    CHECKS,
+    PIPELINES,
+    CheckResult,
+    check_method,
+    quick_settings,
+)
 from actionbench.settings import setting
 from actionbench.suite.items import ActionTask, Item
 from methods.adi import Settings as ADISettings
@@ -28,18 +34,18 @@ BUILT_IN = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entr
 
 def failed(method: type[Method[Any]]) -> dict[str, str]:
     """The problems of a method on one pipeline, by check."""
-    outcomes = check_method(method, pipelines=["epsilon"])
-    assert [outcome.check for outcome in outcomes] == [*CHECKS], "each is reported"
-    return {o.check: o.problem for o in outcomes if o.problem is not None}
+    results = check_method(method, pipelines=["epsilon"])
+    assert [result.check for result in results] == [*CHECKS], "each is reported"
+    return {o.check: o.problem for o in results if o.problem is not None}
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_built_ins_keep_every_promise_on_every_pipeline(name: str) -> None:
     module, _, cls = BUILT_IN[name].partition(":")
     state = torch.get_rng_state()
-    outcomes = check_method(getattr(import_module(module), cls))
-    assert len(outcomes) == len(CHECKS) * len(PIPELINES)
-    assert [o for o in outcomes if not o.passed] == []
+    results = check_method(getattr(import_module(module), cls))
+    assert len(results) == len(CHECKS) * len(PIPELINES)
+    assert [o for o in results if not o.passed] == []
     assert torch.equal(torch.get_rng_state(), state), "the caller's randomness is its own"
 
 
@@ -212,14 +218,14 @@ def test_a_method_that_fails_at_once_still_has_every_check_reported() -> None:
 def test_failures_of_several_pipelines_share_a_line() -> None:
     from actionbench.commands.methods.check import checks_table, failed_checks
 
-    outcomes = [
-        Outcome("settings", "a", "no effect of steps"),
-        Outcome("settings", "b", "no effect of steps"),
-        Outcome("no items", "a", None, "works"),
-        Outcome("no items", "b", "ValueError: [x]"),
+    results = [
+        CheckResult("settings", "a", "no effect of steps"),
+        CheckResult("settings", "b", "no effect of steps"),
+        CheckResult("no items", "a", None, "works"),
+        CheckResult("no items", "b", "ValueError: [x]"),
     ]
-    assert failed_checks(outcomes) == [
+    assert failed_checks(results) == [
         "FAILED settings (a, b): no effect of steps",
         "FAILED no items (b): ValueError: [x]",
     ]
-    assert checks_table("m", outcomes).row_count == 2
+    assert checks_table("m", results).row_count == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -117,6 +118,16 @@ def test_only_channels_that_the_samples_agree_on_move() -> None:
     assert moving.all()
 
 
+def test_the_guide_shows_the_examples_as_they_are() -> None:
+    """Each line of Python in the guide's third chapter is a line of an example."""
+    guide = (ROOT / "docs" / "your-own-method.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", guide.split("## 3.")[1].split("## 4.")[0], re.S)
+    shown = [line.strip() for block in blocks for line in block.splitlines() if line]
+    examples = [file.read_text("utf-8").splitlines() for file in EXAMPLE.glob("*.py")]
+    assert len(blocks) == 3
+    assert not set(shown) - {line.strip() for lines in examples for line in lines}
+
+
 def test_the_skeleton_keeps_every_promise_as_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "new"
     files = write_skeleton("my-method2", folder, method_names())
@@ -132,7 +143,7 @@ def test_the_skeleton_keeps_every_promise_as_it_is(tmp_path: Path) -> None:
     assert entry == {"my-method2": "actionbench_my_method2:MyMethod2"}
     method = load(folder / "actionbench_my_method2.py").MyMethod2
     assert (method.name, method.title) == ("my-method2", "My method2")
-    assert [outcome for outcome in check_method(method) if not outcome.passed] == []
+    assert [result for result in check_method(method) if not result.passed] == []
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from actionbench.commands.display import JobProgress, print_table, table
 from actionbench.registry import get_method
 
 if TYPE_CHECKING:
-    from actionbench.plugins.conformance import Outcome
+    from actionbench.plugins.conformance import CheckResult
 
 
 @click.command("check")
@@ -27,33 +27,33 @@ def check_method(name: str) -> None:
     from actionbench.plugins import conformance
 
     with JobProgress() as progress:
-        outcomes = conformance.check_method(method, progress=progress)
-    print_table(checks_table(name, outcomes))
-    problems = failed_checks(outcomes)
+        results = conformance.check_method(method, progress=progress)
+    print_table(checks_table(name, results))
+    problems = failed_checks(results)
     for line in problems:
         click.echo(line)
     if problems:
         raise click.exceptions.Exit(1)
 
 
-def checks_table(title: str, outcomes: Sequence[Outcome]) -> Table:
+def checks_table(title: str, results: Sequence[CheckResult]) -> Table:
     """Build a table of checks by pipelines; why one failed does not fit in, and stands below."""
-    pipelines = list(dict.fromkeys(outcome.pipeline for outcome in outcomes))
+    pipelines = list(dict.fromkeys(result.pipeline for result in results))
     rows = []
-    for check in dict.fromkeys(outcome.check for outcome in outcomes):
-        by_pipeline = {o.pipeline: o for o in outcomes if o.check == check}
+    for check in dict.fromkeys(result.check for result in results):
+        by_pipeline = {o.pipeline: o for o in results if o.check == check}
         marks = ["passed" if by_pipeline[name].passed else "FAILED" for name in pipelines]
         remarks = dict.fromkeys(o.remark for o in by_pipeline.values() if o.remark)
         rows.append((check, *marks, "; ".join(remarks)))
     return table(("check", *pipelines, "remark"), rows, title)
 
 
-def failed_checks(outcomes: Sequence[Outcome]) -> list[str]:
+def failed_checks(results: Sequence[CheckResult]) -> list[str]:
     """Write a line for each problem of a check, with the pipelines that show it."""
     shown_by: dict[tuple[str, str], list[str]] = {}
-    for outcome in outcomes:
-        if outcome.problem is not None:
-            shown_by.setdefault((outcome.check, outcome.problem), []).append(outcome.pipeline)
+    for result in results:
+        if result.problem is not None:
+            shown_by.setdefault((result.check, result.problem), []).append(result.pipeline)
     return [
         f"FAILED {check} ({', '.join(pipelines)}): {problem}"
         for (check, problem), pipelines in shown_by.items()
