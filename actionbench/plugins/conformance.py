@@ -1,7 +1,7 @@
-"""Whether a method keeps the interface's promises: run in small, on pipelines made on the spot.
+"""Checks of whether a method keeps the interface's promises, on tiny pipelines made on the spot.
 
-Each check stands alone, on a backbone that no other has changed, so that one broken promise hides
-no other.
+Each check gets a backbone that no other check has changed, so that one broken promise does not hide
+another.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ PIPELINES: dict[str, dict[str, Any]] = {
     "v-prediction": {"levels": 2, "layers_per_block": 1, "prediction_type": "v_prediction"},
     "16 layers": {"levels": 3, "layers_per_block": 2},
 }
-"""What the tiny pipelines are made with. The first two have 7 cross-attention layers."""
+"""The arguments that the tiny pipelines are made with. The first two have 7 cross-attention
+layers."""
 
 PRESET = "tiny"
-"""Where a method needs something else on these pipelines than its defaults, its preset says so."""
+"""The preset for these pipelines of a method that needs other settings on them."""
 
 LAST_BIT = 1
-"""Of 255: how far one image may differ between batch sizes, which sum in another order."""
+"""How far an image may differ, of 255, between batch sizes, which sum in another order."""
 
 _COSTLY = re.compile("steps|batch|images|samples|iterations|epochs")
 _RATE = re.compile("learning_rate|(^|_)lr$")
@@ -59,11 +60,12 @@ class Outcome:
     check: str
     pipeline: str
     problem: str | None
-    """Which promise is broken and how, in one line; None where it is kept."""
+    """Which promise is broken and how, in one line; None if it is kept."""
     remark: str = ""
 
     @property
     def passed(self) -> bool:
+        """Whether the promise is kept."""
         return self.problem is None
 
 
@@ -77,21 +79,21 @@ def check_method(
     pipelines: Sequence[str] = tuple(PIPELINES),
     progress: Progress = SILENT,
 ) -> list[Outcome]:
-    """All `CHECKS` of a method on the named `PIPELINES`; whatever it raises is an outcome."""
-    found: list[Outcome] = []
+    """Run all `CHECKS` of a method on the named `PIPELINES`; whatever it raises is an outcome."""
+    outcomes: list[Outcome] = []
     total = len(pipelines) * len(CHECKS)
     with _random_state_kept():
         for pipeline in pipelines:
             trial = Trial(method, _pristine(pipeline))
             for name, check in CHECKS.items():
-                found.append(_outcome(name, pipeline, check, trial))
-                progress.update(len(found), total, f"{pipeline}: {name}")
-    return found
+                outcomes.append(_outcome(name, pipeline, check, trial))
+                progress.update(len(outcomes), total, f"{pipeline}: {name}")
+    return outcomes
 
 
 @lru_cache
 def _pristine(pipeline: str) -> Backbone:
-    """One of the `PIPELINES`, made once in a process; every check works on a copy."""
+    """Make one of the `PIPELINES`, once in a process; every check works on a copy."""
     with TemporaryDirectory() as folder:
         backbone = load_tiny(tiny_pipeline(Path(folder), **PIPELINES[pipeline]), PRESET)
     backbone.sampling = Sampling(steps=2, guidance_scale=4.0)
@@ -99,7 +101,7 @@ def _pristine(pipeline: str) -> Backbone:
 
 
 def quick_settings(cls: type, preset: Mapping[str, Any], **changes: Any) -> Any:
-    """The defaults, but for every number of steps, images and the like: two at most."""
+    """Return the default settings with every number of steps, images and the like at most two."""
     values = {
         f.name: max(min(f.default, 2), f.metadata["low"] or 0)
         for f in dataclasses.fields(cls)
@@ -118,19 +120,20 @@ class Trial:
         self._last: Backbone | None = None
 
     def backbone(self, *, new: bool = False) -> Backbone:
-        """A backbone as it was made: the last one if it still is, for copying takes longest."""
+        """Return an unchanged backbone; the last one if possible, because copying is slow."""
         if new or self._last is None or backbone_state(self._last) != self._state:
             self._last = copy.deepcopy(self._pristine)
         return self._last
 
     def method(self, **changes: Any) -> Method[Any]:
+        """Make the method with quick settings."""
         preset = self.kind.presets.get(PRESET, {})
         return self.kind(quick_settings(self.kind.Settings, preset, **changes))
 
     def fit(
         self, method: Method[Any], backbone: Backbone, task: ActionTask | None = None
     ) -> Customization:
-        """What the runner would go on with: a fit that it accepts, or nothing learned."""
+        """Return what a run would draw with: a fit that it accepts, or nothing learned."""
         task = task or tiny_task(exemplars=2)
         name, action, model = self.kind.name, task.action.name, backbone.fingerprint
         if not self.kind.needs_fit:
@@ -146,7 +149,7 @@ class Trial:
         customization: Customization,
         items: Sequence[Item],
     ) -> np.ndarray[Any, Any]:
-        """The images' pixels, int16 [items, height, width, 3]."""
+        """Draw items; return the images' pixels, int16 [items, height, width, 3]."""
         drawn = check_images(method.generate(backbone, customization, items), len(items))
         size = (backbone.image_size, backbone.image_size)
         pixels = [np.zeros((0, *size, 3), np.int16)]
@@ -158,7 +161,7 @@ class Trial:
 
     @cached_property
     def fitted(self) -> tuple[Method[Any], Customization]:
-        """A method and what it learned, for checks of drawing."""
+        """A method and what it learned, for the checks of drawing."""
         method = self.method()
         return method, self.fit(method, self.backbone())
 
@@ -167,7 +170,7 @@ class Trial:
 
 
 def fits_and_draws(trial: Trial) -> str:
-    """`fit` gives a Customization of what was asked, `generate` an RGB image for each item."""
+    """Check that `fit` returns the right Customization, and `generate` an RGB image per item."""
     method, fitted = trial.fitted
     trial.draw(method, trial.backbone(), fitted, tiny_items())
     if not trial.kind.needs_fit:
@@ -177,13 +180,13 @@ def fits_and_draws(trial: Trial) -> str:
 
 
 def same_for_a_seed(trial: Trial) -> str:
-    """Bit for bit, whatever the global random generators say."""
+    """Check that a seed gives the same bit for bit, whatever the global random generators do."""
     fits, images = [], []
     for noise in (1, 2):
         _set_global_seeds(noise)
         method, backbone = trial.method(), trial.backbone()
         fits.append(trial.fit(method, backbone))
-        # Both draw with the first fit, so that what differs is the drawing.
+        # Both draw with the first fit, so that only the drawing can differ.
         images.append(trial.draw(method, trial.backbone(), fits[0], tiny_items()))
     first, second = (fitted.tensors for fitted in fits)
     if first.keys() != second.keys():
@@ -197,7 +200,7 @@ def same_for_a_seed(trial: Trial) -> str:
 
 
 def batch_and_order(trial: Trial) -> str:
-    """An image depends on its own item, not on those that are drawn with it."""
+    """Check that an image depends on its own item, and not on others drawn with it."""
     method, fitted = trial.fitted
     items = tiny_items()
     backbone = trial.backbone()
@@ -215,7 +218,7 @@ def batch_and_order(trial: Trial) -> str:
 
 
 def item_seeds(trial: Trial) -> str:
-    """Items that differ in their seed alone are other images."""
+    """Check that items that differ only in their seed give different images."""
     method, fitted = trial.fitted
     (item,) = tiny_items(count=1)
     items = make_items([item.action], [item.subject], 2, 0)
@@ -228,7 +231,7 @@ def item_seeds(trial: Trial) -> str:
 
 
 def backbone_after_fit(trial: Trial) -> str:
-    """Weights, hooks, modes, schedule: as they were, bit for bit."""
+    """Check that a fit leaves weights, hooks, modes and schedule unchanged, bit for bit."""
     if not trial.kind.needs_fit:
         return "nothing is fitted"
     backbone = trial.backbone()
@@ -238,7 +241,7 @@ def backbone_after_fit(trial: Trial) -> str:
 
 
 def backbone_after_drawing(trial: Trial) -> str:
-    """The same after drawing, also where the caller stops after the first image."""
+    """Check the same after drawing, even if the caller stops after the first image."""
     method, fitted = trial.fitted
     backbone = trial.backbone()
     with _left_alone(backbone, "drawing"):
@@ -251,7 +254,7 @@ def backbone_after_drawing(trial: Trial) -> str:
 
 
 def saved_and_loaded(trial: Trial) -> str:
-    """A new object draws the same images with what the store gives back."""
+    """Check that a new object draws the same images with the stored customization."""
     method, fitted = trial.fitted
     items = tiny_items()
     images = trial.draw(method, trial.backbone(), fitted, items)
@@ -269,9 +272,9 @@ def saved_and_loaded(trial: Trial) -> str:
 
 
 def settings_act(trial: Trial) -> str:
-    """An unknown setting is refused; a changed one changes what is learned or drawn.
+    """Check that an unknown setting is refused, and a changed one changes what is learned or drawn.
 
-    Tried are the numbers of steps, and where there are none, the other settings until one acts.
+    The numbers of steps are tried; if there are none, the other settings until one has an effect.
     """
     settings = trial.kind.Settings
     try:
@@ -297,7 +300,7 @@ def settings_act(trial: Trial) -> str:
     for name, value in (steps or values).items():
         try:
             after = _learned_and_drawn(trial, {name: value})
-        except UserError:  # it does not go with the others
+        except UserError:  # it cannot be combined with the others
             continue
         if _differ(before, after):
             acting = True
@@ -307,28 +310,29 @@ def settings_act(trial: Trial) -> str:
             idle.append(name)
     if idle and not acting:
         raise Broken(f"no effect of {', '.join(idle)}")
-    return f"no effect in small: {', '.join(idle)}" if idle else ""
+    return f"no effect at this size: {', '.join(idle)}" if idle else ""
 
 
 def no_items(trial: Trial) -> str:
+    """Check that drawing nothing gives no images and no error."""
     method, fitted = trial.fitted
     trial.draw(method, trial.backbone(), fitted, [])
     return ""
 
 
 def one_exemplar(trial: Trial) -> str:
-    """Works, or is refused by a UserError."""
+    """Check that a single exemplar works or is refused by a UserError."""
     return _works_or_refuses(trial, tiny_task(exemplars=1))
 
 
 def no_exemplar(trial: Trial) -> str:
-    """Works, or is refused by a UserError."""
+    """Check that a task without exemplars works or is refused by a UserError."""
     return _works_or_refuses(trial, tiny_task(exemplars=0))
 
 
 def divergence(trial: Trial) -> str:
-    """With an absurd learning rate a fit stops with a UserError, if its numbers do not survive."""
-    told = []
+    """Check that a fit with an absurd learning rate stays finite or stops with a UserError."""
+    remarks = []
     for field in dataclasses.fields(trial.kind.Settings):
         if not _RATE.search(field.name):
             continue
@@ -338,10 +342,10 @@ def divergence(trial: Trial) -> str:
             try:
                 trial.fit(method, backbone)
             except UserError as error:
-                told.append(_refusal(error))
+                remarks.append(_refusal(error))
             else:
-                told.append(f"{field.name}: stays finite")
-    return "; ".join(told) or "has no learning rate"
+                remarks.append(f"{field.name}: stays finite")
+    return "; ".join(remarks) or "has no learning rate"
 
 
 CHECKS: dict[str, Callable[[Trial], str]] = {
@@ -360,7 +364,7 @@ CHECKS: dict[str, Callable[[Trial], str]] = {
 }
 
 
-# -- what the checks stand on ------------------------------------------------------------------
+# -- what the checks use -----------------------------------------------------------------------
 
 
 def _outcome(name: str, pipeline: str, check: Callable[[Trial], str], trial: Trial) -> Outcome:
@@ -368,15 +372,15 @@ def _outcome(name: str, pipeline: str, check: Callable[[Trial], str], trial: Tri
         return Outcome(name, pipeline, None, check(trial))
     except Broken as error:
         return Outcome(name, pipeline, str(error))
-    except Exception as error:  # whatever a method raises is told, and the next check goes on
+    except Exception as error:  # whatever a method raises is reported, and the next check goes on
         return Outcome(name, pipeline, one_line(error) + _place(error, trial.kind))
 
 
 def _place(error: Exception, kind: type) -> str:
-    """The line of the method's own file that an exception came through: " (my_method.py:41)"."""
+    """Return the line of the method's file that an exception came from: " (my_method.py:41)"."""
     try:
         own = inspect.getfile(kind)
-    except (TypeError, OSError):  # a class of a console has no file
+    except (TypeError, OSError):  # a class that was typed into a console has no file
         return ""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == own]
@@ -409,22 +413,22 @@ def _refusal(error: UserError) -> str:
 
 
 def _other_values(settings: Any) -> dict[str, Any]:
-    """For each setting with an obvious other value, that value. Text is left: it has a meaning."""
+    """Return another value for each setting that has an obvious one; text has none."""
     hints = get_type_hints(type(settings))
-    found: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     for field in dataclasses.fields(settings):
         value, high = getattr(settings, field.name), field.metadata["high"]
         if isinstance(value, bool):
-            found[field.name] = not value
+            others[field.name] = not value
         elif get_origin(hints[field.name]) is Literal:
             choices = get_args(hints[field.name])
-            found[field.name] = choices[choices.index(value) - 1]
+            others[field.name] = choices[choices.index(value) - 1]
         elif isinstance(value, int):
-            found[field.name] = value + 1 if high is None or value < high else value - 1
+            others[field.name] = value + 1 if high is None or value < high else value - 1
         elif isinstance(value, float):
             larger = 2 * value or 0.5
-            found[field.name] = larger if high is None or larger <= high else value / 2
-    return found
+            others[field.name] = larger if high is None or larger <= high else value / 2
+    return others
 
 
 def _learned_and_drawn(
