@@ -324,6 +324,7 @@ class _Execution:
 
     @cached_property
     def backbone(self) -> Backbone:
+        """The base model, loaded when a step first needs it."""
         plan = self.plan
         backbone = self.load(plan.source, self.device, plan.options.dtype, plan.options.resources)
         backbone.sampling = self.plan.suite.sampling
@@ -332,6 +333,7 @@ class _Execution:
 
     @cached_property
     def device(self) -> str:
+        """The device, chosen and recorded when a step first needs it."""
         device = resolve_device(self.plan.options.device)
         self.record.device = device
         return device

@@ -25,7 +25,7 @@ def small_setup(model: Path, folder: Path, **more: Any) -> Setup:
 
 @pytest.fixture
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The backbones that campaigns load, as they are loaded."""
+    """Record the backbones that campaigns load."""
     loaded: list[Any] = []
 
     def load(*words: Any) -> Any:

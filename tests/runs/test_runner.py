@@ -53,7 +53,7 @@ class Watch(Observer):
 
 @pytest.fixture(scope="module")
 def finished(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an undisturbed run; tests copy it before they change it."""
+    """Make an undisturbed run; tests copy its folder before they change it."""
     folder = tmp_path_factory.mktemp("finished")
     execute(small_plan(tiny_model, folder))
     return folder
