@@ -99,7 +99,7 @@ class Judge(ABC):
         ...     fingerprint = "brightness-1"
         ...
         ...     def judge(self, images, items):
-        ...         bright = [np.asarray(image).mean() > 127 for image in images]
+        ...         bright = [bool(np.asarray(image).mean() > 127) for image in images]
         ...         return [Verdict(b, b, "", "", float(b), float(b)) for b in bright]
     """
 

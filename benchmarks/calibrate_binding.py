@@ -1,11 +1,11 @@
-"""How tightly descriptions are bound: text alone on the development actions, by guidance scale.
+"""Measure how tightly descriptions are bound: text alone, development actions, guidance scales.
 
     python benchmarks/calibrate_binding.py [--model PATH] [--n 184] [--scales 2,4,6]
 
-Prints, for each guidance scale, how often the description alone gives the action and the subject,
+For each guidance scale, it prints how often the description alone gives the action and the subject,
 and how often known subjects in known poses come out right, by the puppet judge. The suite's
-sampling (`actionbench/suite/suite.py`) and the recipe's `exact_share` were chosen by it: text alone
-between 20% and 50%, subjects at 80% or more. The eight benchmark actions are not drawn here.
+sampling (`actionbench/suite/suite.py`) and the recipe's `exact_share` were chosen with it: text
+alone between 20% and 50%, subjects at 80% or more. The eight benchmark actions are not drawn here.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def main() -> None:
     parser.add_argument("--model", default=suite.model)
     parser.add_argument("--n", type=int, default=184)
     parser.add_argument("--scales", default="2,4,6")
-    given = parser.parse_args()
-    backbone = Backbone.load(resolve_model(given.model))
+    options = parser.parse_args()
+    backbone = Backbone.load(resolve_model(options.model))
     reader = Reader.load(JUDGE, "cpu")
     print("guidance   text alone: action subject   known: pose subject   (%)")
-    for scale in map(float, given.scales.split(",")):
+    for scale in map(float, options.scales.split(",")):
         backbone.sampling = Sampling(suite.sampling.steps, scale)
-        right, same = text_alone(reader, backbone, suite.actions, suite.subjects, given.n)
-        pose, who = known_poses(reader, backbone, given.n)
+        right, same = text_alone(reader, backbone, suite.actions, suite.subjects, options.n)
+        pose, who = known_poses(reader, backbone, options.n)
         shares = [100 * np.mean(x) for x in (right, same, pose.hits, who.hits)]
         print(f"{scale:8g} {shares[0]:19.1f} {shares[1]:7.1f} {shares[2]:13.1f} {shares[3]:7.1f}")
 

@@ -1,11 +1,12 @@
-"""What each method costs: a step, what comes before the first one, drawing, and memory.
+"""Measure what each method costs: a step, what comes before the first one, drawing, and memory.
 
     python benchmarks/costs.py [--method NAME ...] [--steps 20] [--images 64] [--device cpu]
 
-Every method runs in a process of its own, for its peak memory. A step is the difference of a fit
-of 2 N steps and one of N over N, after a first fit has made what all fits of a run share (class
-images, pool); the first fit less its steps is what comes before. The preset of the model applies.
-Memory is the process's (resident set), or on a GPU what torch took there.
+Every method runs in a process of its own, so that its peak memory can be measured. A step is the
+difference between a fit of 2 N steps and one of N steps, divided by N, after a first fit has made
+what all fits of a run share (class images, pool). What comes before the first step is the first fit
+minus its steps. The preset of the model applies. Memory is the process's (resident set), or on a
+GPU what torch took there.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from actionbench.suite.suite import get_suite
 
 
 def measure(name: str, model: str, device: str, steps: int, count: int) -> dict[str, float]:
-    """Of one method, in this process: seconds, images a second, MiB."""
+    """Measure one method in this process: seconds, images per second, MiB."""
     import torch
 
     from actionbench.diffusion.backbone import Backbone
@@ -79,20 +80,20 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    names = given.method or method_names()
-    if given.one:
-        facts = measure(names[0], given.model, given.device, given.steps, given.images)
+    options = parser.parse_args()
+    names = options.method or method_names()
+    if options.one:
+        facts = measure(names[0], options.model, options.device, options.steps, options.images)
         print(json.dumps(facts))
         return
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {given.device}, {given.model}\n")
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {options.device}, {options.model}\n")
     print("| method | step, ms | before the first, s | images a second | peak, MiB |")
     print("|---|---:|---:|---:|---:|")
     failed = 0
     for name in names:
-        command = [sys.executable, __file__, "--one", "--method", name, "--model", given.model]
-        command += ["--steps", str(given.steps), "--images", str(given.images)]
-        command += ["--device", given.device]
+        command = [sys.executable, __file__, "--one", "--method", name, "--model", options.model]
+        command += ["--steps", str(options.steps), "--images", str(options.images)]
+        command += ["--device", options.device]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             print(f"| {name} | failed, see above | | | |", flush=True)

@@ -1,10 +1,10 @@
-"""Step times of DreamBooth and Custom Diffusion against the bare step of the same parameters.
+"""Compare the steps of DreamBooth and Custom Diffusion with a bare step of the same parameters.
 
     python benchmarks/finetune_steps.py [--model PATH_OR_ID] [--steps 20] [--device cpu]
 
-The bare step has its noised batch at hand and does what cannot be left out: the text encoder
-where the token is learned, the UNet forward and backward, AdamW. Both are timed in turns and the
-medians compared. Target: at most 1.2 times.
+The bare step has its noised batch ready and does only what is necessary: the text encoder if the
+token is learned, the UNet forward and backward, AdamW. Both are timed in turns and the medians
+compared. Target: at most 1.2 times.
 """
 
 from __future__ import annotations
@@ -47,18 +47,20 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Row:
+    """A method whose step is timed."""
+
     name: str
     draw: Draw
     batch: FinetuneBatch
-    """The bare step's only one."""
+    """The only batch of the bare step."""
     encode: Callable[[], Tensor]
-    """Its states."""
+    """Returns that batch's states."""
     parameters: list[Tensor]
     detached: Sequence[torch.nn.Module] = ()
 
 
 def bare(backbone: Backbone, row: Row, steps: int) -> None:
-    """Steps on one batch with one noise."""
+    """Do steps on one batch with one noise."""
     noised = add_noise(backbone, row.batch.latents, torch.Generator().manual_seed(0))
     for parameter in row.parameters:
         parameter.requires_grad_(True)

@@ -1,4 +1,4 @@
-"""How long a command's user waits for its help, and for the lists: medians of whole processes.
+"""Measure how long a user waits for a command's help, and for the lists: medians of processes.
 
     python benchmarks/help_times.py [--runs 9]
 
@@ -21,7 +21,7 @@ TARGETS = {"--help": 0.3, "run --help": 0.5}
 
 
 def seconds(words: str, folder: str) -> float:
-    """Run a command in a process of its own, in an empty folder."""
+    """Run a command in its own process, in an empty folder, and return the seconds it took."""
     began = time.perf_counter()
     arguments = [sys.executable, str(CLI), *words.split()]
     subprocess.run(arguments, cwd=folder, check=True, stdout=subprocess.DEVNULL)
@@ -30,7 +30,7 @@ def seconds(words: str, folder: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--runs", type=int, default=9, help="Processes of each command.")
+    parser.add_argument("--runs", type=int, default=9, help="Processes per command.")
     count = parser.parse_args().runs
     with tempfile.TemporaryDirectory() as folder:
         for words in COMMANDS:

@@ -1,17 +1,17 @@
-"""Every method on Stable Diffusion 2.1-base at its real size, with random weights.
+"""Measure every method on Stable Diffusion 2.1-base at its real size, with random weights.
 
     python benchmarks/sd21.py --device cuda [--methods adi,p-plus] [--steps 50] [--images 16]
                               [--dtype bfloat16] [--size 512] [--out sd21.json]
 
-The networks are made from the published architecture; weights at random change neither time nor
-memory. Each method fits N steps and 2 N steps: the difference is N steps' time, and times the steps
-of its settings, with what comes before the first, a whole fit's (extrapolated; ADI's 3000 steps and
-its pool among them). Beside it stands the floor: the operations counted, over this device's speed
-in a plain matrix product. ADI's pool is trained and drawn in small and scaled by its own work;
-class images, which all fits of a run share, are in the JSON file (`shared_s`), by the images a
-second. Every method runs in a process of its own, for its peak memory.
+The networks are made from the published architecture; random weights change neither time nor
+memory. Each method fits N steps and 2 N steps; the difference is the time of N steps. The time of a
+whole fit is extrapolated from it to the method's own number of steps (3000 for ADI, and its pool).
+Beside it is the floor: the counted operations, divided by this device's speed in a plain matrix
+product. ADI's pool is trained and drawn at a small size and scaled by its own work. Class images,
+which all fits of a run share, are in the JSON file (`shared_s`), estimated from the images per
+second. Every method runs in a process of its own, so that its peak memory can be measured.
 
-`--tiny` is the same on networks of the same structure and toy width; `--steps 2 --images 1` shows
+`--tiny` does the same on networks of the same structure and toy width; `--steps 2 --images 1` shows
 on a CPU that it runs.
 """
 
@@ -34,10 +34,10 @@ from actionbench.registry import method_names
 
 PRESET = "sd-2.1-base"
 EXPECTED = {"unet": 865_910_724, "vae": 83_653_863, "text_encoder": 340_387_840}
-"""Parameters of the published model."""
+"""Numbers of parameters of the published model."""
 EXEMPLARS = 10
 SAMPLING_STEPS = 50
-# Class images and pool are made in small: their cost is known from a step's and an image's.
+# Class images and pool are made small: their cost is known from that of a step and an image.
 SMALL = {
     **{"class_images": 1, "class_sampling_steps": 1},
     **{"pool": "joint", "pool_steps": 1, "pool_actions": "stands", "pool_sampling_steps": 1},
@@ -45,7 +45,7 @@ SMALL = {
 
 
 def configs(size: int, tiny: bool) -> dict[str, dict[str, Any]]:
-    """What the pipeline's parts are made of."""
+    """Return the configs of the pipeline's parts."""
     unet = {
         "sample_size": size // 8,
         "block_out_channels": [8, 8, 16, 16] if tiny else [320, 640, 1280, 1280],
@@ -77,7 +77,7 @@ def configs(size: int, tiny: bool) -> dict[str, dict[str, Any]]:
 
 
 def make_backbone(size: int, tiny: bool, device: str, dtype: str, resources: Any) -> Any:
-    """The pipeline in memory, made on the device; its weights are small noise."""
+    """Make the pipeline in memory, on the device; its weights are small noise."""
     import torch
 
     from actionbench.diffusion.backbone import DTYPES, Backbone
@@ -110,7 +110,7 @@ def make_backbone(size: int, tiny: bool, device: str, dtype: str, resources: Any
         for key, buffer in part.named_buffers():
             if key.endswith("position_ids"):
                 buffer.copy_(torch.arange(buffer.numel()).view_as(buffer))
-    # Any tokenizer of CLIP's class does: its ids lie within the vocabulary.
+    # Any tokenizer of CLIP's class will do: its ids are within the vocabulary.
     pipeline = StableDiffusionPipeline(
         **parts,
         tokenizer=tiny_tokenizer(max_length=77),
@@ -133,8 +133,8 @@ def make_backbone(size: int, tiny: bool, device: str, dtype: str, resources: Any
     return backbone
 
 
-def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Of one method, in this process."""
+def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure one method in this process."""
     import torch
 
     from actionbench.device import Resources
@@ -147,27 +147,27 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
     from actionbench.runs.provenance import peak_memory_mib
     from actionbench.suite.items import Sampling
 
-    resources = Resources(gradient_checkpointing=given.gradient_checkpointing)
-    speed = matmul_speed(given.device, DTYPES[given.dtype])
+    resources = Resources(gradient_checkpointing=options.gradient_checkpointing)
+    speed = matmul_speed(options.device, DTYPES[options.dtype])
     with tempfile.TemporaryDirectory() as folder:
-        for part, config in configs(given.size, given.tiny).items():
+        for part, config in configs(options.size, options.tiny).items():
             (Path(folder) / part).mkdir()
             (Path(folder) / part / "config.json").write_text(json.dumps(config))
         networks = Networks(Path(folder), gradient_checkpointing=resources.gradient_checkpointing)
-    backbone = make_backbone(given.size, given.tiny, given.device, given.dtype, resources)
-    backbone.batch_size = given.batch_size
+    backbone = make_backbone(options.size, options.tiny, options.device, options.dtype, resources)
+    backbone.batch_size = options.batch_size
     task = tiny_task(exemplars=2)  # a step takes the same with two or ten
     kind = get_method(name)
     names = {field.name for field in dataclasses.fields(kind.Settings)}
     small = [f"{key}={value}" for key, value in SMALL.items() if key in names]
     if "controlnet" in names:
         small.append("controlnet=random")
-    small += given.set
-    whole = kind.for_model(PRESET, given.set)
+    small += options.set
+    whole = kind.for_model(PRESET, options.set)
     facts: dict[str, Any] = {"method": name, "matmul_tflops": speed / 1e12}
 
     def wait() -> float:
-        if given.device == "cuda":
+        if options.device == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
 
@@ -179,9 +179,9 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
 
     if "steps" in names:
         fit("steps=1")  # warms up, and makes what all fits share
-        _, _, once = fit(f"steps={given.steps}")
-        method, made, twice = fit(f"steps={2 * given.steps}")
-        step = (twice - once) / given.steps
+        _, _, once = fit(f"steps={options.steps}")
+        method, made, twice = fit(f"steps={2 * options.steps}")
+        step = (twice - once) / options.steps
         work = whole.fit_work(EXEMPLARS, len(backbone.layers))
         flops = networks.flops(
             dataclasses.replace(work, drawn=0, trained=work.trained if not work.batch else 0), 0
@@ -200,21 +200,21 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
         facts["fit_s"] = facts["learning_s"] + facts.get("pool_s", 0.0)
     else:
         method, made, _ = fit()
-    if given.device == "cuda":
+    if options.device == "cuda":
         facts["fit_peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
         torch.cuda.reset_peak_memory_stats()
     else:
         facts["fit_peak_mib"] = peak_memory_mib()
-    backbone.sampling = Sampling(steps=given.sampling_steps, guidance_scale=7.5)
-    items = (tiny_items(count=23) * given.images)[: given.images]
+    backbone.sampling = Sampling(steps=options.sampling_steps, guidance_scale=7.5)
+    items = (tiny_items(count=23) * options.images)[: options.images]
     began = wait()
     list(method.generate(backbone, made, items))
     took = wait() - began
-    facts["images_per_s"] = given.images / took
+    facts["images_per_s"] = options.images / took
     if "steps" in names and work.drawn_once:  # class images, once for all fits
-        facts["shared_s"] = work.drawn_once / 2 / given.sampling_steps / facts["images_per_s"]
+        facts["shared_s"] = work.drawn_once / 2 / options.sampling_steps / facts["images_per_s"]
     facts["images_per_s_ceiling"] = speed / image_flops(networks, backbone.sampling)
-    on_gpu = given.device == "cuda"
+    on_gpu = options.device == "cuda"
     facts["draw_peak_mib"] = (
         torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_memory_mib()
     )
@@ -222,7 +222,7 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def pool_seconds(backbone: Any, settings: Any, work: Any, wait: Any) -> float:
-    """ADI's pool, from two steps of its training and one image."""
+    """Estimate the seconds of ADI's pool, from two steps of its training and one image."""
     import torch
 
     from actionbench.diffusion.finetune import FinetuneBatch, restored, train_unet
@@ -260,26 +260,26 @@ def main() -> None:
     parser.add_argument("--sampling-steps", type=int, default=SAMPLING_STEPS)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--size", type=int, default=512, help="pixels a side")
+    parser.add_argument("--size", type=int, default=512, help="side of the images in pixels")
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a setting of the methods named",
+        help="change a setting of the named methods",
     )
     parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--tiny", action="store_true", help="toy widths, same structure")
     parser.add_argument("--out", type=Path, default=Path("sd21.json"))
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    names = given.methods.split(",") if given.methods else method_names()
-    if given.one:
-        print(json.dumps(measure(names[0], given)))
+    options = parser.parse_args()
+    names = options.methods.split(",") if options.methods else method_names()
+    if options.one:
+        print(json.dumps(measure(names[0], options)))
         return
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, {given.device}, {given.dtype}, "
-        f"{given.size} px{', toy widths' if given.tiny else ''}\n"
+        f"{platform.machine()}, {os.cpu_count()} cores, {options.device}, {options.dtype}, "
+        f"{options.size} px{', toy widths' if options.tiny else ''}\n"
     )
     print("| method | step s | floor s | whole fit s | images/s | ceiling | fit MiB | draw MiB |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
@@ -301,9 +301,9 @@ def main() -> None:
         peaks = [f"{facts[key]:.0f}" for key in ("fit_peak_mib", "draw_peak_mib")]
         print(f"| {name} | {' | '.join([*cells, cell('images_per_s_ceiling'), *peaks])} |")
         sys.stdout.flush()
-    options = {key: str(value) for key, value in vars(given).items() if key not in ("one", "out")}
-    given.out.write_text(json.dumps({"options": options, "rows": rows}, indent=1) + "\n")
-    print(f"\nwrote {given.out}")
+    used = {key: str(value) for key, value in vars(options).items() if key not in ("one", "out")}
+    options.out.write_text(json.dumps({"options": used, "rows": rows}, indent=1) + "\n")
+    print(f"\nwrote {options.out}")
     sys.exit(len(rows) != len(names))
 
 

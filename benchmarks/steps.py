@@ -1,10 +1,10 @@
-"""Step times: ADI's against plain token learning with as many samples and layers-worth of text.
+"""Compare ADI's step with plain token learning on as many samples and as much text.
 
     python benchmarks/steps.py [--model PATH_OR_ID] [--steps 40] [--device cpu]
 
-Both rows train three samples a step under three captions with a token for each layer: P+ by the
-mean loss (Textual Inversion's step with L layers-worth of text), ADI by three gradients and two
-masks. They are timed in turns and the medians compared. Target: at most 1.35 times.
+Both train three samples per step under three captions with a token for each layer: P+ by the mean
+loss (Textual Inversion's step with the text of L layers), ADI by three gradients and two masks.
+They are timed in turns and the medians compared. Target: at most 1.35 times.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Times the main job from outside, as a user waits for it: a whole run, and the same run again.
+"""Time the main job from outside, as a user waits for it: a whole run, and the same run again.
 
     python benchmarks/whole_run.py [--method adi] [-- more words for `actionbench run`]
 
-Prints seconds to the first action's row, to the end, and of a second run of the finished one,
-and the peak memory of the process (resource.getrusage of the children).
+It prints the seconds to the first action's row, to the end, and of the same command again, and the
+peak memory of the process (resource.getrusage of the children).
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ BUDGET = {"first row, s": 75.0, "whole run, s": 480.0, "peak memory, GiB": 4.0, 
 
 
 def timed(command: list[str]) -> tuple[float, float]:
-    """Seconds to the first row printed and to the end. Raises CalledProcessError on failure."""
+    """Return the seconds to the first printed row and to the end.
+
+    Raises:
+        CalledProcessError: if the command fails.
+    """
     start = time.monotonic()
     first = 0.0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -38,10 +42,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", default="adi")
     parser.add_argument("more", nargs="*", help="more words for `actionbench run`")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "cli", "run", "--method", given.method]
-        command += ["--runs", str(Path(folder) / "runs"), *given.more]
+        command = [sys.executable, "-m", "cli", "run", "--method", options.method]
+        command += ["--runs", str(Path(folder) / "runs"), *options.more]
         first, whole = timed(command)
         _, again = timed(command)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20

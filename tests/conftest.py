@@ -17,13 +17,13 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a tiny epsilon-prediction pipeline with 16 cross-attention layers."""
+    """Make a tiny epsilon-prediction pipeline with 16 cross-attention layers."""
     return tiny_pipeline(tmp_path_factory.mktemp("tiny-model"))
 
 
 @pytest.fixture
 def tiny(tiny_model: Path) -> Backbone:
-    """The tiny pipeline as a backbone, loaded anew for each test."""
+    """Load the tiny pipeline as a backbone, anew for each test."""
     return load_tiny(tiny_model)
 
 

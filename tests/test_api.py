@@ -25,7 +25,7 @@ SMALL = {"images_per_pair": 1, "device": "cpu"}
 
 @pytest.fixture
 def small(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The small suite in place of the puppets, and its methods and judge as plug-ins."""
+    """Replace the puppets by the small suite, and register its methods and judge as plug-ins."""
     install_plugins(tmp_path / "plugins")
     monkeypatch.syspath_prepend(tmp_path / "plugins")
     suite = small_suite(tmp_path)

@@ -43,7 +43,7 @@ the entries at most."""
 
 
 def learn(backbone: Backbone, name: str, *words: str) -> dict[str, Any]:
-    """The identifier and the losses of three steps."""
+    """Return the identifier and the losses of three steps."""
     method = get_method(name).for_model(None, ("steps=3", *words))
     fitted = method.fit(backbone, tiny_task(), seed=5, progress=SILENT)
     vectors = fitted.tensors["vectors"]

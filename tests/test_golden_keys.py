@@ -26,7 +26,7 @@ WEIGHTS = "0123456789abcdef"
 
 
 class FixedWeights:
-    """Gives a method that is fingerprinted by a folder's weights a fixed fingerprint."""
+    """A fixed fingerprint for a method that is fingerprinted by a folder's weights."""
 
     fingerprint = "fedcba9876543210"
 
@@ -53,7 +53,7 @@ def _suites() -> list[Suite]:
 
 
 def keys(runs: Path) -> dict[str, Any]:
-    """Keys of fits, images, verdicts and runs for fixed fixtures, by what they are of."""
+    """Return the keys of fits, images, verdicts and runs for fixed fixtures, by their subject."""
     values: dict[str, Any] = {"fit_seed": [fit_seed(0, "sit"), fit_seed(7, "salute")]}
     for suite in _suites():
         judge = make_judge("puppet", suite)

@@ -48,7 +48,7 @@ MODULES = _modules()
 
 
 def _room(module: str) -> tuple[int, str]:
-    """The floor's number and the room's name."""
+    """Return the floor's number and the room's name."""
     rooms = [(n, room) for n, rooms in enumerate(FLOORS) for room in rooms]
     exact = [pair for pair in rooms if pair[1] == module]
     within = [pair for pair in rooms if module.startswith(f"{pair[1]}.")]
@@ -57,7 +57,7 @@ def _room(module: str) -> tuple[int, str]:
 
 
 def _imports(module: str) -> Iterator[str]:
-    """What a module imports from this project when it runs, also inside its functions."""
+    """Yield what a module imports from this project when it runs, also inside its functions."""
     tree = MODULES[module]
     annotations = {
         id(node)

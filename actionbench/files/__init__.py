@@ -1,1 +1,1 @@
-"""Files: atomic writing, hashing, the Hub, and which model lies where."""
+"""Files: atomic writing, hashing, the Hub, and where models are."""

@@ -34,14 +34,17 @@ class Repository:
 
     @property
     def name(self) -> str:
+        """The Hub id without the revision."""
         return self.hub_id.partition("@")[0]
 
     @property
     def revision(self) -> str | None:
+        """The revision, if the Hub id pins one."""
         return self.hub_id.partition("@")[2] or None
 
     @property
     def ignored(self) -> list[str]:
+        """Patterns of files that are never fetched."""
         return [*_UNWANTED, *([] if self.half else [HALF])]
 
     def snapshot(self, *, local: bool) -> Path:

@@ -70,6 +70,7 @@ class KeypointReader:
 
     @property
     def downloads(self) -> tuple[str, ...]:
+        """The Hub ids of both models, unless they are local folders."""
         return from_hub(self.detector, self.pose_model)
 
     @cached_property
@@ -86,6 +87,7 @@ class KeypointReader:
 
     @property
     def fingerprint(self) -> str:
+        """The hash of both models' weights and of the settings."""
         chosen = (self.labels, self.min_score, self.min_visible, self.whole_image)
         return make_key("keypoints", RULES, *(s.fingerprint for s in self.sources), *chosen)
 

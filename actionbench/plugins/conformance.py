@@ -1,7 +1,7 @@
 """Check that a method keeps the interface's promises: in small, on pipelines made on the spot.
 
-Each check stands alone, on a backbone that no other has changed, so that one broken promise hides
-no other.
+Each check gets a backbone that no other check has changed, so that one broken promise does not hide
+another.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ PIPELINES: dict[str, dict[str, Any]] = {
     "v-prediction": {"levels": 2, "layers_per_block": 1, "prediction_type": "v_prediction"},
     "16 layers": {"levels": 3, "layers_per_block": 2},
 }
-"""What the tiny pipelines are made with. The first two have 7 cross-attention layers."""
+"""The arguments that the tiny pipelines are made with. The first two have 7 cross-attention
+layers."""
 
 PRESET = "tiny"
 """The preset of a method that needs other settings than its defaults on these pipelines."""
 
 LAST_BIT = 1
-"""Of 255: how far one image may differ between batch sizes, which sum in another order."""
+"""How far an image may differ, of 255, between batch sizes, which sum in another order."""
 
 _COSTLY = re.compile("steps|batch|images|samples|iterations|epochs")
 _RATE = re.compile("learning_rate|(^|_)lr$")
@@ -64,6 +65,7 @@ class CheckResult:
 
     @property
     def passed(self) -> bool:
+        """Whether the promise is kept."""
         return self.problem is None
 
 
@@ -103,7 +105,7 @@ def check_method(
 
 @lru_cache
 def _pristine(pipeline: str) -> Backbone:
-    """One of the `PIPELINES`, made once in a process; every check works on a copy."""
+    """Make one of the `PIPELINES`, once in a process; every check works on a copy."""
     with TemporaryDirectory() as folder:
         backbone = load_tiny(tiny_pipeline(Path(folder), **PIPELINES[pipeline]), PRESET)
     backbone.sampling = Sampling(steps=2, guidance_scale=4.0)
@@ -136,6 +138,7 @@ class Trial:
         return self._last
 
     def method(self, **changes: Any) -> Method[Any]:
+        """Make the method with quick settings."""
         preset = self.kind.presets.get(PRESET, {})
         return self.kind(quick_settings(self.kind.Settings, preset, **changes))
 
@@ -170,7 +173,7 @@ class Trial:
 
     @cached_property
     def fitted(self) -> tuple[Method[Any], Customization]:
-        """A method and what it learned, for checks of drawing."""
+        """A method and what it learned, for the checks of drawing."""
         method = self.method()
         return method, self.fit(method, self.backbone())
 
@@ -179,7 +182,7 @@ class Trial:
 
 
 def fits_and_draws(trial: Trial) -> str:
-    """`fit` gives a Customization of what was asked, `generate` an RGB image for each item."""
+    """Check that `fit` returns the right Customization, and `generate` an RGB image per item."""
     method, fitted = trial.fitted
     trial.draw(method, trial.backbone(), fitted, tiny_items())
     if not trial.kind.needs_fit:
@@ -189,13 +192,13 @@ def fits_and_draws(trial: Trial) -> str:
 
 
 def same_for_a_seed(trial: Trial) -> str:
-    """Bit for bit, whatever the global random generators say."""
+    """Check that a seed gives the same bit for bit, whatever the global random generators do."""
     fits, images = [], []
     for noise in (1, 2):
         _set_global_seeds(noise)
         method, backbone = trial.method(), trial.backbone()
         fits.append(trial.fit(method, backbone))
-        # Both draw with the first fit, so that what differs is the drawing.
+        # Both draw with the first fit, so that only the drawing can differ.
         images.append(trial.draw(method, trial.backbone(), fits[0], tiny_items()))
     first, second = (fitted.tensors for fitted in fits)
     if first.keys() != second.keys():
@@ -209,7 +212,7 @@ def same_for_a_seed(trial: Trial) -> str:
 
 
 def batch_and_order(trial: Trial) -> str:
-    """An image depends on its own item, not on those that are drawn with it."""
+    """Check that an image depends on its own item, and not on others drawn with it."""
     method, fitted = trial.fitted
     items = tiny_items()
     backbone = trial.backbone()
@@ -227,7 +230,7 @@ def batch_and_order(trial: Trial) -> str:
 
 
 def item_seeds(trial: Trial) -> str:
-    """Items that differ in their seed alone are other images."""
+    """Check that items that differ only in their seed give different images."""
     method, fitted = trial.fitted
     (item,) = tiny_items(count=1)
     items = make_items([item.action], [item.subject], 2, 0)
@@ -240,7 +243,7 @@ def item_seeds(trial: Trial) -> str:
 
 
 def backbone_after_fit(trial: Trial) -> str:
-    """Weights, hooks, modes, schedule: as they were, bit for bit."""
+    """Check that a fit leaves weights, hooks, modes and schedule unchanged, bit for bit."""
     if not trial.kind.needs_fit:
         return "nothing is fitted"
     backbone = trial.backbone()
@@ -263,7 +266,7 @@ def backbone_after_drawing(trial: Trial) -> str:
 
 
 def saved_and_loaded(trial: Trial) -> str:
-    """A new object draws the same images with what the store gives back."""
+    """Check that a new object draws the same images with the stored customization."""
     method, fitted = trial.fitted
     items = tiny_items()
     images = trial.draw(method, trial.backbone(), fitted, items)
@@ -281,7 +284,7 @@ def saved_and_loaded(trial: Trial) -> str:
 
 
 def settings_act(trial: Trial) -> str:
-    """An unknown setting is refused; a changed one changes what is learned or drawn.
+    """Check that an unknown setting is refused, and a changed one changes what is learned or drawn.
 
     The numbers of steps are tried, or without one the other settings until one acts.
     """
@@ -309,7 +312,7 @@ def settings_act(trial: Trial) -> str:
     for name, value in (steps or values).items():
         try:
             after = _learned_and_drawn(trial, {name: value})
-        except UserError:  # it does not go with the others
+        except UserError:  # it cannot be combined with the others
             continue
         if _differ(before, after):
             acting = True
@@ -319,22 +322,23 @@ def settings_act(trial: Trial) -> str:
             idle.append(name)
     if idle and not acting:
         raise Broken(f"no effect of {', '.join(idle)}")
-    return f"no effect in small: {', '.join(idle)}" if idle else ""
+    return f"no effect at this size: {', '.join(idle)}" if idle else ""
 
 
 def no_items(trial: Trial) -> str:
+    """Check that drawing nothing gives no images and no error."""
     method, fitted = trial.fitted
     trial.draw(method, trial.backbone(), fitted, [])
     return ""
 
 
 def one_exemplar(trial: Trial) -> str:
-    """Works, or is refused by a UserError."""
+    """Check that a single exemplar works or is refused by a UserError."""
     return _works_or_refuses(trial, tiny_task(exemplars=1))
 
 
 def no_exemplar(trial: Trial) -> str:
-    """Works, or is refused by a UserError."""
+    """Check that a task without exemplars works or is refused by a UserError."""
     return _works_or_refuses(trial, tiny_task(exemplars=0))
 
 
@@ -372,7 +376,7 @@ CHECKS: dict[str, Callable[[Trial], str]] = {
 }
 
 
-# -- what the checks stand on ------------------------------------------------------------------
+# -- what the checks use -----------------------------------------------------------------------
 
 
 def _result(name: str, pipeline: str, check: Callable[[Trial], str], trial: Trial) -> CheckResult:
@@ -385,10 +389,10 @@ def _result(name: str, pipeline: str, check: Callable[[Trial], str], trial: Tria
 
 
 def _place(error: Exception, kind: type) -> str:
-    """The line of the method's own file that an exception came through: " (my_method.py:41)"."""
+    """Return the line of the method's file that an exception came from: " (my_method.py:41)"."""
     try:
         own = inspect.getfile(kind)
-    except (TypeError, OSError):  # a class of a console has no file
+    except (TypeError, OSError):  # a class that was typed into a console has no file
         return ""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == own]

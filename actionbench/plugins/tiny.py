@@ -1,4 +1,4 @@
-"""A minimal pipeline of the real classes, made on the spot for `methods check` and tests."""
+"""A minimal pipeline of the real classes, made on the spot for `methods check` and for tests."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ WORDS = "a an the photo picture of person man with red green blue hair shirt on 
 
 
 def tiny_tokenizer(pad_token: str = "!", max_length: int = 32) -> CLIPTokenizer:
-    """CLIP's byte-level BPE, trained on the spot so that each word of the prompts is one token.
+    """Train CLIP's byte-level BPE on the prompts' words, so that each is one token.
 
-    The alphabet is sorted as in CLIP's own vocabulary, so "!" is id 0, the padding of SD 2.
+    The alphabet is sorted as in CLIP's own vocabulary, so that "!" is id 0, the padding of SD 2.
     """
     lists = benchmark_lists()
     texts = [row["description"] for row in lists["actions"] + lists["development_actions"]]
@@ -60,7 +60,7 @@ def tiny_tokenizer(pad_token: str = "!", max_length: int = 32) -> CLIPTokenizer:
 
 
 def sd_scheduler(prediction_type: str) -> DDIMScheduler:
-    """Stable Diffusion's noise schedule."""
+    """Make a scheduler with Stable Diffusion's noise schedule."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -83,19 +83,21 @@ def tiny_pipeline(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
 ) -> Path:
-    """Save a Stable Diffusion pipeline of 32-px images (64-px ones for `sd2`) under `folder`;
-    return the folder.
+    """Save a Stable Diffusion pipeline of 32-px images (64-px images for `sd2`).
 
     Args:
         folder: where the pipeline goes; made if missing.
         prediction_type: `epsilon` or `v_prediction`.
-        pad_token: "!" as in SD 2, or CLIP's own "<|endoftext|>" as in SD 1.
-        sd2: SD 2's structure: four levels, the innermost without cross-attention (16 layers in
-            all), heads of one width, linear projections, GELU. `levels` is then not looked at.
-        dtype: of the weights on disk.
         levels, layers_per_block: the UNet gets
             `levels * (2 * layers_per_block + 1) + 1` cross-attention layers: 16 by default.
-        seed: of the random weights; the global random state is left as it was.
+        pad_token: "!" as in SD 2, or CLIP's own "<|endoftext|>" as in SD 1.
+        sd2: use SD 2's structure: four levels, the innermost without cross-attention (16 layers in
+            all), heads of one width, linear projections, GELU. `levels` is then ignored.
+        dtype: dtype of the weights on disk.
+        seed: seed of the random weights; the global random state is not changed.
+
+    Returns:
+        `folder`.
     """
     quiet_libraries()
     # Imported after the line above, as in `Backbone.load`.
@@ -131,7 +133,7 @@ def tiny_pipeline(
             {
                 "sample_size": 8,
                 "block_out_channels": (8, 8, 16, 16),
-                "attention_head_dim": (2, 2, 4, 4),  # the number of heads, for all its name
+                "attention_head_dim": (2, 2, 4, 4),  # the number of heads, despite its name
                 "use_linear_projection": True,
             }
             if sd2
@@ -167,7 +169,7 @@ def tiny_pipeline(
 
 
 def _make_text_matter(text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
-    """Random weights hardly react to the prompt; these larger ones do, as a trained model does."""
+    """Enlarge some weights: random ones hardly react to the prompt, as a trained model does."""
     with torch.no_grad():
         text_encoder.get_input_embeddings().weight.mul_(30.0)
         for name, module in unet.named_modules():
@@ -186,7 +188,7 @@ def load_tiny(folder: Path, preset: str | None = None) -> Backbone:
 
 
 def backbone_state(backbone: Backbone) -> dict[str, str]:
-    """All that a method has to leave as it was, by name: "unet weights", "scheduler config" ..."""
+    """Return all that a method must not change, by name: "unet weights", "scheduler config" ..."""
     state = {
         "pipeline class": type(backbone.pipeline).__name__,
         "parts of the pipeline": str(sorted(backbone.pipeline.components)),
@@ -219,19 +221,19 @@ def backbone_state(backbone: Backbone) -> dict[str, str]:
 
 
 def _hooks(module: torch.nn.Module) -> list[int]:
-    """How many hooks of each kind a module has, and whether its `forward` was put in by hand."""
+    """Count a module's hooks of each kind, and note whether its `forward` was replaced."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return [*(len(getattr(module, kind)) for kind in kinds), int("forward" in vars(module))]
 
 
 def state_hash(backbone: Backbone) -> str:
-    """`backbone_state` as one word, to compare."""
+    """Return `backbone_state` as one hash, to compare."""
     return hashlib.sha256(canonical_json(backbone_state(backbone)).encode()).hexdigest()
 
 
 def tiny_task(action: str = "cheer", exemplars: int = 3) -> ActionTask:
-    """An action with a few exemplars of coloured noise, each with its own caption."""
-    (found,) = [a for a in paper_actions() if a.name == action]
+    """Make an action with a few exemplars of coloured noise, each with its own caption."""
+    (described,) = [a for a in paper_actions() if a.name == action]
     rng = np.random.default_rng(0)
     colours = ("red", "green", "blue")
     made = []
@@ -242,14 +244,15 @@ def tiny_task(action: str = "cheer", exemplars: int = 3) -> ActionTask:
             Exemplar(
                 id=f"{action}-{number}",
                 image=Image.fromarray(pixels),
-                caption=template.replace(SLOT, found.description),
+                caption=template.replace(SLOT, described.description),
                 template=template,
                 keypoints=np.random.default_rng(number).random((18, 3), dtype=np.float32),
             )
         )
-    return ActionTask(found, tuple(made), fingerprint="tiny")
+    return ActionTask(described, tuple(made), fingerprint="tiny")
 
 
 def tiny_items(action: str = "cheer", count: int = 3) -> list[Item]:
-    (found,) = [a for a in paper_actions() if a.name == action]
-    return make_items([found], paper_subjects()[:count], 1, run_seed=0)
+    """Make an item for each of the first `count` subjects."""
+    (drawn,) = [a for a in paper_actions() if a.name == action]
+    return make_items([drawn], paper_subjects()[:count], 1, run_seed=0)

@@ -1,7 +1,7 @@
-"""Several runs one after another: what they load is shared, and a failure stops its own run only.
+"""Several runs one after another: they share what they load, and a failure stops only its own run.
 
 A run of many methods, a search over settings and an ablation are all lists of plans; each run is
-stored and continued by itself, as any other.
+stored and continued by itself, like any other.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setup:
-    """What the runs of a campaign have in common: options, and what they name, resolved."""
+    """What the runs of a campaign share: the options, and the suite, model and judge they name."""
 
     options: RunOptions
     suite: Suite
@@ -42,9 +42,12 @@ class Setup:
     def plan(
         self, kind: type[Method[Any]], words: Sequence[str] = (), seed: int | None = None
     ) -> Plan:
-        """The run of a method with its settings for this model, changed by `key=value` words.
+        """Plan a method's run, with its settings for this model changed by `key=value` words.
 
-        Under the options' seed, if none is given.
+        Args:
+            kind: the method's class.
+            words: changes to its settings.
+            seed: the run's seed; by default that of the options.
         """
         options = self.options if seed is None else replace(self.options, seed=seed)
         return plan_run(
@@ -58,13 +61,15 @@ class Setup:
 
 
 def prepare(options: RunOptions, command: Sequence[str] = (), progress: Progress = SILENT) -> Setup:
-    """Resolve what the options name: suite, judge, base model (fetched if it is not here).
+    """Load what the options name: suite, judge and base model, which is fetched if necessary.
 
     Args:
-        command: the words that were typed, for the records.
-        progress: hears of hashing and fetching.
+        options: what all runs are made with.
+        command: the command line as it was typed, for the records.
+        progress: receives the progress of hashing and fetching.
 
-    Raises UserError for unknown names, missing exemplars, and a model that cannot be had.
+    Raises:
+        UserError: for unknown names, missing exemplars, and a model that cannot be fetched.
     """
     suite = get_suite(options.suite)
     judge = make_judge(options.judge or suite.judge, suite, options.judge_words)
@@ -97,18 +102,18 @@ class Outcome:
 
 
 View = Callable[[Plan], AbstractContextManager[Observer]]
-"""Who watches a run, for the time that it takes."""
+"""Makes the observer of a run, for the time that the run takes."""
 
 
 def unwatched(plan: Plan) -> AbstractContextManager[Observer]:
-    """Watch nothing."""
+    """Watch a run without showing anything."""
     return nullcontext(Observer())
 
 
 def execute_each(plans: Iterable[Plan], view: View = unwatched) -> Iterator[Outcome]:
-    """Execute plans in turn; the backbone is loaded once for all that have the same.
+    """Execute plans one after another, loading the backbone once for neighbours that share it.
 
-    A run that raises is an outcome like another; only an interruption ends the whole.
+    A run that raises gives an outcome like any other; only an interruption stops the campaign.
     """
     shared = _SharedBackbone()
     for plan in plans:
@@ -119,7 +124,7 @@ def execute_each(plans: Iterable[Plan], view: View = unwatched) -> Iterator[Outc
             raise
         except Exception as error:  # of any kind: it is one method's, and reported under its name
             outcome = Outcome(plan, None, error)
-            # What the failed method left of the backbone is not trusted.
+            # The failed method may have left the backbone changed.
             shared.forget()
         else:
             outcome = Outcome(plan, result)
@@ -127,7 +132,7 @@ def execute_each(plans: Iterable[Plan], view: View = unwatched) -> Iterator[Outc
 
 
 class _SharedBackbone:
-    """Keeps the backbone that was loaded last."""
+    """The backbone that was loaded last, kept for the next run."""
 
     def __init__(self) -> None:
         self.forget()

@@ -1,7 +1,8 @@
-"""The canary: eight drawn images that a judge scores before it judges a run, always the same.
+"""The canary: eight drawn images, always the same, that a judge scores before it judges a run.
 
-How a judge of some fingerprint scored them first is kept in the runs folder. Weights and rules are
-in the fingerprint; what is not (versions of libraries, the machine's arithmetic) shows here.
+The first scores of a judge with some fingerprint are kept in the runs folder. The fingerprint
+covers weights and rules; a change of anything else (a library's version, the machine's arithmetic)
+shows here.
 """
 
 from __future__ import annotations
@@ -25,19 +26,20 @@ if TYPE_CHECKING:
     from actionbench.judge import Judge
 
 SIDE = 128
-"""Pixels of each image; they stand side by side in `actionbench/data/canary.png`, one of each of
-the eight actions in the benchmark's order."""
+"""The side of each image in pixels; they are side by side in `actionbench/data/canary.png`, one of
+each of the eight actions in the benchmark's order."""
 
 TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
-"""How far a score, a probability, may lie from its first value, by the judge's number format.
+"""How far a score, a probability, may be from its first value, by the judge's number format.
 
-A few rounding errors of the format, and no measured figures: versions of a library that change
-nothing else stay well below, another preparation of the pictures lies well above."""
+These are a few rounding errors of the format and not measured figures: versions of a library that
+only round differently stay well below, a change in how pictures are prepared is well above."""
 
 _checked: WeakKeyDictionary[Judge, set[tuple[str, str]]] = WeakKeyDictionary()
 
 
 def canary_images() -> list[Image]:
+    """Read the eight images, RGB."""
     from PIL import Image
 
     with CANARY.open("rb") as file:
@@ -46,9 +48,13 @@ def canary_images() -> list[Image]:
 
 
 def check_canary(store: Store, judge: Judge) -> None:
-    """Score the canary and compare, once for each judge that is made; the first time, remember it.
+    """Score the canary, and compare with the first scores or keep these as the first.
 
-    Scores are kept apart by suite and by kind of device. Raises UserError where one has moved.
+    It is done once for each judge object. Scores are kept separately for each suite and each kind
+    of device.
+
+    Raises:
+        UserError: if a score has moved.
     """
     images, suite = canary_images(), judge.suite
     content = hashlib.sha256(b"".join(image.tobytes() for image in images)).hexdigest()
@@ -82,16 +88,16 @@ def _compare(
 ) -> None:
     for number, (before, after) in enumerate(zip(first["scores"], scores, strict=True), 1):
         for what, old, new in zip(("action", "subject"), before, after, strict=True):
-            if not abs(new - old) <= tolerance:  # also where it is no number
+            if not abs(new - old) <= tolerance:  # also if it is not a number
                 raise UserError(
                     f"the {judge.name} judge ({judge.fingerprint}) has changed on {judge.device}: "
                     f"its {what} score of canary image {number} was {old:.4f} on {first['made']} "
                     f"and is {new:.4f} now; weights and rules are the same, so a library or the "
-                    f"machine is not (then: {_told(first['versions'])}; now: {_told(versions())}); "
-                    f"put it back, or delete {path} to go on with verdicts that the earlier ones "
-                    "do not compare with"
+                    f"machine is not (then: {_list(first['versions'])}; now: {_list(versions())}); "
+                    f"restore it, or delete {path} to go on with verdicts that cannot be compared "
+                    "with the earlier ones"
                 )
 
 
-def _told(found: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in found.items())
+def _list(packages: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in packages.items())

@@ -1,4 +1,4 @@
-"""Whether a run can work here, and what it will take, before it starts and without a network."""
+"""Checks of whether a run can work here, and what it will take, before it starts and offline."""
 
 from __future__ import annotations
 
@@ -34,26 +34,32 @@ if TYPE_CHECKING:
 State = Literal["ok", "warn", "fail"]
 GIB = 2**30
 EXEMPLARS = 10
-"""Of an action, where there are none yet: the paper's number."""
+"""Exemplars per action that are assumed if there are none yet: the paper's number."""
 CONSTRAINTS = CHECKOUT / "constraints.txt"
-"""Of a checkout; an installed package has none."""
+"""The tested versions of packages; only a checkout has them."""
 
 
 @dataclass(frozen=True)
 class Finding:
+    """One result of the examination."""
+
     what: str
     state: State
-    """`fail`: the run cannot work; `warn`: it can, but something is to be known."""
+    """`fail`: the run cannot work; `warn`: it can, but the user should know something."""
     message: str
     fix: str = ""
+    """How to fix it."""
 
 
 def examine(
     options: RunOptions, methods: Sequence[str], words: Sequence[str] = ()
 ) -> Iterator[Finding]:
-    """Say what there is to be said of a run, as it shows; nothing is loaded, fetched or hashed.
+    """Yield findings about a run one by one; nothing is loaded, fetched or hashed.
 
-    `words` are the methods' `key=value` settings.
+    Args:
+        options: what the run is made with.
+        methods: the methods' names.
+        words: `key=value` changes to the methods' settings.
     """
     yield from check_packages(CONSTRAINTS)
     yield from check_plugins()
@@ -94,23 +100,23 @@ def examine(
     yield from estimate(options, suite, max(counts), systems, folder, device)
 
 
-# -- what is there -------------------------------------------------------------------------
+# -- what is installed and stored ----------------------------------------------------------
 
 
 def check_packages(constraints: Path) -> Iterator[Finding]:
-    """Against what this project needs, and, in a checkout, against what it was tested with."""
+    """Compare versions with those that this project needs, and with the tested ones if known."""
     wrong = []
     for line in requires("actionbench") or []:
         needed = Requirement(line)
         if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
             continue
         try:
-            found = version(needed.name)
+            installed = version(needed.name)
         except PackageNotFoundError:
             wrong.append(f"{needed} is missing")
             continue
-        if not needed.specifier.contains(found, prereleases=True):
-            wrong.append(f"{needed.name} is {found}, needed {needed.specifier}")
+        if not needed.specifier.contains(installed, prereleases=True):
+            wrong.append(f"{needed.name} is {installed}, needed is {needed.specifier}")
     if wrong:
         yield Finding("packages", "fail", "; ".join(wrong), "pip install -e .")
         return
@@ -125,13 +131,14 @@ def check_packages(constraints: Path) -> Iterator[Finding]:
             continue
     if other:
         fix = f"pip install -c {constraints.name} -e ."
-        yield Finding("packages", "warn", f"others than tested: {', '.join(other)}", fix)
+        message = f"other versions than those tested: {', '.join(other)}"
+        yield Finding("packages", "warn", message, fix)
     else:
-        yield Finding("packages", "ok", "all that is needed is there")
+        yield Finding("packages", "ok", "all needed packages are installed")
 
 
 def check_plugins() -> Iterator[Finding]:
-    """Methods and judges that cannot be imported; they stop no run but their own."""
+    """Report methods and judges that cannot be imported; they stop only their own runs."""
     broken = []
     for names, get in ((method_names(), get_method), (judge_names(), get_judge)):
         for name in names:
@@ -146,37 +153,38 @@ def check_plugins() -> Iterator[Finding]:
 
 
 def check_device(device: str, dtype: str) -> tuple[str | None, Finding]:
-    """The device that a run would take, and its memory; None where it cannot be had."""
+    """Return the device that a run would use (None if there is none), and report its memory."""
     import torch
 
     try:
-        found = resolve_device(device)
+        chosen = resolve_device(device)
     except UserError as error:
         return None, Finding("device", "fail", str(error))
-    free, total = memory(found)
-    message = f"{found}, {free / GIB:.1f} of {total / GIB:.1f} GiB free"
-    if found == "cpu":
-        return found, Finding("device", "ok", f"{message}, {torch.get_num_threads()} threads")
+    free, total = memory(chosen)
+    message = f"{chosen}, {free / GIB:.1f} of {total / GIB:.1f} GiB free"
+    if chosen == "cpu":
+        return chosen, Finding("device", "ok", f"{message}, {torch.get_num_threads()} threads")
     message = f"{torch.cuda.get_device_name()}: {message}"
     if dtype == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return found, Finding(
-            "device", "warn", f"{message}; no bfloat16 of its own", "take --dtype float16"
+        return chosen, Finding(
+            "device", "warn", f"{message}; it only emulates bfloat16", "take --dtype float16"
         )
-    return found, Finding("device", "ok", message)
+    return chosen, Finding("device", "ok", message)
 
 
 def check_compiling(device: str) -> Finding:
+    """Report whether `torch.compile` has a compiler for a device."""
     from actionbench.diffusion.backbone import check_compiler
 
     try:
         check_compiler(device)
     except UserError as error:
         return Finding("compile", "fail", str(error))
-    return Finding("compile", "ok", "a compiler is there; the first steps wait for it")
+    return Finding("compile", "ok", "there is a compiler; the first steps wait for it")
 
 
 def check_suite(suite: Suite) -> tuple[Mapping[str, ActionTask] | None, Finding]:
-    """Its exemplars by action; None where they cannot be had, which hinders no estimate."""
+    """Return a suite's tasks by action; None without exemplars, and times are then estimated."""
     known = f"{suite.name}: {len(suite.actions)} actions"
     try:
         tasks = suite.tasks
@@ -189,7 +197,7 @@ def check_suite(suite: Suite) -> tuple[Mapping[str, ActionTask] | None, Finding]
 
 
 def check_tasks(methods: Sequence[Method[Any]], tasks: Sequence[ActionTask]) -> Iterator[Finding]:
-    """Methods that the exemplars do not serve."""
+    """Report methods that cannot use the exemplars."""
     for method in methods:
         try:
             for task in tasks:
@@ -199,6 +207,7 @@ def check_tasks(methods: Sequence[Method[Any]], tasks: Sequence[ActionTask]) -> 
 
 
 def check_model(name: str) -> tuple[Path | None, Finding]:
+    """Return a base model's folder, None if it is not on this machine, and report its size."""
     try:
         folder = local_model(name)
         if folder is not None:
@@ -212,7 +221,7 @@ def check_model(name: str) -> tuple[Path | None, Finding]:
 
 
 def check_downloads(methods: Sequence[Method[Any]], judge: Judge, fix: str) -> Iterator[Finding]:
-    """What methods and judge name on the Hub: here or not."""
+    """Report whether the models that methods and judge use are on this machine."""
     owners: list[Method[Any] | Judge] = [*methods, judge]
     for owner in owners:
         for hub_id in owner.downloads:
@@ -220,7 +229,7 @@ def check_downloads(methods: Sequence[Method[Any]], judge: Judge, fix: str) -> I
             yield Finding(
                 owner.name,
                 "ok" if here else "fail",
-                f"{hub_id} is {'here' if here else 'not on this machine'}",
+                f"{hub_id} is {'' if here else 'not '}on this machine",
                 "" if here else fix,
             )
 
@@ -247,11 +256,14 @@ def estimate(
     folder: Path,
     device: str,
 ) -> Iterator[Finding]:
-    """Time, memory and disk of each method's run on `exemplars` an action, finished work not taken
-    off.
+    """Estimate time, memory and disk of each method's run; finished work is not subtracted.
 
-    Time is a floor: the operations of the networks, counted, over what this device does in a
-    plain matrix product. A run takes longer, for no kernel is as fast as that.
+    Time is a lower bound: the counted operations of the networks, at the speed at which this device
+    multiplies matrices. A run takes longer, because no other kernel is as fast as that.
+
+    Args:
+        exemplars: the number of exemplars per action.
+        folder: the base model.
     """
     from actionbench.diffusion.backbone import DTYPES, cross_attention_layers
     from actionbench.diffusion.cost import Networks
@@ -272,7 +284,7 @@ def estimate(
             continue
         work = method.fit_work(exemplars, layers)
         if work is None:
-            message = _took("its fits are not known", images, drawing / speed)
+            message = _took("its fits are not estimated", images, drawing / speed)
             yield Finding(method.name, "ok", message)
             continue
         flops = networks.flops(work, exemplars)
@@ -287,7 +299,7 @@ def estimate(
             disk += len(actions) * 2 * networks.parameters["unet"]
         if needed > free:
             fix = "take --gradient-checkpointing, --dtype bfloat16 or a model of smaller images"
-            yield Finding(method.name, "fail", f"{message}, {free / GIB:.1f} are free", fix)
+            yield Finding(method.name, "fail", f"{message}, {free / GIB:.1f} GiB are free", fix)
         else:
             yield Finding(method.name, "ok", message)
     yield Finding(
@@ -307,12 +319,12 @@ def _duration(seconds: float) -> str:
 
 
 def image_flops(networks: Networks, sampling: Sampling) -> float:
-    """Of one image with guidance."""
+    """Return the operations of drawing one image with guidance."""
     return 2 * sampling.steps * networks.forward.flops + networks.decoded.flops
 
 
 def matmul_speed(device: str, dtype: torch.dtype, seconds: float = 0.5) -> float:
-    """Floating-point operations a second in products of square matrices, measured."""
+    """Measure the floating-point operations per second in products of square matrices."""
     import torch
 
     side = 8192 if device == "cuda" else 1024
@@ -327,13 +339,13 @@ def matmul_speed(device: str, dtype: torch.dtype, seconds: float = 0.5) -> float
     best, ends = float("inf"), time.perf_counter() + seconds
     while (began := time.perf_counter()) < ends:
         product()
-        # The best of them: what else the machine does meanwhile is not the device's.
+        # The best of them, because other work on the machine is not the device's fault.
         best = min(best, time.perf_counter() - began)
     return 2 * side**3 / best
 
 
 def check_disk(runs: Path, needed: int) -> Finding:
-    """Room for the images (uncompressed, at most) and what fits store."""
+    """Check that there is room for `needed` bytes: images, uncompressed, and what fits store."""
     place = next(p for p in (runs, *runs.resolve().parents) if p.exists())
     free = shutil.disk_usage(place).free
     message = f"{free / GIB:.1f} GiB free at {place}, {needed / GIB:.2f} needed at most"

@@ -1,6 +1,6 @@
-"""The way of the data: plan -> fit -> generate -> judge, action by action, each step stored.
+"""Execution of a plan: fit, generate and judge, action by action, each step stored.
 
-`execute` does what a plan leaves to do. Killed anywhere, the same command goes on from the last
+`execute` does what a plan leaves to do. If it is killed, the same command goes on from the last
 finished fit, image or batch of verdicts.
 """
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ActionRow:
-    """One line of the table that fills in: an action's counts and what it took."""
+    """One line of a run's table: an action's counts and the time it took."""
 
     action: str
     n: int
@@ -58,11 +58,13 @@ class ActionRow:
     subject_correct: int
     total_correct: int
     seconds: float
-    """Of its fit, drawing and judging, whenever they were done."""
+    """The time of its fit, drawing and judging, whenever they were done."""
 
 
 @dataclass(frozen=True)
 class RunResult:
+    """A finished run, with its table and record."""
+
     run_id: str
     folder: Path
     rows: tuple[ActionRow, ...]
@@ -70,13 +72,14 @@ class RunResult:
 
 
 def load_backbone(source: ModelSource, device: str, dtype: str, resources: Resources) -> Backbone:
+    """Load a base model onto a device in a number format."""
     from actionbench.diffusion.backbone import Backbone
 
     return Backbone.load(source, device, dtype, resources)
 
 
 Load = Callable[[ModelSource, str, str, Resources], "Backbone"]
-"""Gives the backbone of a model on a device in a number format."""
+"""A function like `load_backbone`, which may return one that is loaded already."""
 
 
 def execute(
@@ -84,14 +87,19 @@ def execute(
     observer: Observer | None = None,
     load: Load = load_backbone,
 ) -> RunResult:
-    """Do what a plan leaves to do, storing each step, and return the run's table.
+    """Do what a plan leaves to do, store each step, and return the run's result.
 
-    A finished run is only read, and loads nothing. Several runs may be given the same backbone by
-    `load`.
+    A finished run is only read, and loads nothing.
 
-    Raises MethodError where the method fails, whatever it raises: its finished actions are kept,
-    and the record says why. Raises UserError for a store that cannot be written, and for too little
-    memory.
+    Args:
+        plan: the run.
+        observer: receives its progress.
+        load: returns the backbone; several runs may share one.
+
+    Raises:
+        MethodError: if the method fails, whatever it raises. Its finished actions are kept, and
+            the record says why it failed.
+        UserError: for a store that cannot be written, and for too little memory.
     """
     return _Execution(plan, observer or Observer(), load).run()
 
@@ -123,7 +131,7 @@ class _Execution:
         self.store.forget_failure(plan.run_id)
         reset_peak_memory()
         self.record = begin_record(plan, earlier)
-        # What an earlier run finished stays in the rows while this one is at work on the rest.
+        # The rows keep what an earlier run finished while this one works on the rest.
         self.rows = {
             a.action.name: self._verdict_rows(a, self.store.load_verdicts(a.verdict_key))
             for a in plan.actions
@@ -169,7 +177,7 @@ class _Execution:
             self.store.save_rows(self.plan.run_id, rows)
 
     def _note_peak(self) -> None:
-        """The run's peak is the highest of its parts', each measured from a reset on."""
+        """Note the peak of memory: the highest of the run's parts, each measured from a reset."""
         self.record.peak_mib = max(self.record.peak_mib, peak_memory_mib())
 
     def _result(self, table: Sequence[ActionRow]) -> RunResult:
@@ -179,7 +187,7 @@ class _Execution:
     # The steps of one action
 
     def _do(self, action: ActionPlan) -> dict[tuple[str, int], Verdict]:
-        """The action's verdicts, those of earlier runs among them."""
+        """Do an action's steps; return its verdicts, including those of earlier runs."""
         costs = self.record.costs[action.action.name]
         if action.to_draw:
             if self.plan.method.needs_fit:
@@ -221,7 +229,7 @@ class _Execution:
         self.store.save_fit(action.fit_key, fitted, cost, self.plan.method.version)
 
     def _customization(self, action: ActionPlan) -> Customization:
-        """As stored, also right after the fit: a resumed run then draws from the same numbers."""
+        """Return the stored customization, even after a fit: resumed runs draw from the same."""
         method, name, model = self.plan.method, action.action.name, self.plan.source.fingerprint
         if not method.needs_fit:
             return Customization(method.name, name, model)
@@ -233,19 +241,21 @@ class _Execution:
         name, total = action.action.name, len(action.items)
         customization = self._customization(action)
         images = self._images(action, self.backbone, customization)
-        there = total - len(action.to_draw)
-        self.observer.step(name, "generate", there, total)
+        done = total - len(action.to_draw)
+        self.observer.step(name, "generate", done, total)
         started = time.monotonic()
         for number, (item, image) in enumerate(zip(action.to_draw, images, strict=True), 1):
             self.store.save_image(action.image_key, item, image)
-            self.observer.step(name, "generate", there + number, total)
+            self.observer.step(name, "generate", done + number, total)
         cost.add(time.monotonic() - started, len(action.to_draw))
 
     def _images(
         self, action: ActionPlan, backbone: Backbone, customization: Customization
     ) -> Iterator[Image.Image]:
-        """Where memory does not suffice, the rest is drawn in batches of half the size, down to
-        one: an image does not depend on its batch."""
+        """Draw the action's missing images, in ever smaller batches if memory does not suffice.
+
+        The batch size is halved down to one, because an image does not depend on its batch.
+        """
         done = 0
         with self._failing_as_method_error(action, "drawing"):
             while done < len(action.to_draw):
@@ -258,7 +268,7 @@ class _Execution:
                 except Exception as error:
                     if backbone.batch_size == 1 or not out_of_memory(error):
                         raise
-                # Outside the handler: the error no longer holds on to what filled the memory.
+                # Outside the handler, where the error no longer keeps alive what filled memory.
                 if done < len(action.to_draw):
                     self._halve_batches(action, backbone, done)
 
@@ -276,7 +286,7 @@ class _Execution:
 
     @contextmanager
     def _failing_as_method_error(self, action: ActionPlan, doing: str) -> Iterator[None]:
-        """Whatever the method raises becomes one line under its name, also in the record."""
+        """Turn whatever the method raises into one line with its name, also in the record."""
         try:
             yield
         except Exception as error:
@@ -295,7 +305,7 @@ class _Execution:
             ) from error
 
     def _forget_verdicts(self, action: ActionPlan) -> None:
-        """Drop what was seen on images that are gone, lest a kill leave it beside new ones."""
+        """Drop the verdicts of missing images, so that none is ever beside a new image."""
         verdicts = self.store.load_verdicts(action.verdict_key)
         gone = {item.name for item in action.to_draw}
         kept = {name: verdict for name, verdict in verdicts.items() if name not in gone}
@@ -310,10 +320,11 @@ class _Execution:
             self.observer, cost,
         )  # fmt: skip
 
-    # What the steps stand on
+    # What the steps use
 
     @cached_property
     def backbone(self) -> Backbone:
+        """The base model, loaded when a step first needs it."""
         plan = self.plan
         backbone = self.load(plan.source, self.device, plan.options.dtype, plan.options.resources)
         backbone.sampling = self.plan.suite.sampling
@@ -322,6 +333,7 @@ class _Execution:
 
     @cached_property
     def device(self) -> str:
+        """The device, chosen and recorded when a step first needs it."""
         device = resolve_device(self.plan.options.device)
         self.record.device = device
         return device
@@ -348,7 +360,7 @@ class _FitProgress(Progress):
 
 @contextmanager
 def _reporting_memory(plan: Plan) -> Iterator[None]:
-    """Turn a lack of memory outside the method, in loading or judging, into one line."""
+    """Turn a lack of memory outside the method, in loading or judging, into a UserError."""
     try:
         yield
     except Exception as error:
@@ -358,7 +370,7 @@ def _reporting_memory(plan: Plan) -> Iterator[None]:
 
 
 def _memory_advice(plan: Plan, batch_size: int) -> str:
-    """What to change, of what is not changed yet."""
+    """Say which options that save memory are not used yet."""
     saving = plan.options
     ways = {
         f"lower --batch-size (now {batch_size})": batch_size > 1,
@@ -368,15 +380,15 @@ def _memory_advice(plan: Plan, batch_size: int) -> str:
         "take --offload": not saving.offload,
         "take a --model of smaller images": True,
     }
-    advice = " or ".join(way for way, still_open in ways.items() if still_open)
+    advice = " or ".join(way for way, unused in ways.items() if unused)
     return f"there is not enough memory: {advice}; finished work is kept"
 
 
 def begin_record(plan: Plan, earlier: RunRecord | None) -> RunRecord:
-    """The run's record; costs and the beginning are taken over from an earlier, unfinished part.
+    """Make a run's record, with the costs and start of an earlier, unfinished part.
 
-    Costs of drawing and judging come with the number of images that were timed: a step that was
-    killed is in neither.
+    Costs of drawing and judging have the number of images that were timed: a step that was killed
+    is in neither number.
     """
     method, suite, options = plan.method, plan.suite, plan.options
     costs = {a.action.name: _costs_so_far(plan, a, earlier) for a in plan.actions}
@@ -427,8 +439,10 @@ def begin_record(plan: Plan, earlier: RunRecord | None) -> RunRecord:
 
 
 def _costs_so_far(plan: Plan, action: ActionPlan, earlier: RunRecord | None) -> ActionCosts:
-    """A fit's cost is that of the stored fit, whichever run paid it: a killed run had no time to
-    note it."""
+    """Return an action's costs so far.
+
+    A fit's cost is that of the stored fit, because a killed run had no time to note it.
+    """
     costs = earlier.costs.get(action.action.name) if earlier else None
     costs = costs or ActionCosts(None, StepCost(), StepCost())
     if action.fit_stored:

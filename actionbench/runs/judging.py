@@ -1,6 +1,6 @@
-"""Judging stored images: a run's own, and those of a finished run again by another judge.
+"""Judging of stored images: a run's own, and a finished run's again by another judge.
 
-Judging again needs the run's record alone: no method, no base model.
+Judging again needs only the run's record, and neither its method nor its base model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from actionbench.suite.items import Item, make_items
 from actionbench.suite.suite import Suite
 
 _JUDGE_BATCH = 32
-"""Verdicts are stored after every so many images: what a kill costs of a slow judge's work."""
+"""Verdicts are stored after this many images, so that a kill costs a slow judge little time."""
 
 
 def judge_images(
@@ -38,14 +38,20 @@ def judge_images(
     observer: Observer,
     cost: StepCost,
 ) -> dict[tuple[str, int], Verdict]:
-    """Judge the images of one action that are not judged yet, storing verdicts as they come.
+    """Judge the images of one action that are not judged yet, and store verdicts as they come.
 
-    Returns those of all its items; adds to `cost` what it took.
+    Args:
+        items: all items of the action.
+        to_judge: those that are not judged yet.
+        cost: the time and number of these judgements are added to it.
+
+    Returns:
+        The verdicts of all items.
     """
     before = store.load_verdicts(verdict_key)
     judged: dict[tuple[str, int], Verdict] = {}
-    total, there = len(items), len(items) - len(to_judge)
-    observer.step(items[0].action.name, "judge", there, total)
+    total, done = len(items), len(items) - len(to_judge)
+    observer.step(items[0].action.name, "judge", done, total)
     if to_judge:
         with _reporting_memory(judge):
             check_canary(store, judge)
@@ -54,10 +60,10 @@ def judge_images(
         batch = to_judge[begin : begin + _JUDGE_BATCH]
         images = [store.load_image(image_key, item) for item in batch]
         with _reporting_memory(judge):
-            seen = judge.judge(images, batch)
-        judged |= {item.name: v for item, v in zip(batch, seen, strict=True)}
+            verdicts = judge.judge(images, batch)
+        judged |= {item.name: v for item, v in zip(batch, verdicts, strict=True)}
         store.add_verdicts(verdict_key, judged)
-        observer.step(items[0].action.name, "judge", there + begin + len(batch), total)
+        observer.step(items[0].action.name, "judge", done + begin + len(batch), total)
     cost.add(time.monotonic() - started, len(to_judge))
     return {**before, **judged}
 
@@ -85,7 +91,7 @@ def verdict_rows(
     items: Sequence[Item],
     verdicts: Mapping[tuple[str, int], Verdict],
 ) -> list[dict[str, Any]]:
-    """Rows of `judge.VERDICT_COLUMNS`, one an item."""
+    """Return a row of `judge.VERDICT_COLUMNS` for each item."""
     return [
         {
             "method": method,
@@ -108,28 +114,30 @@ def verdict_rows(
 
 
 def judge_facts(judge: Judge) -> JudgeFacts:
-    """What a run's record says of its judge."""
+    """Return what a run's record says about its judge."""
     return JudgeFacts(judge.name, judge.fingerprint, dataclasses.asdict(judge.settings))
 
 
 @dataclass(frozen=True)
 class Rejudging:
-    """A finished run's images under another judge: the run that holds the verdicts."""
+    """A finished run's images under another judge, and the run that holds the verdicts."""
 
     record: RunRecord
-    """Of the run that drew the images."""
+    """The record of the run that drew the images."""
     run_id: str
-    """Of the run that the same command with `--judge` would make."""
+    """The id that the same command with another `--judge` would give its run."""
     items: dict[str, list[Item]]
-    """By action."""
+    """Items by action."""
     verdict_keys: dict[str, str]
+    """Keys of the verdicts by action."""
 
 
 def plan_rejudging(store: Store, run_id: str, judge: Judge) -> Rejudging:
-    """Work out, from a run's record, what judging its images again comes to.
+    """Plan from a run's record how to judge its images again.
 
-    Raises UserError for a run that is not finished, whose images are gone, whose suite has
-    changed, or that this judge has judged already.
+    Raises:
+        UserError: for a run that is not finished, whose images are gone, whose suite has changed,
+            or that this judge has judged already.
     """
     suite, record = judge.suite, store.load_record(run_id)
     if record is None or not record.complete:
@@ -175,7 +183,10 @@ def judge_run(
 ) -> str:
     """Judge a run's images on the judge's device; return the id of the run that holds the verdicts.
 
-    What is judged already is not judged again. Raises UserError as `plan_rejudging`.
+    What is judged already is not judged again.
+
+    Raises:
+        UserError: as `plan_rejudging`.
     """
     work = plan_rejudging(store, run_id, judge)
     earlier = store.load_record(work.run_id)
@@ -220,7 +231,7 @@ def judge_run(
 
 
 class _Progress(Observer):
-    """Hands a judging's steps on as those of one job."""
+    """An observer that passes a judge's steps on as those of one job."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress

@@ -1,4 +1,4 @@
-"""What can be asked of a run: the one home of every default.
+"""The options of a run: the one home of every default.
 
 The command line, `doctor`, campaigns and the Python API all take a `RunOptions`.
 """
@@ -18,43 +18,49 @@ Dtype = Literal["float32", "float16", "bfloat16"]
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(Resources):
-    """All that a run is made with but the method and its settings.
+    """Everything that a run is made with, except the method and its settings.
 
-    The fields of `Resources` (`gradient_checkpointing`, `vae_slicing`, `offload`, `compile`) are
-    options as well.
+    Each field has a default, and lists are taken for tuples. The fields of `Resources`
+    (`gradient_checkpointing`, `vae_slicing`, `offload`, `compile`) are options as well.
 
-    Raises UserError for a value that is none of the choices, or a number below one.
+    Raises:
+        UserError: for a value that is not one of the choices, or a number below one.
+
+    Example:
+        >>> options = ab.RunOptions(suite="puppets-dev", actions=["point"], images_per_pair=1)
+        >>> result = ab.run("adi", options=options)
     """
 
     suite: str = "puppets"
-    """A suite's name, or one's own: its folder or YAML file."""
+    """A shipped suite's name, or the folder or YAML file of your own."""
     actions: tuple[str, ...] | None = None
-    """Names out of the suite; None is all of them."""
+    """Names of the suite's actions; None is all of them."""
     subjects: tuple[str, ...] | None = None
-    """Names out of the suite, or groups of them (`animal`); None is all of them."""
+    """Names of the suite's subjects, or of groups of them (`animal`); None is all of them."""
     images_per_pair: int = 2
     """Images of each action and subject."""
     seed: int = 0
-    """Of the fits and of the images' noise."""
+    """The seed of the fits and of the images' noise."""
     model: str | None = None
     """Base model instead of the suite's own: a preset, a folder or a Hub id."""
     device: Device = "auto"
-    """Part of no key: a run may go on elsewhere."""
+    """It is not in a key: a run may go on on another device."""
     dtype: Dtype = "float32"
+    """The number format of the base model; it is in the keys."""
     batch_size: int = BATCH_SIZE
-    """Images drawn at once: speed and memory, and no key."""
+    """Images drawn at once. It changes speed and memory and is not in a key."""
     runs: Path = Path("runs")
     """Folder of the stored runs."""
     judge: str | None = None
     """Judge instead of the suite's own."""
     judge_words: tuple[str, ...] = ()
-    """`key=value` settings of the judge."""
+    """`key=value` changes to the judge's settings."""
 
     def __post_init__(self) -> None:
         for name in ("actions", "subjects", "judge_words"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, tuple):
-                # A bare string would be taken letter by letter.
+                # A plain string would be taken letter by letter.
                 words = (value,) if isinstance(value, str) else tuple(value)
                 object.__setattr__(self, name, words)
         object.__setattr__(self, "runs", Path(self.runs))
@@ -69,9 +75,9 @@ class RunOptions(Resources):
 
     @property
     def resources(self) -> Resources:
-        """What saves memory or time."""
+        """The options that save memory or time."""
         return Resources(**{part.name: getattr(self, part.name) for part in fields(Resources)})
 
 
 DEFAULTS = RunOptions()
-"""What is done if nothing else is asked for."""
+"""The options with all defaults."""

@@ -1,7 +1,7 @@
-"""What a run comes to: its actions' keys, and which of its steps are still to do.
+"""Plans of runs: their actions' keys, and which of their steps are still to do.
 
-Keys are made of inputs alone, here and nowhere else; `judging.plan_rejudging` calls the same
-functions with a stored run's record.
+Keys depend only on inputs and are made only here; `judging.plan_rejudging` calls the same functions
+with a stored run's record.
 """
 
 from __future__ import annotations
@@ -41,12 +41,13 @@ class ActionPlan:
 
     @property
     def finished(self) -> bool:
+        """Whether nothing is left to do."""
         return not (self.to_fit or self.to_draw or self.to_judge)
 
 
 @dataclass(frozen=True)
 class Tally:
-    """How many of one kind of thing a run needs, and how many of them are still to make."""
+    """How many fits, images or verdicts a run needs, and how many of them are still to do."""
 
     what: str
     total: int
@@ -55,7 +56,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run, worked out but not begun."""
+    """A run that is planned but not begun."""
 
     store: Store
     suite: Suite
@@ -69,6 +70,7 @@ class Plan:
 
     @cached_property
     def run_id(self) -> str:
+        """The method's name and a hash of everything that makes the run."""
         return make_run_id(
             suite=self.suite.name,
             protocol=self.protocol,
@@ -87,12 +89,13 @@ class Plan:
 
     @property
     def settings(self) -> dict[str, Any]:
+        """The method's settings by name."""
         values: dict[str, Any] = dataclasses.asdict(self.method.settings)
         return values
 
     @property
     def changed_settings(self) -> dict[str, Any]:
-        """The settings that are not the method's own for this model: what a board's row names."""
+        """The settings that differ from the method's own for this model; boards name them."""
         method = self.method
         own = dataclasses.asdict(
             method.Settings(**method.presets.get(self.source.preset or "", {}))
@@ -105,10 +108,11 @@ class Plan:
 
     @property
     def finished(self) -> bool:
+        """Whether nothing is left to do."""
         return all(action.finished for action in self.actions)
 
     def work(self) -> list[Tally]:
-        """Fits, images and verdicts: how many there are, how many of them are to do."""
+        """Count fits, images and verdicts: how many there are, and how many are still to do."""
         fits = len(self.actions) if self.method.needs_fit else 0
         items = sum(len(action.items) for action in self.actions)
         return [
@@ -127,14 +131,16 @@ def plan_run(
     options: RunOptions = DEFAULTS,
     command: Sequence[str] = (),
 ) -> Plan:
-    """Work out what a run comes to. Reads the store and writes nothing; needs no torch.
+    """Plan a run. This reads the store but writes nothing, and needs no torch.
 
     Args:
-        suite, source, judge: what the options name, resolved.
-        options: their `actions` and `subjects` are names out of the suite.
-        command: the words that were typed, for the record.
+        suite, source, judge: what the options name.
+        method: the method, with its settings.
+        options: their `actions` and `subjects` are names of the suite's.
+        command: the command line as it was typed, for the record.
 
-    Raises UserError for unknown names and for what is damaged in the store.
+    Raises:
+        UserError: for unknown names, and for damaged files in the store.
     """
     chosen = suite.pick_subjects(options.subjects)
     picked = suite.pick_actions(options.actions)
@@ -164,7 +170,7 @@ def _plan_action(plan: Plan, action: Action) -> ActionPlan:
         make_items([action], plan.subjects, options.images_per_pair, options.seed, suite.prompt)
     )
     to_draw = tuple(item for item in items if not store.has_image(image_key, item))
-    # A verdict whose image is gone is not trusted: it is judged again with the new image.
+    # If an image is gone, its verdict is not trusted: the new image is judged again.
     undrawn = {item.id for item in to_draw}
     judged = store.load_verdicts(verdict_key)
     to_judge = tuple(i for i in items if i.name not in judged or i.id in undrawn)
@@ -179,6 +185,7 @@ def _plan_action(plan: Plan, action: Action) -> ActionPlan:
 
 
 def make_verdict_key(image_key: str, suite: Suite, judge: Judge) -> str:
+    """Return the key of a judge's verdicts on an action's images."""
     return make_key(
         "verdicts", image_key, judge.name, judge.fingerprint, suite.name, suite.protocol
     )
@@ -195,7 +202,7 @@ def make_run_id(
     verdict_keys: Mapping[str, str],
     subjects: Sequence[str],
 ) -> str:
-    """`verdict_keys` by the actions' names, in the run's order."""
+    """Return a run's id; `verdict_keys` are by the actions' names, in the run's order."""
     key = make_key(
         *(suite, protocol, method, settings, images_per_pair, seed),
         *([key, action] for action, key in verdict_keys.items()),
@@ -205,6 +212,6 @@ def make_run_id(
 
 
 def fit_seed(run_seed: int, action: str) -> int:
-    """Seed of an action's fit, a 63-bit hash: the same whichever actions a run has."""
+    """Return the seed of an action's fit, a 63-bit hash that does not depend on other actions."""
     digest = hashlib.blake2b(f"fit|{run_seed}|{action}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

@@ -1,4 +1,4 @@
-"""What a run's record says of its making: versions, machine, git state, memory. Torch-free."""
+"""What a run's record says about its making: versions, machine, git state, memory. No torch."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ _PACKAGES = ("actionbench", "torch", "diffusers", "transformers", "numpy")
 
 
 def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that matter."""
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def git_state(folder: Path = CHECKOUT) -> dict[str, Any] | None:
-    """Commit of this project's own checkout, and whether it was changed; None where it is none.
+    """Return the commit of this project's checkout, and whether it was changed; None without one.
 
-    Never that of the current folder, which is somebody else's project.
+    It is never that of the current folder, which is somebody else's project.
     """
     if not (folder / ".git").exists():
         return None
@@ -42,6 +43,7 @@ def _git(folder: Path, *words: str) -> str:
 
 
 def machine() -> dict[str, Any]:
+    """Return the platform and the number of CPU cores."""
     return {
         "platform": platform.platform(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
@@ -49,6 +51,7 @@ def machine() -> dict[str, Any]:
 
 
 def now() -> str:
+    """Return the time in UTC, ISO 8601, in seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -57,7 +60,7 @@ _LINUX_STATUS = Path("/proc/self/status")
 
 
 def reset_peak_memory() -> bool:
-    """Begin a new stretch for `peak_memory_mib`; False where the system has no such thing."""
+    """Let `peak_memory_mib` count from now on; return False if the system cannot do that."""
     try:
         _LINUX_RESET.write_text("5")  # man 5 proc: "reset the peak resident set size"
     except OSError:
@@ -66,9 +69,9 @@ def reset_peak_memory() -> bool:
 
 
 def peak_memory_mib() -> int:
-    """The most memory that this process held since the last reset, in MiB (resident set).
+    """Return the most memory that this process held since the last reset, in MiB (resident set).
 
-    Outside Linux, and where resetting is not possible: since the process began.
+    Outside Linux, and if a reset is not possible, it is the most since the process began.
     """
     if _LINUX_STATUS.exists():
         for line in _LINUX_STATUS.read_text().splitlines():

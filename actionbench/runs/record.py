@@ -1,6 +1,6 @@
-"""The record of a run, `run.json`: what was asked, what made it, what it took.
+"""The record of a run, `run.json`: what was asked for, what made it, what it took.
 
-The one owner of the file's contents: made from a plan, read, checked and written here. Fields that
+This module is the one owner of the file's contents, which it reads, checks and writes. Fields that
 older records lack have a default.
 """
 
@@ -17,13 +17,13 @@ from actionbench.errors import UserError
 from actionbench.suite.suite import Suite, get_suite
 
 FORMAT = 1
-"""Of the runs folder and of its records."""
+"""The format of the runs folder and of its records."""
 
 T = TypeVar("T")
 
 
 class Unreadable(Exception):
-    """A record that lacks a part, or has a wrong one: the message is the part's name."""
+    """A record in which a part is missing or wrong; the message is the part's name."""
 
 
 @dataclass
@@ -32,19 +32,23 @@ class FitCost:
 
     seconds: float
     peak_mib: int = 0
-    """Most memory of the process while it fitted, MiB."""
+    """The most memory of the process while it fitted, in MiB."""
     device: str | None = None
     peak_cuda_mib: int | None = None
     bytes: int | None = None
-    """Of the stored customization; noted in kept references alone, which hold no fits."""
+    """The size of the stored customization; only in kept references, which hold no fits."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Raises Unreadable as `RunRecord.from_json`."""
+        """Read a cost from JSON values.
+
+        Raises:
+            Unreadable: as `RunRecord.from_json`.
+        """
         return _read(cls, value, "")
 
     def to_json(self) -> dict[str, Any]:
-        """The parts that are known."""
+        """Return the parts that are known as JSON values."""
         return {key: part for key, part in vars(self).items() if part is not None}
 
 
@@ -56,26 +60,29 @@ class StepCost:
     images: int = 0
 
     def add(self, seconds: float, images: int) -> None:
+        """Add the time that some more images took."""
         self.seconds = round(self.seconds + seconds, 3)
         self.images += images
 
 
 @dataclass
 class ActionCosts:
+    """What one action of a run took."""
+
     fit: FitCost | None
     generate: StepCost
     judge: StepCost
 
     @property
     def seconds(self) -> float:
-        """Of fit, drawing and judging together, whenever they were done."""
+        """The time of fit, drawing and judging together, whenever they were done."""
         fit = self.fit.seconds if self.fit else 0.0
         return fit + self.generate.seconds + self.judge.seconds
 
 
 @dataclass
 class ActionKeys:
-    """Where the store keeps an action's customization, images and verdicts."""
+    """The store's keys of an action's customization, images and verdicts."""
 
     fit: str
     images: str
@@ -84,15 +91,19 @@ class ActionKeys:
 
 @dataclass
 class ModelFacts:
+    """What a record says about the base model."""
+
     name: str
     fingerprint: str
     preset: str | None = None
     path: str | None = None
-    """Where the model lay; left out of kept references."""
+    """The model's folder; left out of kept references."""
 
 
 @dataclass
 class JudgeFacts:
+    """What a record says about the judge."""
+
     name: str
     fingerprint: str
     settings: dict[str, Any] = field(default_factory=dict)
@@ -100,7 +111,7 @@ class JudgeFacts:
 
 @dataclass
 class Failure:
-    """What stopped a run: the method failed on an action, fitting or drawing."""
+    """Why a run stopped: its method failed on an action, in fitting or drawing."""
 
     action: str
     doing: str
@@ -120,7 +131,7 @@ class RunRecord:
     reference: str = ""
     settings: dict[str, Any]
     changed_settings: dict[str, Any] | None = None
-    """Those that are not the method's own for the model; None in the first records."""
+    """The settings that differ from the method's own for the model; None in the first records."""
     suite: str
     suite_file: str | None = None
     suite_fingerprint: str
@@ -141,7 +152,7 @@ class RunRecord:
     versions: dict[str, str] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     git: dict[str, Any] | None = None
-    """Commit of this project's checkout, and whether it was changed; None outside of one."""
+    """The commit of this project's checkout, and whether it was changed; None without one."""
     peak_mib: int
     keys: dict[str, ActionKeys]
     costs: dict[str, ActionCosts]
@@ -149,14 +160,16 @@ class RunRecord:
     finished: str | None = None
     failure: Failure | None = None
     judged_from: str | None = None
-    """The run whose images were judged again, if that is what this one is."""
+    """The run that drew the images, if this run only judged them again."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read a record from the values of `run.json`.
 
-        Raises Unreadable with the name of the first part that is missing or wrong. Parts that this
-        version does not know are left out.
+        Parts that this version does not know are left out.
+
+        Raises:
+            Unreadable: with the name of the first part that is missing or wrong.
         """
         record = _read(cls, value, "")
         for action in record.actions:
@@ -166,7 +179,7 @@ class RunRecord:
         return record
 
     def to_json(self) -> dict[str, Any]:
-        """The values of `run.json`. Parts that only some records have are left out of others."""
+        """Return the values of `run.json`; parts that only some records have may be left out."""
         values = dataclasses.asdict(self)
         if self.judged_from is None:
             del values["judged_from"]
@@ -175,18 +188,22 @@ class RunRecord:
         return values
 
     def load_suite(self) -> Suite:
-        """The suite that was drawn, wherever its folder is. UserError if it is gone."""
+        """Return the suite that was drawn, wherever its folder is.
+
+        Raises:
+            UserError: if it is gone.
+        """
         return get_suite(self.suite_file or self.suite)
 
     def known_suite(self) -> Suite | None:
-        """As `load_suite`; None if it is gone or cannot be read any more."""
+        """Return the suite that was drawn; None if it is gone or cannot be read any more."""
         with suppress(UserError):
             return self.load_suite()
         return None
 
     @property
     def state(self) -> str:
-        """`finished`, `not finished`, or what failed."""
+        """`finished`, `not finished`, or on which action the run failed, and why."""
         if self.complete:
             return "finished"
         if self.failure is None:
@@ -200,7 +217,7 @@ class RunRecord:
 
 
 def _read(kind: type[T], value: Any, where: str) -> T:
-    """A dataclass from JSON values, its fields checked by their annotations."""
+    """Make a dataclass of JSON values; its fields are checked by their annotations."""
     if not isinstance(value, Mapping):
         raise Unreadable(where)
     hints = get_type_hints(kind)

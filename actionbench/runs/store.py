@@ -1,16 +1,16 @@
 """The run store: every step's output under a key made of its inputs, so nothing is done twice.
 
     actionbench-runs.json               the store's format
-    fits/<key>/customization.*          what a method learned of one action
+    fits/<key>/customization.*          what a method learned about one action
     images/<key>/<subject>-<index>.png  what it drew with it
     verdicts/<key>.parquet              what a judge saw on those images
-    canary/<key>.json                   how a judge scored the canary's images first
+    canary/<key>.json                   a judge's first scores of the canary's images
     runs/<method>-<key>/run.json        what a command asked for, and what it took
     runs/<method>-<key>/verdicts.parquet  its rows, `judge.VERDICT_COLUMNS`
-    runs/<method>-<key>/copying.json    which of its images copy an exemplar, once a board asked
-    runs/<method>-<key>/failure.txt     the traceback, where its method failed
+    runs/<method>-<key>/copying.json    which images copy an exemplar, if a board has counted them
+    runs/<method>-<key>/failure.txt     the traceback, if its method failed
 
-Each file or folder is written under a temporary name and renamed: it is there whole or not at all.
+Each file or folder is written under a temporary name and renamed: it appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -52,9 +52,10 @@ _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
 class Store:
-    """A runs folder. Constructing one checks it and writes nothing; a missing folder is empty.
+    """A runs folder. Constructing a store checks it and writes nothing; a missing folder is empty.
 
-    Raises UserError for a folder that is no store, is of another format, or cannot be read.
+    Raises:
+        UserError: for a folder that is not a store, is of another format, or cannot be read.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -82,11 +83,11 @@ class Store:
             )
 
     def prepare(self) -> None:
-        """Make the folder where it is missing, see that it can be written, clear leftovers."""
+        """Make the folder if it is missing, check that it can be written, and clear leftovers."""
         with _reporting(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             self._clean()
-        # Written each time: that the folder takes a file shows before hours of work, not after.
+        # Written each time, so that a folder that takes no file is reported before hours of work.
         self._write_json(self.root / VERSION_FILE, {"format": FORMAT})
 
     def _clean(self) -> None:
@@ -96,16 +97,15 @@ class Store:
     # Customizations
 
     def fit_folder(self, key: str) -> Path:
+        """Return the folder of a customization."""
         return self.root / "fits" / key
 
     def has_fit(self, key: str) -> bool:
+        """Check whether a customization is stored."""
         return self.fit_folder(key).is_dir()
 
     def save_fit(self, key: str, fitted: Customization, cost: FitCost, version: int = 1) -> None:
-        """Store a customization; its cost is kept beside it.
-
-        `version` is the method's.
-        """
+        """Store a customization with its cost; `version` is the method's."""
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
@@ -139,7 +139,7 @@ class Store:
                 temporary.rename(folder)
 
     def fit_record(self, key: str) -> dict[str, Any]:
-        """The stored facts of a fit: `customization.json`."""
+        """Read the facts of a fit, `customization.json`."""
         folder = self.fit_folder(key)
         path = folder / "customization.json"
         record = _read_json(path, folder)
@@ -149,7 +149,7 @@ class Store:
         return record
 
     def fit_cost(self, key: str) -> FitCost:
-        """What a stored fit took."""
+        """Return what a stored fit took."""
         try:
             return FitCost.from_json(self.fit_record(key)["cost"])
         except Unreadable as error:
@@ -161,16 +161,17 @@ class Store:
     def load_fit(
         self, key: str, *, method: str, action: str, model: str, version: int = 1
     ) -> Customization:
-        """A stored customization, on the CPU.
+        """Load a customization onto the CPU.
 
-        Raises UserError for one that is damaged, or of another method, method's version, action,
-        model or format.
+        Raises:
+            UserError: if it is damaged, or of another method, method's version, action, model or
+                format.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         folder = self.fit_folder(key)
-        record = {"version": 1, **self.fit_record(key)}  # the first ones did not say
+        record = {"version": 1, **self.fit_record(key)}  # the first records had no version
         expected = {
             "format": FORMAT, "method": method, "version": version, "action": action,
             "model": model,
@@ -193,10 +194,15 @@ class Store:
     # Images
 
     def image_path(self, key: str, item: Item) -> Path:
+        """Return the file of an image."""
         return self.root / "images" / key / f"{slug(item.subject.name)}-{item.index}.png"
 
     def has_image(self, key: str, item: Item) -> bool:
-        """Whether the image is stored. Raises UserError for one that was cut short."""
+        """Check whether an image is stored.
+
+        Raises:
+            UserError: if it was cut short.
+        """
         path = self.image_path(key, item)
         with _reporting(path):
             try:
@@ -211,6 +217,7 @@ class Store:
         return True
 
     def save_image(self, key: str, item: Item, image: Image.Image) -> None:
+        """Store an image, with its item and key in the PNG's text."""
         path = self.image_path(key, item)
         text = PngImagePlugin.PngInfo()
         text.add_text("actionbench:item", item.id)
@@ -221,16 +228,21 @@ class Store:
             temporary.replace(path)
 
     def load_image(self, key: str, item: Item) -> Image.Image:
-        """A stored image, RGB. Raises UserError for one that cannot be read."""
+        """Load an image, RGB.
+
+        Raises:
+            UserError: if it is missing or damaged.
+        """
         return read_image(self.image_path(key, item))
 
     # Verdicts
 
     def verdict_path(self, key: str) -> Path:
+        """Return the file of the verdicts on an action's images."""
         return self.root / "verdicts" / f"{key}.parquet"
 
     def load_verdicts(self, key: str) -> dict[tuple[str, int], Verdict]:
-        """What was judged so far, by (subject's name, index)."""
+        """Load the verdicts so far, by (subject's name, index)."""
         path = self.verdict_path(key)
         if not path.exists():
             return {}
@@ -238,11 +250,11 @@ class Store:
         return {(row.pop("subject"), row.pop("index")): Verdict(**row) for row in rows}
 
     def add_verdicts(self, key: str, verdicts: Mapping[tuple[str, int], Verdict]) -> None:
-        """Save verdicts beside those of other runs, which may be at work on the same file."""
+        """Add verdicts to those in the file, which other runs may be writing as well."""
         self.save_verdicts(key, {**self.load_verdicts(key), **verdicts})
 
     def save_verdicts(self, key: str, verdicts: Mapping[tuple[str, int], Verdict]) -> None:
-        """Make these the file's only verdicts."""
+        """Replace the file's verdicts by these."""
         rows = [
             {"subject": subject, "index": index, **vars(verdict)}
             for (subject, index), verdict in verdicts.items()
@@ -250,23 +262,26 @@ class Store:
         self._write_table(self.verdict_path(key), rows, _JUDGED)
 
     def canary_path(self, key: str) -> Path:
+        """Return the file of a judge's first scores of the canary."""
         return self.root / "canary" / f"{key}.json"
 
     def load_canary(self, key: str) -> dict[str, Any] | None:
-        """What `save_canary` stored; None where nothing is."""
+        """Load what `save_canary` stored; None if there is nothing."""
         path = self.canary_path(key)
         return _read_json(path) if path.exists() else None
 
     def save_canary(self, key: str, scores: Mapping[str, Any]) -> None:
+        """Store a judge's first scores of the canary, and how they were made."""
         self._write_json(self.canary_path(key), scores)
 
     # Runs
 
     def run_folder(self, run_id: str) -> Path:
+        """Return the folder of a run's record and verdicts."""
         return self.root / "runs" / run_id
 
     def run_ids(self) -> list[str]:
-        """The ids of all runs, finished or not, sorted."""
+        """Return the ids of all runs, finished or not, sorted."""
         return sorted(
             path.parent.name
             for path in (self.root / "runs").glob("*/run.json")
@@ -274,7 +289,11 @@ class Store:
         )
 
     def find_run(self, prefix: str) -> str:
-        """The id of the only run whose id begins with `prefix`."""
+        """Return the id of the only run whose id begins with `prefix`.
+
+        Raises:
+            UserError: if there is no such run, or several.
+        """
         ids = self.run_ids()
         if prefix in ids:
             return prefix
@@ -288,16 +307,17 @@ class Store:
         )
 
     def load_record(self, run_id: str) -> RunRecord | None:
-        """The record of a run, `run.json`; None if there is none.
+        """Load a run's record, `run.json`; None if there is none.
 
-        Raises UserError for one that is damaged, of another run, or lacks a part that is read.
+        Raises:
+            UserError: if it is damaged, of another run, or lacks a part.
         """
         path = self.run_folder(run_id) / "run.json"
         if not path.exists():
             return None
         values = _read_json(path)
         if values.get("format") != FORMAT:
-            raise UserError(_damaged(path, "it is no run record of this version", None))
+            raise UserError(_damaged(path, "it is not a run record of this version", None))
         try:
             record = RunRecord.from_json(values)
         except Unreadable as error:
@@ -307,46 +327,55 @@ class Store:
         return record
 
     def read_record(self, run_id: str) -> RunRecord:
-        """As `load_record`; UserError if there is none."""
+        """Load a run's record.
+
+        Raises:
+            UserError: as `load_record`, and if there is none.
+        """
         record = self.load_record(run_id)
         if record is None:
             raise UserError(f"{self.run_folder(run_id) / 'run.json'} has vanished: run it again")
         return record
 
     def save_record(self, record: RunRecord) -> None:
+        """Store a run's record."""
         self._write_json(self.run_folder(record.id) / "run.json", record.to_json())
 
     def failure_path(self, run_id: str) -> Path:
+        """Return the file of the traceback of what stopped a run."""
         return self.run_folder(run_id) / "failure.txt"
 
     def save_failure(self, run_id: str, text: str) -> None:
-        """The traceback of what stopped a run."""
+        """Store the traceback of what stopped a run."""
         path = self.failure_path(run_id)
         with self._temporary(path) as temporary:
             _write(temporary, text.encode())
             temporary.replace(path)
 
     def forget_failure(self, run_id: str) -> None:
+        """Remove the traceback of what stopped a run, if there is one."""
         path = self.failure_path(run_id)
         with _reporting(path):
             path.unlink(missing_ok=True)
 
     def save_rows(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """A run's verdicts, one row an image."""
+        """Store a run's verdicts, one row per image."""
         self._write_table(self.run_folder(run_id) / "verdicts.parquet", rows, _ROWS)
 
     def has_rows(self, run_id: str) -> bool:
+        """Check whether a run's verdicts are stored."""
         return (self.run_folder(run_id) / "verdicts.parquet").exists()
 
     def load_rows(self, run_id: str) -> pd.DataFrame:
-        """A run's verdicts as a table of `judge.VERDICT_COLUMNS`; of the finished actions only."""
+        """Load a run's verdicts on its finished actions, with columns `judge.VERDICT_COLUMNS`."""
         frame: pd.DataFrame = self._rows(run_id).to_pandas()
         return frame
 
     def read_verdicts(self, record: RunRecord) -> pd.DataFrame:
-        """A run's verdicts, checked: `judge.VERDICT_COLUMNS`, of the finished actions.
+        """Load a run's verdicts as `load_rows` does, and check them against its record.
 
-        Raises UserError for a file that cannot be read, and for one that can but is not this run's.
+        Raises:
+            UserError: if the file cannot be read, or is not this run's.
         """
         verdicts = self.load_rows(record.id)
         problem = ""
@@ -371,16 +400,17 @@ class Store:
         return verdicts
 
     def load_row_dicts(self, run_id: str) -> list[dict[str, Any]]:
-        """The same without pandas."""
+        """Load a run's verdicts as `load_rows` does, but without pandas."""
         rows: list[dict[str, Any]] = self._rows(run_id).to_pylist()
         return rows
 
     def load_copying(self, run_id: str) -> dict[str, Any] | None:
-        """What `save_copying` stored of a run; None where nothing is."""
+        """Load what `save_copying` stored; None if there is nothing."""
         path = self.run_folder(run_id) / "copying.json"
         return _read_json(path) if path.exists() else None
 
     def save_copying(self, run_id: str, facts: Mapping[str, Any]) -> None:
+        """Store which of a run's images copy an exemplar."""
         self._write_json(self.run_folder(run_id) / "copying.json", facts)
 
     def _rows(self, run_id: str) -> pa.Table:
@@ -404,24 +434,32 @@ class Store:
 
     @contextmanager
     def _temporary(self, path: Path) -> Iterator[Path]:
-        """A name beside `path` to write under; gone again where writing fails."""
+        """Yield a temporary name beside `path`, which is removed if writing fails."""
         with _reporting(path), beside(path) as temporary:
             yield temporary
 
 
 def read_image(path: Path) -> Image.Image:
-    """An image of the store, RGB and fully decoded; UserError where it is missing or damaged."""
+    """Read an image, RGB and fully decoded.
+
+    Raises:
+        UserError: if it is missing or damaged.
+    """
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: run the same command again") from error
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's ways to say "damaged"
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's errors for a damaged file
         raise UserError(f"{path} is damaged ({error}): {AGAIN}") from error
 
 
 def _read_json(path: Path, delete: Path | None = None) -> dict[str, Any]:
-    """`delete` is what to delete where the file is damaged, if not the file itself."""
+    """Read a JSON object.
+
+    Args:
+        delete: the folder to delete if the file is damaged; by default only the file.
+    """
     try:
         value = json.loads(path.read_text("utf-8"))
     except PermissionError as error:
@@ -483,7 +521,7 @@ _FIXES = {
 
 @contextmanager
 def _reporting(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into one line."""
+    """Turn an error of the operating system into a UserError."""
     try:
         yield
     except OSError as error:

@@ -49,7 +49,7 @@ def command(folder: Path, *words: str | Path) -> list[str]:
 def call(
     folder: Path, monkeypatch: pytest.MonkeyPatch, typed: Callable[..., Done]
 ) -> Callable[..., Done]:
-    """A command on the small suite, with the small methods and judge."""
+    """Run a command on the small suite, with the small methods and judge."""
     suite = small_suite(folder)
     monkeypatch.setattr(actionbench.suite.suite, "suites", lambda: {suite.name: suite})
     monkeypatch.syspath_prepend(str(folder / "plugins"))
@@ -60,7 +60,7 @@ def call(
 @pytest.fixture
 def refused(call: Callable[..., Done]) -> Callable[..., str]:
     def refused(*words: str | Path) -> str:
-        """The one line that a mistake is told in."""
+        """Return the one line that reports a mistake."""
         done = call(*words)
         assert done.returncode == 2, done.stderr
         assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
@@ -109,7 +109,7 @@ def test_a_run_from_plan_to_table_and_again(
 
     done = call(*words)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "", "quiet where no terminal looks on"
+    assert done.stderr == "", "quiet if there is no terminal"
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["salute", "gesture", "total", "run", "next:"]
     assert "n    6" in lines[0] and "n   12" in lines[2]
@@ -159,7 +159,7 @@ def test_several_methods_are_all_planned_before_one_begins(
         assert read_image(tmp_path / name).height > 3 * ROW, "exemplars and two runs"
 
 
-def test_of_all_methods_those_that_fail_are_told_at_the_end(
+def test_of_all_methods_those_that_fail_are_reported_at_the_end(
     call: Callable[..., Done], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ["broken", "drift", "faulty", "plain"]
@@ -170,9 +170,9 @@ def test_of_all_methods_those_that_fail_are_told_at_the_end(
     assert re.findall(r"^run (\w+)-", done.stdout, re.M) == ["drift", "plain"]
     *_, first, second = done.stderr.splitlines()
     assert first.startswith("failed: broken: method 'broken' (tests.no_such_module")
-    told = "faulty failed fitting 'gesture': ZeroDivisionError: a defect (traceback in "
-    assert second.startswith(f"failed: {told}")
-    assert done.stderr.startswith(told), "also where it happens"
+    reason = "faulty failed fitting 'gesture': ZeroDivisionError: a defect (traceback in "
+    assert second.startswith(f"failed: {reason}")
+    assert done.stderr.startswith(reason), "also when it happens"
     trace = Path(second.split("(traceback in ")[1].split(")")[0])
     assert 'raise ZeroDivisionError("a defect' in trace.read_text()
     listed = call("runs", "list", "--runs", tmp_path / "runs").stdout
@@ -293,7 +293,7 @@ def test_ctrl_c_keeps_what_is_finished(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--method", "drfit"], "unknown method 'drfit': did you mean drift"),
         (["--method", "drift", "--suite", "pupets"], "unknown suite 'pupets': did you mean pup"),
@@ -312,15 +312,15 @@ def test_ctrl_c_keeps_what_is_finished(
         ([], "Missing option '--method'"),
     ],
 )
-def test_each_mistake_is_told_in_one_line(
-    refused: Callable[..., str], tiny_model: Path, tmp_path: Path, words: list[str], told: str
+def test_each_mistake_is_reported_in_one_line(
+    refused: Callable[..., str], tiny_model: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
     error = refused("run", *words, "--model", tiny_model, "--runs", tmp_path / "runs")
-    assert told in error
+    assert message in error
     assert not (tmp_path / "runs").exists()
 
 
-def test_folders_that_are_no_model_or_no_store(
+def test_folders_that_are_not_a_model_or_a_store(
     refused: Callable[..., str], tiny_model: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "thing").write_text("")
@@ -336,7 +336,9 @@ def test_folders_that_are_no_model_or_no_store(
     assert "no run 'adi' in" in refused("show", "adi", "--runs", runs)
 
 
-def test_a_record_without_its_parts_is_told(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_a_record_without_its_parts_is_reported(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
     store = Store(tmp_path / "runs")
     store.prepare()
     folder = store.run_folder("drift-1")
@@ -347,7 +349,7 @@ def test_a_record_without_its_parts_is_told(refused: Callable[..., str], tmp_pat
         assert f"{store.run_folder('drift-1') / 'run.json'} is damaged" in error
 
 
-def test_what_the_system_refuses_is_told_in_one_line(
+def test_what_the_system_refuses_is_reported_in_one_line(
     refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "missing" / "file"
@@ -360,7 +362,7 @@ def test_what_the_system_refuses_is_told_in_one_line(
     assert refused("touch") == f"error: {file}: No such file or directory\n"
 
 
-def test_check_method_tells_which_promise_is_broken(
+def test_check_method_says_which_promise_is_broken(
     call: Callable[..., Done], refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import actionbench.plugins.conformance as conformance

@@ -1,4 +1,4 @@
-"""Every exit status that `cli.main` documents: 0 done, 1 but for what failed, 2 a mistake, 130."""
+"""Every exit status that `cli.main` documents: 0 done, 1 a part failed, 2 a mistake, 130 Ctrl-C."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROBLEMS = Problems("suite.yaml", ["no actions", "no\nsubjects"])
 
 @pytest.fixture
 def ending(monkeypatch: pytest.MonkeyPatch, typed: Callable[..., Done]) -> Callable[..., Done]:
-    """A command that ends with an error, or without one."""
+    """Run a command that ends with an error, or without one."""
 
     def ending(error: BaseException | None) -> Done:
         @click.command()

@@ -51,7 +51,7 @@ for words in helps:
 
 @pytest.fixture(scope="module")
 def helps() -> dict[tuple[str, ...], dict[str, str]]:
-    """What each help prints, and what it was the first to import, all in one process."""
+    """Return what each help prints, and what it was the first to import, all in one process."""
     words = [*GROUPS, *(words for words, _ in LEAVES)]
     arguments = [sys.executable, "-c", SESSION, json.dumps([HEAVY, words])]
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)

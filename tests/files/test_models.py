@@ -156,14 +156,14 @@ def test_a_hub_id_that_was_fetched_is_read_from_the_cache(model: Path, tmp_path:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the Hub, and no network."""
+    """Use an empty cache of the Hub, and no network."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     return tmp_path / "hub"
 
 
 def put(cache: Path, hub_id: str, folder: Path) -> Path:
-    """A repository as huggingface_hub keeps it."""
+    """Store a repository as huggingface_hub does."""
     repository = cache / f"models--{hub_id.replace('/', '--')}"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("0" * 40)
@@ -172,7 +172,7 @@ def put(cache: Path, hub_id: str, folder: Path) -> Path:
 
 @pytest.fixture
 def small_presets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The presets as they are, for images of the tiny pipeline's size."""
+    """Change the presets to images of the tiny pipeline's size."""
     changed = {
         name: replace(preset, image_size=64) for name, preset in models.MODEL_PRESETS.items()
     }

@@ -28,7 +28,7 @@ brightness = tests.helpers.small_run:Brightness
 
 
 def install_plugins(folder: Path) -> None:
-    """What pip leaves of a package that registers methods and judges."""
+    """Write what pip installs for a package that registers methods and judges."""
     metadata = folder / "actionbench_small-1.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text(METADATA)

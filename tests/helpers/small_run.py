@@ -1,4 +1,4 @@
-"""A whole run in small: a suite, a method and a judge that take a second on the tiny pipeline.
+"""A small whole run: a suite, a method and a judge that take a second on the tiny pipeline.
 
 As a script, it is the command that the kill tests kill:
 `python -m tests.helpers.small_run MODEL FOLDER [STAGE COUNT]`; at the COUNT-th step of STAGE it
@@ -38,7 +38,7 @@ SUBJECTS = paper_subjects()[:3]
 
 
 def small_suite(folder: Path) -> Suite:
-    """Two actions with two exemplars each, three subjects, two sampling steps."""
+    """Make a suite of two actions with two exemplars each, three subjects, two sampling steps."""
     file = folder / "exemplars.parquet"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ class DriftSettings:
 
 
 class Drift(Method[DriftSettings]):
-    """Pulls a word's embedding towards seeded noise, in real optimizer steps."""
+    """A method that pulls a word's embedding towards seeded noise, in real optimizer steps."""
 
     name = "drift"
     title = "Drift"
@@ -108,7 +108,7 @@ class Drift(Method[DriftSettings]):
 
 
 class Faulty(Drift):
-    """Has a defect that shows at the second action."""
+    """A method with a defect that shows at the second action."""
 
     name = "faulty"
     title = "Faulty"
@@ -120,7 +120,7 @@ class Faulty(Drift):
 
 
 class Plain(Method[Any]):
-    """Learns nothing: the described prompt alone."""
+    """A method that learns nothing and draws the described prompt."""
 
     name = "plain"
     title = "Plain"
@@ -137,7 +137,7 @@ class Plain(Method[Any]):
 
 
 class Unseeded(Plain):
-    """Draws every item from the same noise."""
+    """A method that draws every item from the same noise."""
 
     name = "unseeded"
     title = "Unseeded"
@@ -149,7 +149,7 @@ class Unseeded(Plain):
 
 
 class Brightness(Judge):
-    """Answers from the image's pixels alone, so that the table depends on what was drawn."""
+    """A judge that answers from the image's pixels, so that the table depends on what was drawn."""
 
     name = "brightness"
     rule = "1"
@@ -159,16 +159,16 @@ class Brightness(Judge):
         return self.rule
 
     def judge(self, images: Sequence[Image.Image], items: Sequence[Item]) -> list[Verdict]:
-        found = []
+        verdicts = []
         for image in images:
             digest = hashlib.sha256(image.tobytes()).digest()
             action, subject = digest[0] % 2 == 0, digest[1] % 2 == 0
-            found.append(Verdict(action, subject, "", "", digest[0] / 255, digest[1] / 255))
-        return found
+            verdicts.append(Verdict(action, subject, "", "", digest[0] / 255, digest[1] / 255))
+        return verdicts
 
 
 def small_plan(model: Path, folder: Path, method: Method[Any] | None = None, **more: Any) -> Plan:
-    """`more` are options, or the judge."""
+    """Plan a small run; `more` are options, or the judge."""
     suite = small_suite(folder)
     return plan_run(
         suite=suite,

@@ -172,7 +172,7 @@ def test_a_phones_second_picture_is_left_out(tmp_path: Path) -> None:
 
 
 def _png_header(width: int, height: int) -> bytes:
-    """A PNG that says it is huge, without its pixels."""
+    """Return a PNG whose header says that it is huge, without its pixels."""
     facts = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", facts), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -458,7 +458,7 @@ def test_photographs_without_a_person_are_all_named(
 
 @pytest.fixture(scope="session")
 def tiny_blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BLIP of the real classes with random weights, which says words of its tiny vocabulary."""
+    """Make a BLIP of the real classes with random weights and a tiny vocabulary."""
     import torch
 
     folder = tmp_path_factory.mktemp("blip")

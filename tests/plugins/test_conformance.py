@@ -84,7 +84,7 @@ class ChangesWeights(TextualInversion):
 
 
 class LeavesHook(TextualInversion):
-    """Only where the drawing stops half way: its last line is never reached."""
+    """Only if the drawing stops half way: its last line is then never reached."""
 
     def generate(
         self, backbone: Backbone, customization: Customization, items: Sequence[Item]
@@ -199,10 +199,10 @@ class RaisesWhenDiverging(TextualInversion):
 def test_each_broken_promise_is_caught_by_its_check(
     method: type[Method[Any]], problems: dict[str, str]
 ) -> None:
-    found = failed(method)
-    assert found.keys() == problems.keys(), "these fail and no other"
+    failures = failed(method)
+    assert failures.keys() == problems.keys(), "these fail and no other"
     for check, problem in problems.items():
-        assert found[check].startswith(problem), found[check]
+        assert failures[check].startswith(problem), failures[check]
 
 
 def test_a_method_that_fails_at_once_still_has_every_check_reported() -> None:
@@ -210,9 +210,9 @@ def test_a_method_that_fails_at_once_still_has_every_check_reported() -> None:
         def __init__(self, settings: Any = None) -> None:
             raise RuntimeError("no\nhope")
 
-    found = failed(Hopeless)
-    assert len(found) == len(CHECKS)
-    assert all(problem.startswith("RuntimeError: no (") for problem in found.values())
+    failures = failed(Hopeless)
+    assert len(failures) == len(CHECKS)
+    assert all(problem.startswith("RuntimeError: no (") for problem in failures.values())
 
 
 def test_failures_of_several_pipelines_share_a_line() -> None:

@@ -25,7 +25,7 @@ def small_setup(model: Path, folder: Path, **more: Any) -> Setup:
 
 @pytest.fixture
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The backbones that campaigns load, as they are loaded."""
+    """Record the backbones that campaigns load."""
     loaded: list[Any] = []
 
     def load(*words: Any) -> Any:
@@ -58,7 +58,7 @@ def test_a_failure_is_its_own_and_the_backbone_is_shared(
     assert any("lr=1e+30" in n and "diverged" in n for n in notes)
 
 
-def test_finished_runs_load_nothing_and_a_mended_one_goes_on(
+def test_finished_runs_load_nothing_and_a_fixed_one_goes_on(
     tiny_model: Path, tmp_path: Path, loads: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup = small_setup(tiny_model, tmp_path, subjects=["boy"])
@@ -85,7 +85,7 @@ class Mended(Drift):
         return replace(Drift.fit(self, backbone, task, **rest), method="faulty")
 
 
-def test_an_interruption_ends_the_whole(tiny_model: Path, tmp_path: Path) -> None:
+def test_an_interruption_stops_the_campaign(tiny_model: Path, tmp_path: Path) -> None:
     class Interrupted(Plain):
         def generate(self, *words: Any) -> Any:
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""What `doctor` and `prefetch` tell, and the counting under them."""
+"""What `doctor` and `prefetch` report, and the counting under them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_memory_of_a_fit(tmp_path: Path) -> None:
 
 
 def test_the_settings_on_stable_diffusion_2_are_the_literatures() -> None:
-    """Values that papers and reference implementations tell, by setting."""
+    """Values that papers and reference implementations name, by setting."""
     published = {
         "textual-inversion": {"steps": 3000, "learning_rate": 5e-3, "batch_size": 4},
         "reversion": {
@@ -149,17 +149,18 @@ def test_what_a_fit_has_to_do() -> None:
     assert work["custom-diffusion"].batch == 8 and work["custom-diffusion"].rows == 1
 
 
-def test_doctor_on_what_is_there_and_on_what_is_not(
+def test_doctor_on_a_model_that_is_here_and_one_that_is_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["doctor", "--method", "stable-diffusion,p-plus", "--runs", str(tmp_path)]
     assert cli.main(words, standalone_mode=False) is None
-    told = capsys.readouterr().out
-    for words_of_it in ("puppets: 8 actions, 80 exemplars", "368 images", "a fit needs at least"):
-        assert words_of_it in told
+    printed = capsys.readouterr().out
+    for part in ("puppets: 8 actions, 80 exemplars", "368 images", "a fit needs at least"):
+        assert part in printed
     assert cli.main(["prefetch", "--method", "p-plus,controlnet"], standalone_mode=False) is None
-    told = capsys.readouterr().out
-    assert "fingerprint" in told and "unet/diffusion_pytorch_model.safetensors sha256" in told
+    printed = capsys.readouterr().out
+    assert "fingerprint" in printed
+    assert "unet/diffusion_pytorch_model.safetensors sha256" in printed
     done = subprocess.run(
         [sys.executable, "cli.py", "doctor", "--method", "p-plus", "--model", "sd-2.1"],
         **{"cwd": ROOT, "capture_output": True, "text": True},
@@ -169,18 +170,18 @@ def test_doctor_on_what_is_there_and_on_what_is_not(
     assert "not on this machine" in done.stdout and "actionbench prefetch" in done.stdout
 
 
-def test_before_the_photographs_are_there_all_else_is_told(
+def test_without_photographs_everything_else_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     model = tiny_pipeline(tmp_path / "model")
-    found = examined(
+    findings = examined(
         tmp_path, ["controlnet"], ["controlnet=somebody/net"],
         suite="photos", model=str(model), judge="vqa", judge_words=["model=somebody/model"],
     )  # fmt: skip
-    (suite,) = [f for f in found if f.what == "suite"]
+    (suite,) = [f for f in findings if f.what == "suite"]
     assert suite.state == "fail" and "data import DIR --suite photos" in suite.message
-    missing = [f for f in found if "is not on this machine" in f.message]
+    missing = [f for f in findings if "is not on this machine" in f.message]
     assert [f.message.split()[0] for f in missing] == ["somebody/net", "somebody/model"]
     words = shlex.split(missing[0].fix)
     assert words[:2] == ["actionbench", "prefetch"]
@@ -189,10 +190,10 @@ def test_before_the_photographs_are_there_all_else_is_told(
     assert context.params["methods"] == ["controlnet"] and context.params["judge"] == "vqa"
     assert context.params["judge_words"] == ("model=somebody/model",)
     assert context.params["words"] == ("controlnet=somebody/net",)
-    assert any(f.message.startswith("estimate: at least") for f in found)
+    assert any(f.message.startswith("estimate: at least") for f in findings)
 
 
-def test_exemplars_that_do_not_serve_a_method_are_told(tmp_path: Path) -> None:
+def test_exemplars_that_a_method_cannot_use_are_reported(tmp_path: Path) -> None:
     suite = write_suite(tmp_path)
     make_folder(tmp_path / "source")
     import_photographs(
@@ -212,34 +213,35 @@ def test_exemplars_that_do_not_serve_a_method_are_told(tmp_path: Path) -> None:
 def examined(
     tmp_path: Path, methods: Sequence[str] = ("p-plus",), words: Sequence[str] = (), **options: Any
 ) -> list[Finding]:
-    """What doctor finds for these options on a CPU."""
+    """Return what doctor reports for these options on a CPU."""
     return list(
         examine(RunOptions(**{"device": "cpu", "runs": tmp_path, **options}), methods, words)
     )
 
 
-def test_a_run_that_cannot_work_is_told_with_how_to_mend_it(tmp_path: Path) -> None:
-    found = {f.what: f for f in examined(tmp_path, ["p-pus"], suite="photo")}
-    assert found["suite"].state == "fail" and "unknown suite 'photo'" in found["suite"].message
+def test_a_run_that_cannot_work_is_reported_with_how_to_fix_it(tmp_path: Path) -> None:
+    (suite,) = [f for f in examined(tmp_path, ["p-pus"], suite="photo") if f.what == "suite"]
+    assert suite.state == "fail" and "unknown suite 'photo'" in suite.message
     if not torch.cuda.is_available():
-        found = {f.what: f for f in examined(tmp_path, ["p-pus"], device="cuda")}
-        assert found["device"].state == "fail" and "--device cpu" in found["device"].message
-        assert found["p-pus"].state == "fail" and "did you mean p-plus" in found["p-pus"].message
+        findings = {f.what: f for f in examined(tmp_path, ["p-pus"], device="cuda")}
+        device, method = findings["device"], findings["p-pus"]
+        assert device.state == "fail" and "--device cpu" in device.message
+        assert method.state == "fail" and "did you mean p-plus" in method.message
 
 
-def test_a_fit_too_large_for_the_memory_is_told(tmp_path: Path) -> None:
-
+def test_a_fit_too_large_for_the_memory_is_reported(tmp_path: Path) -> None:
     folder = folder_of(sd21.configs(64, tiny=True), tmp_path / "model")
     huge = get_method("textual-inversion").for_model(None, ["batch_size=100000000"])
     asked = RunOptions(runs=tmp_path, gradient_checkpointing=True)
-    found = {f.what: f for f in estimate(asked, get_suite("puppets"), 10, [huge], folder, "cpu")}
-    assert found["textual-inversion"].state == "fail"
-    assert "--dtype bfloat16" in found["textual-inversion"].fix
-    assert found["disk"].state == "ok"
+    estimates = estimate(asked, get_suite("puppets"), 10, [huge], folder, "cpu")
+    findings = {finding.what: finding for finding in estimates}
+    assert findings["textual-inversion"].state == "fail"
+    assert "--dtype bfloat16" in findings["textual-inversion"].fix
+    assert findings["disk"].state == "ok"
     assert check_disk(tmp_path / "not" / "yet", 2**70).state == "fail"
 
 
-def test_packages_are_held_against_the_constraints(tmp_path: Path) -> None:
+def test_packages_are_compared_with_the_constraints(tmp_path: Path) -> None:
     (finding,) = check_packages(tmp_path / "none.txt")
     assert finding.state == "ok"
     (tmp_path / "constraints.txt").write_text("# tested\ntorch==0.1\nno-such-package==1\n")
@@ -254,7 +256,7 @@ class FromTheHub(Brightness):
         return ("somebody/judge@v1",)
 
 
-def test_prefetch_takes_what_is_there_and_names_what_is_not(
+def test_prefetch_uses_what_is_here_and_names_what_is_missing(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -271,7 +273,7 @@ def test_prefetch_takes_what_is_there_and_names_what_is_not(
     refs.mkdir()
     (refs / "v1").write_text("1" * 40)
     model, controlnet, judged = prefetch(
-        str(tiny_model), [Plain(), net], judge, tell=lambda _line: None
+        str(tiny_model), [Plain(), net], judge, report=lambda _line: None
     )
     assert model.folder == tiny_model and model.message.startswith("fingerprint ")
     assert [pin.split(" sha256 ")[0] for pin in model.pins] == [
@@ -282,20 +284,20 @@ def test_prefetch_takes_what_is_there_and_names_what_is_not(
     assert controlnet.folder is None
     assert "hf download thibaud/controlnet-sd21-openpose-diffusers" in controlnet.message
     assert judged.folder == snapshot and judged.message == f"revision {'1' * 40}"
-    states = [finding.state for finding in check_downloads([net], judge, "mend it")]
+    states = [finding.state for finding in check_downloads([net], judge, "fetch it")]
     assert states == ["fail", "ok"]
     (snapshot / "model.safetensors").unlink()
-    *_, judged = prefetch(str(tiny_model), [], judge, tell=lambda _line: None)
+    *_, judged = prefetch(str(tiny_model), [], judge, report=lambda _line: None)
     assert judged.folder is None and "holds no safetensors weights" in judged.message
 
 
 @pytest.mark.parametrize("name", ["adi", "controlnet"])
 def test_the_benchmark_at_toy_width(name: str) -> None:
-    given = argparse.Namespace(
+    options = argparse.Namespace(
         **{"size": 64, "tiny": True, "device": "cpu", "dtype": "float32", "steps": 1, "images": 1},
         **{"batch_size": 1, "sampling_steps": 1, "gradient_checkpointing": False, "set": []},
     )
-    facts = sd21.measure(name, given)
+    facts = sd21.measure(name, options)
     assert facts["images_per_s"] > 0 and facts["images_per_s_ceiling"] > 0
     if name == "adi":
         assert facts["fit_s"] == pytest.approx(facts["learning_s"] + facts["pool_s"])

@@ -59,9 +59,9 @@ def call(
     monkeypatch.setattr(actionbench.suite.suite, "suites", lambda: {suite.name: suite})
 
     def call(*words: str | Path) -> str:
-        status, told, error = typed(*words)
+        status, printed, error = typed(*words)
         assert not status, error
-        return told
+        return printed
 
     return call
 
@@ -70,9 +70,9 @@ def test_judge_then_report_then_agreement(copied: Path, call: Callable[..., str]
     runs, model = copied / "runs", f"model={copied / 'clip'}"
     (first,) = Store(runs).run_ids()
     before = {p: p.stat().st_mtime_ns for p in runs.glob("images/*/*.png")}
-    told = call("judges", "run", first, "--judge", "clip", "--judge-set", model, "--runs", runs,
-                "--device", "cpu")  # fmt: skip
-    made = re.search(r"by clip: run (\S+)", told)
+    printed = call("judges", "run", first, "--judge", "clip", "--judge-set", model,
+                   "--runs", runs, "--device", "cpu")  # fmt: skip
+    made = re.search(r"by clip: run (\S+)", printed)
     assert made and set(Store(runs).run_ids()) == {first, made[1]}
     assert {p: p.stat().st_mtime_ns for p in runs.glob("images/*/*.png")} == before
 
@@ -93,10 +93,10 @@ def test_judge_then_report_then_agreement(copied: Path, call: Callable[..., str]
 
     assert "brightness 1" in call("judges", "agree", first, "--runs", runs)
     with (runs / "report" / "judges.csv").open() as file:
-        found = {row["measure"]: row for row in csv.DictReader(file)}
-    assert list(found) == ["action", "subject", "total"] and found["action"]["n"] == "12"
+        measures = {row["measure"]: row for row in csv.DictReader(file)}
+    assert list(measures) == ["action", "subject", "total"] and measures["action"]["n"] == "12"
     same = np.mean([row["action_correct"] == own[row["image"]]["action_correct"] for row in rows])
-    assert float(found["action"]["same"]) == pytest.approx(same, abs=1e-6)
+    assert float(measures["action"]["same"]) == pytest.approx(same, abs=1e-6)
 
 
 def test_it_is_the_run_that_a_run_with_that_judge_would_be(copied: Path, tiny_model: Path) -> None:
@@ -152,9 +152,9 @@ def test_three_judges_are_compared_by_pairs_on_shared_images(
     judge_run(store, first, clip_judge(copied))
     subjects = [subject.name for subject in paper_subjects()[:1]]
     execute(small_plan(tiny_model, copied, subjects=subjects))  # the same images once more
-    found = compare_judges(store)
-    assert len(found) == 3 * 3 and all(row.same.n == 12 for row in found)
-    twins = [row for row in found if all("brightness" in judge for judge in row.judges)]
+    rows = compare_judges(store)
+    assert len(rows) == 3 * 3 and all(row.same.n == 12 for row in rows)
+    twins = [row for row in rows if all("brightness" in judge for judge in row.judges)]
     assert all(row.same.value == 1 for row in twins)
 
 
@@ -208,10 +208,10 @@ def test_the_canary_shows_what_the_puppet_judge_knows() -> None:
 
 
 def test_calibration_of_the_shipped_judge(typed: Callable[..., Done], tmp_path: Path) -> None:
-    status, told, _ = typed(
+    status, printed, _ = typed(
         *("judges", "calibrate", "--suite", "puppets-dev", "--out", tmp_path, "--device", "cpu")
     )
-    assert not status and "puppet on the exemplars of puppets-dev" in told
+    assert not status and "puppet on the exemplars of puppets-dev" in printed
     facts = json.loads((tmp_path / "calibration.json").read_text())
     assert facts["right"]["n"] == 40 and facts["right"]["share"] > 0.9
     assert facts["false"]["n"] == 120 and facts["false"]["share"] < 0.05
@@ -222,7 +222,7 @@ def test_calibration_of_the_shipped_judge(typed: Callable[..., Done], tmp_path: 
 
 
 class Peeping(Judge):
-    """Knows each exemplar by heart: it is right unless it was told not to look."""
+    """A judge that knows each exemplar by heart: it is right unless it may not look."""
 
     name = "peeping"
     left_out: frozenset[str] = frozenset()
@@ -248,11 +248,11 @@ class Peeping(Judge):
 
 
 def test_an_exemplar_is_left_out_and_the_eight_actions_tune_nothing() -> None:
-    found = calibrate(Peeping(get_suite("puppets-dev")))
-    assert found.right.value == 0 and found.false.value == 0
-    assert {row.seen["none"] for row in found.actions} == {10}
-    assert found.suggestion["shape"] == (40, 4)
-    assert found.suggestion["truth"] == sorted([0, 1, 2, 3] * 10)
+    calibration = calibrate(Peeping(get_suite("puppets-dev")))
+    assert calibration.right.value == 0 and calibration.false.value == 0
+    assert {row.seen["none"] for row in calibration.actions} == {10}
+    assert calibration.suggestion["shape"] == (40, 4)
+    assert calibration.suggestion["truth"] == sorted([0, 1, 2, 3] * 10)
     assert may_tune(get_suite("puppets-dev")) and not may_tune(get_suite("puppets"))
     assert calibrate(Peeping(get_suite("puppets"))).suggestion == {}
 

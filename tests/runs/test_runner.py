@@ -53,7 +53,7 @@ class Watch(Observer):
 
 @pytest.fixture(scope="module")
 def finished(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an undisturbed run; tests copy it before they change it."""
+    """Make an undisturbed run; tests copy its folder before they change it."""
     folder = tmp_path_factory.mktemp("finished")
     execute(small_plan(tiny_model, folder))
     return folder
@@ -128,7 +128,7 @@ def test_a_finished_run_is_only_read(finished: Path, tiny_model: Path) -> None:
     watch = Watch()
     result = execute(small_plan(tiny_model, finished), watch)
     assert not watch.steps and watch.rows == list(result.rows)
-    assert sum(row.seconds for row in result.rows) > 0, "what it took is still told"
+    assert sum(row.seconds for row in result.rows) > 0, "what it took is still reported"
     assert {path: path.stat().st_mtime_ns for path in (finished / "runs").rglob("*")} == before
 
 
@@ -164,16 +164,16 @@ def test_the_batch_size_changes_speed_and_no_key(
     assert small_plan(tiny_model, finished, batch_size=1).finished
     seen: list[int] = []
 
-    class Told(Plain):
+    class Watched(Plain):
         def generate(self, backbone: Any, customization: Any, items: Any) -> Any:
             seen.append(backbone.batch_size)
             return super().generate(backbone, customization, items)
 
-    execute(small_plan(tiny_model, tmp_path, Told(), actions=["salute"], batch_size=5))
+    execute(small_plan(tiny_model, tmp_path, Watched(), actions=["salute"], batch_size=5))
     assert seen == [5]
 
 
-def test_too_little_memory_is_told(tiny_model: Path, tmp_path: Path) -> None:
+def test_too_little_memory_is_reported(tiny_model: Path, tmp_path: Path) -> None:
     class Full(Drift):
         def fit(self, *words: Any, **rest: Any) -> Any:
             raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
@@ -400,7 +400,7 @@ def test_a_damaged_fit_is_named(copied: Path, tiny_model: Path) -> None:
         execute(small_plan(tiny_model, copied))
 
 
-def test_a_fit_that_diverges_is_told_and_not_stored(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_fit_that_diverges_is_reported_and_not_stored(tiny_model: Path, tmp_path: Path) -> None:
     plan = small_plan(tiny_model, tmp_path, Drift(DriftSettings(steps=40, lr=1e30)))
     with pytest.raises(
         UserError, match=r"drift failed fitting 'salute': .* diverged .*lower its lear"
@@ -409,7 +409,7 @@ def test_a_fit_that_diverges_is_told_and_not_stored(tiny_model: Path, tmp_path: 
     assert not list((tmp_path / "runs").glob("fits/*"))
 
 
-def test_a_method_that_misnames_its_fit_is_told(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_method_that_misnames_its_fit_is_reported(tiny_model: Path, tmp_path: Path) -> None:
     class Liar(Drift):
         name = "liar"
 
@@ -421,7 +421,7 @@ def test_a_method_that_misnames_its_fit_is_told(tiny_model: Path, tmp_path: Path
 
 
 class Fragile(Drift):
-    """Fails at one action in one stage, until it is mended."""
+    """A method that fails at one action in one stage, until it is fixed."""
 
     name = "fragile"
 
@@ -446,19 +446,19 @@ class Fragile(Drift):
     ("stage", "doing", "left"),
     [("fit", "fitting", (1, 6, 6)), ("draw", "drawing", (0, 4, 6))],
 )
-def test_a_method_that_raises_is_told_and_its_finished_work_kept(
+def test_a_method_that_raises_is_reported_and_its_finished_work_kept(
     tiny_model: Path, tmp_path: Path, stage: str, doing: str, left: tuple[int, ...]
 ) -> None:
     plan = small_plan(tiny_model, tmp_path, Fragile(stage))
     with pytest.raises(MethodError) as failed:
         execute(plan)
     trace = plan.store.failure_path(plan.run_id)
-    told = f"ZeroDivisionError: by zero (traceback in {trace})"
-    assert str(failed.value) == f"fragile failed {doing} 'gesture': {told}"
+    reason = f"ZeroDivisionError: by zero (traceback in {trace})"
+    assert str(failed.value) == f"fragile failed {doing} 'gesture': {reason}"
     assert "raise self.error" in trace.read_text()
     record = plan.store.load_record(plan.run_id)
     assert record is not None and not record.complete
-    assert record.failure == Failure("gesture", doing, told)
+    assert record.failure == Failure("gesture", doing, reason)
     assert {row["action"] for row in table(tmp_path)} == {"salute"}
 
     again = small_plan(tiny_model, tmp_path, Fragile())
@@ -468,7 +468,9 @@ def test_a_method_that_raises_is_told_and_its_finished_work_kept(
     assert not trace.exists() and len(table(tmp_path)) == 12
 
 
-def test_a_methods_own_line_is_told_without_a_traceback(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_methods_own_message_is_reported_without_a_traceback(
+    tiny_model: Path, tmp_path: Path
+) -> None:
     plan = small_plan(tiny_model, tmp_path, Fragile("fit", UserError("lower the rate")))
     with pytest.raises(MethodError, match=r"^fragile failed fitting 'gesture': lower the rate$"):
         execute(plan)
@@ -476,7 +478,7 @@ def test_a_methods_own_line_is_told_without_a_traceback(tiny_model: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("drawn", "told"),
+    ("drawn", "message"),
     [
         (lambda images: images[:-1], "drew 5 images for 6 items"),
         (lambda images: images * 2, "drew 7 images or more for 6 items"),
@@ -484,30 +486,30 @@ def test_a_methods_own_line_is_told_without_a_traceback(tiny_model: Path, tmp_pa
     ],
     ids=["too few", "too many", "arrays"],
 )
-def test_a_method_that_draws_something_else_is_told(
-    tiny_model: Path, tmp_path: Path, drawn: Any, told: str
+def test_a_method_that_draws_something_else_is_reported(
+    tiny_model: Path, tmp_path: Path, drawn: Any, message: str
 ) -> None:
     class Odd(Plain):
         def generate(self, backbone: Any, customization: Any, items: Any) -> Any:
             return drawn([Image.new("RGB", (8, 8))] * len(items))
 
-    with pytest.raises(MethodError, match=f"plain failed drawing 'salute': {told}"):
+    with pytest.raises(MethodError, match=f"plain failed drawing 'salute': {message}"):
         execute(small_plan(tiny_model, tmp_path, Odd()))
 
 
 @pytest.mark.parametrize(
-    ("fitted", "told"),
+    ("fitted", "message"),
     [({"a": 1}, "returned a dict, not a Customization"), (None, "facts are no JSON")],
     ids=["a dict", "odd facts"],
 )
-def test_a_fit_that_returns_something_else_is_told(
-    tiny_model: Path, tmp_path: Path, fitted: Any, told: str
+def test_a_fit_that_returns_something_else_is_reported(
+    tiny_model: Path, tmp_path: Path, fitted: Any, message: str
 ) -> None:
     class Odd(Drift):
         def fit(self, backbone: Any, task: Any, **rest: Any) -> Any:
             return fitted or replace(super().fit(backbone, task, **rest), facts={"words": {"a"}})
 
-    with pytest.raises(MethodError, match=told):
+    with pytest.raises(MethodError, match=message):
         execute(small_plan(tiny_model, tmp_path, Odd()))
     assert not list((tmp_path / "runs").glob("fits/*"))
 
@@ -538,7 +540,7 @@ def test_fit_seeds_differ_by_action_and_seed() -> None:
     torch.manual_seed(max(seeds))
 
 
-def test_cuda_is_refused_where_there_is_none() -> None:
+def test_cuda_is_refused_if_there_is_none() -> None:
     if torch.cuda.is_available():
         assert resolve_device("auto") == "cuda"
     else:

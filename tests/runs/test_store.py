@@ -1,4 +1,4 @@
-"""The run store: whole or not at all, and a clear line for everything else."""
+"""The run store: files are whole or not there at all, and every problem is a clear line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def told(match: str, root: Path) -> None:
+def refused(match: str, root: Path) -> None:
     with pytest.raises(UserError, match=match) as error:
         Store(root).prepare()
     assert "\n" not in str(error.value)
@@ -52,29 +52,29 @@ def test_a_new_folder_becomes_a_store_when_it_is_prepared(tmp_path: Path) -> Non
     Store(store.root).prepare()
 
 
-def test_what_is_no_store_is_refused(tmp_path: Path, store: Store) -> None:
+def test_a_folder_that_is_not_a_store_is_refused(tmp_path: Path, store: Store) -> None:
     (tmp_path / "file").write_text("")
-    told("is a file, not a runs folder", tmp_path / "file")
-    told("a part of the path is a file", tmp_path / "file" / "runs")
-    told("not empty and not a runs folder", tmp_path)
+    refused("is a file, not a runs folder", tmp_path / "file")
+    refused("a part of the path is a file", tmp_path / "file" / "runs")
+    refused("not empty and not a runs folder", tmp_path)
     (store.root / VERSION_FILE).write_text('{"format": 2}')
-    told("runs of format 2, this version reads 1", store.root)
+    refused("runs of format 2, this version reads 1", store.root)
     (store.root / VERSION_FILE).write_text("nonsense")
-    told("is damaged", store.root)
+    refused("is damaged", store.root)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_refused(store: Store) -> None:
     store.root.chmod(0o500)
-    told("no permission", store.root)
+    refused("no permission", store.root)
 
 
-def test_a_disk_that_takes_no_more_is_told_and_nothing_half_is_left(store: Store) -> None:
-    """A limit on the size of files stands for the full disk: the same error, another number."""
+def test_a_full_disk_is_reported_and_no_half_written_file_is_left(store: Store) -> None:
+    """A limit on the size of files replaces the full disk: the same error, another number."""
     big = Customization("drift", "salute", "f00d", {"vector": torch.zeros(5000)})
     rows = {("boy", n): Verdict(True, True, str(n) * 99, "", 0, 0) for n in range(99)}
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    told = []
+    messages = []
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     try:
         for save in (
@@ -84,11 +84,11 @@ def test_a_disk_that_takes_no_more_is_told_and_nothing_half_is_left(store: Store
         ):
             with pytest.raises(UserError, match="cannot be") as error:
                 save()
-            told.append(str(error.value))
+            messages.append(str(error.value))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "the same command goes on" in told[0]
-    assert not any("\n" in line for line in told)
+    assert "the same command goes on" in messages[0]
+    assert not any("\n" in message for message in messages)
     left = [path for path in store.root.rglob("*") if path.is_file()]
     assert left == [store.root / VERSION_FILE]
 
@@ -203,7 +203,7 @@ def test_damaged_tables_and_records_are_named(store: Store) -> None:
 
 
 def write_record(store: Store, run_id: str, values: dict[str, Any]) -> None:
-    """As something else than this version may have written it."""
+    """Write a record as another version may have written it."""
     folder = store.run_folder(run_id)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text(json.dumps(values))
@@ -250,7 +250,7 @@ def test_verdicts_are_added_to_those_of_others(store: Store) -> None:
     assert store.load_verdicts("k") == {("boy", 0): VERDICT, ("lion", 0): VERDICT}
 
 
-def test_runs_are_found_by_the_beginning_of_their_id(store: Store) -> None:
+def test_a_run_is_named_by_the_beginning_of_its_id(store: Store) -> None:
     with pytest.raises(UserError, match=r"no run 'adi' in .*: there are none yet"):
         store.find_run("adi")
     for run_id in ("adi-12ab", "adi-12cd", "p-plus-34ef"):
