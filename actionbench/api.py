@@ -1,10 +1,12 @@
 """What the command line does, for notebooks and scripts: `run` and `report`.
 
-import actionbench as ab
+    import actionbench as ab
 
-result = ab.run("adi", suite="puppets", actions=["sit"])
-result.accuracies["total"]
-ab.report("runs")
+    result = ab.run("adi", suite="puppets", actions=["sit"])
+    result.accuracies["total"]
+    ab.report("runs")
+
+Options, defaults, errors and the store are the command's.
 """
 
 from __future__ import annotations
