@@ -34,6 +34,7 @@ DATA: Table = {
 }
 PUPPETS: Table = {
     "picture": (f"{HERE}.puppets.picture:picture", "Draw the eight actions by a few subjects."),
+    "sheets": (f"{HERE}.puppets.sheets:sheets", "Draw the cast and the poses of puppets-v2."),
     "pretrain": (f"{HERE}.puppets.pretrain:pretrain", "Train puppet-diffusion in stages."),
     "pretrain-controlnet": (
         f"{HERE}.puppets.pretrain_controlnet:pretrain_controlnet",
