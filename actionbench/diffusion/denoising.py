@@ -18,7 +18,7 @@ _PREDICTIONS = ("epsilon", "v_prediction")
 
 
 def loss_scale(dtype: torch.dtype) -> float:
-    """What a loss is multiplied by before its backward pass, and gradients are divided by after.
+    """Return what a loss is multiplied by before its backward pass, and gradients divided by after.
 
     A power of two, and so exact: in float16 (smallest number 6e-8) small gradients would be zero.
     """
@@ -26,13 +26,13 @@ def loss_scale(dtype: torch.dtype) -> float:
 
 
 def randn(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
-    """Noise drawn on the CPU in float32, the same for every device and dtype, cast as `like`."""
+    """Draw noise on the CPU in float32, the same for every device and dtype, cast as `like`."""
     return torch.randn(shape, generator=generator).to(device=like.device, dtype=like.dtype)
 
 
 @dataclass(frozen=True)
 class Noised:
-    """B latents with noise on them, and what the UNet should say of them."""
+    """B latents with noise on them, and what the UNet should predict of them."""
 
     latents: Tensor
     """[B, C, h, w]"""
@@ -82,7 +82,7 @@ def add_noise(
 def losses(
     backbone: Backbone, noised: Noised, states: Tensor, mask: Tensor | None = None
 ) -> Tensor:
-    """Mean squared error of each sample [B], in float32, under conditioning `states`.
+    """Compute each sample's mean squared error [B], in float32, under conditioning `states`.
 
     With a `mask` [B, 1, h, w] of zeros and ones, a sample's mean is over its ones alone.
     """

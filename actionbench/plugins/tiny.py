@@ -231,7 +231,7 @@ def state_hash(backbone: Backbone) -> str:
 
 def tiny_task(action: str = "cheer", exemplars: int = 3) -> ActionTask:
     """An action with a few exemplars of coloured noise, each with its own caption."""
-    (found,) = [a for a in paper_actions() if a.name == action]
+    (own,) = [a for a in paper_actions() if a.name == action]
     rng = np.random.default_rng(0)
     colours = ("red", "green", "blue")
     made = []
@@ -242,14 +242,14 @@ def tiny_task(action: str = "cheer", exemplars: int = 3) -> ActionTask:
             Exemplar(
                 id=f"{action}-{number}",
                 image=Image.fromarray(pixels),
-                caption=template.replace(SLOT, found.description),
+                caption=template.replace(SLOT, own.description),
                 template=template,
                 keypoints=np.random.default_rng(number).random((18, 3), dtype=np.float32),
             )
         )
-    return ActionTask(found, tuple(made), fingerprint="tiny")
+    return ActionTask(own, tuple(made), fingerprint="tiny")
 
 
 def tiny_items(action: str = "cheer", count: int = 3) -> list[Item]:
-    (found,) = [a for a in paper_actions() if a.name == action]
-    return make_items([found], paper_subjects()[:count], 1, run_seed=0)
+    (own,) = [a for a in paper_actions() if a.name == action]
+    return make_items([own], paper_subjects()[:count], 1, run_seed=0)
