@@ -56,7 +56,7 @@ class Work:
     drawn: int = 0
     """Samples that the UNet takes forward: with guidance two a sampling step and image."""
     drawn_once: int = 0
-    """As `drawn`, for what all fits of a run share."""
+    """As `drawn`, of what all fits of a run share."""
     texts: int = 0
     """Rows that the text encoder takes forward and backward."""
     batch: int = 0

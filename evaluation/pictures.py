@@ -35,7 +35,7 @@ STEP = CELL + 2 * FRAME + 8
 ROW = CELL + 2 * FRAME + CAPTION + 6
 MARGIN, GAP = 24, 20
 GRID_SUBJECTS, COMPARED_SUBJECTS = 8, 3
-"""How many subjects a picture shows where none are named: what a screen shows legibly."""
+"""How many subjects a picture shows if none are named: what a screen shows legibly."""
 BAND = 12
 """Columns of a comparison before its next actions go underneath."""
 _HEAD_SIZE = 17
@@ -108,9 +108,9 @@ def write_comparison(
 
     Args:
         actions, subjects: as for `write_grid`, out of the first run's.
-        labels: the rows' names; None: the methods' titles, with the runs' ids where two are alike.
+        labels: the rows' names; None: the methods' titles, with the runs' ids if two are alike.
 
-    Raises UserError as `write_grid` does, and where the runs' suites differ.
+    Raises UserError as `write_grid` does, and if the runs' suites differ.
     """
     shown = [_read_run(runs, run_id) for run_id in run_ids]
     suites = {run.record.suite for run in shown}
@@ -121,7 +121,7 @@ def write_comparison(
     columns = _pick_subjects(shown[0], subjects, COMPARED_SUBJECTS)
     titles = [str(run.record.title) for run in shown]
     names = list(labels or titles)
-    # Two runs of one method are told apart by their ids.
+    # Two runs of one method differ by their ids.
     more = ["" if labels or titles.count(t) == 1 else r.record.id for t, r in zip(titles, shown)]
 
     block = len(columns) * STEP + GAP
@@ -202,7 +202,7 @@ def confusion_matrix_png(
 
 @dataclass(frozen=True)
 class _Shown:
-    """A run and where its images are."""
+    """A run and the places of its images."""
 
     root: Path
     record: RunRecord

@@ -33,7 +33,7 @@ class BoardRow:
     title: str
     label: str
     """Settings that differ from the method's own for this model, and what else is unusual about
-    the run (seed, number format): "beta=0.3, seed=1"; empty where nothing is."""
+    the run (seed, number format): "beta=0.3, seed=1"; empty if nothing is."""
     done: int
     """Images judged."""
     planned: int
@@ -43,7 +43,7 @@ class BoardRow:
     rank: int | None
     """None for a partial run, which has other items than its neighbours."""
     fit_seconds: float | None
-    """Mean of the actions' fits; None where nothing is fitted."""
+    """Mean of the actions' fits; None if nothing is fitted."""
     draw_seconds: float | None
     """An image."""
     peak_mib: int
@@ -110,14 +110,14 @@ class Group:
             return []
         both_ways = {
             **self.comparisons,
-            **{(b, a): found.reversed for (a, b), found in self.comparisons.items()},
+            **{(b, a): compared.reversed for (a, b), compared in self.comparisons.items()},
         }
         pairs = ((row, (lead.run_id, row.run_id)) for row in self.rows)
         return [(row, both_ways[pair]) for row, pair in pairs if pair in both_ways]
 
     @property
     def facts(self) -> RunRecord:
-        """The record of any of its runs, for what all of them share."""
+        """The record of any of its runs, to read what all of them share."""
         return self.rows[0].record
 
 
@@ -134,7 +134,7 @@ class Board:
         print_board(self, console)
 
     def write(self, out: Path) -> list[Path]:
-        """board.md, board.csv, board.json and tables/*; UserError where they cannot be written."""
+        """Write board.md, board.csv, board.json and tables/*; UserError if it cannot."""
         from leaderboards.render import write_board
 
         return write_board(self, out)
@@ -156,7 +156,7 @@ def build_board(
     leads the published table, ADI.
 
     Of runs that are the same but for their making (same group, method, settings, seed), the
-    latest complete one stands for all, or the latest partial one where none is complete.
+    latest complete one stands for all, or the latest partial one if none is complete.
 
     Raises UserError for a damaged file, naming it, and for an unknown suite.
     """
@@ -187,8 +187,8 @@ def build_board(
 
 def _suite_name(given: str, stores: Sequence[Store]) -> str:
     """The name that runs have it under; a suite of one's own may be gone while its runs are not."""
-    found = {store.read_record(run_id).suite for store in stores for run_id in store.run_ids()}
-    return given if given in found else get_suite(given).name
+    named = {store.read_record(run_id).suite for store in stores for run_id in store.run_ids()}
+    return given if given in named else get_suite(given).name
 
 
 def _latest(store: Store, suite: str | None) -> tuple[list[RunRecord], int]:
@@ -272,7 +272,7 @@ def _label(record: RunRecord) -> str:
 def _changed_settings(record: RunRecord) -> dict[str, Any]:
     """The run's settings that were not the method's own for the run's model, as it was run.
 
-    The run noted them, for a board of stored runs must not need what made them. All settings where
+    The run noted them, because a board of stored runs must not need what made them. All settings if
     it did not.
     """
     return record.settings if record.changed_settings is None else record.changed_settings

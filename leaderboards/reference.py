@@ -32,8 +32,8 @@ def keep_reference(board: Board, runs: Path, out: Path) -> Path:
     An earlier reference there is replaced as a whole. What names places of this machine is left
     out of the records.
 
-    Raises UserError where the board has no complete run or more than one group, for they are not
-    one measurement, and where `out` is no earlier reference.
+    Raises UserError if the board has no complete run or more than one group, which is not one
+    measurement, and if `out` is no earlier reference.
     """
     groups = [group for group in board.groups if any(_to_keep(row) for row in group.rows)]
     if len(groups) != 1:
@@ -99,7 +99,7 @@ def _without_places(value: Any) -> Any:
 def find_reference(name: str) -> Path:
     """The folder of a kept measurement: a path, or the name of one that is shipped.
 
-    Raises UserError where there is none.
+    Raises UserError if there is none.
     """
     for folder in (Path(name), KEPT / name):
         if (folder / MARK).is_file():

@@ -46,6 +46,7 @@ FAILURES = (
 
 
 def print_board(board: Board, console: Console) -> None:
+    """Print every group's tables with their notes, then the published table."""
     narrow = console.width < _WIDE
     for group in board.groups:
         table = _table(group.heading, narrow)
@@ -194,12 +195,12 @@ def write_board(board: Board, out: Path) -> list[Path]:
 
 
 def _flat(board: Board) -> list[dict[str, Any]]:
-    """One flat dictionary a row of the board, measured ones first; shares are in [0, 1]."""
-    found = []
+    """List a flat dictionary a row of the board, measured ones first; shares are in [0, 1]."""
+    rows = []
     for group in board.groups:
         for row in group.rows:
             record = row.record
-            found.append(
+            rows.append(
                 {
                     "section": "measured",
                     "heading": group.heading,
@@ -231,7 +232,7 @@ def _flat(board: Board) -> list[dict[str, Any]]:
             )
     source = board.published
     for published in source.rows:
-        found.append(
+        rows.append(
             {
                 "section": "published",
                 "heading": source.title,
@@ -245,23 +246,23 @@ def _flat(board: Board) -> list[dict[str, Any]]:
                 "judge": source.judge,
             }
         )
-    return found
+    return rows
 
 
 def _flat_shares(shares: Mapping[str, Share]) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "n": shares["total"].n,
         "interval": shares["total"].interval,
     }
     for name in MEASURES:
         share = shares[name]
-        found |= {
+        columns |= {
             f"{name}_count": share.count,
             name: _finite(share.value),
             f"{name}_low": _finite(share.low),
             f"{name}_high": _finite(share.high),
         }
-    return found
+    return columns
 
 
 def _flat_failure(name: str, share: Share | None) -> dict[str, Any]:
@@ -283,17 +284,17 @@ def _comparisons(board: Board) -> list[dict[str, Any]]:
             "first": first,
             "second": second,
             "measure": "total",
-            "n": found.n,
-            "units": found.units,
-            "unit": found.unit,
-            "difference": _finite(found.difference),
-            "low": _finite(found.low),
-            "high": _finite(found.high),
-            "p_value": _finite(found.p_value),
-            "told_apart": found.told_apart,
+            "n": compared.n,
+            "units": compared.units,
+            "unit": compared.unit,
+            "difference": _finite(compared.difference),
+            "low": _finite(compared.low),
+            "high": _finite(compared.high),
+            "p_value": _finite(compared.p_value),
+            "told_apart": compared.told_apart,
         }
         for group in board.groups
-        for (first, second), found in group.comparisons.items()
+        for (first, second), compared in group.comparisons.items()
     ]
 
 
@@ -319,12 +320,12 @@ def _json(board: Board, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _json_agreement(found: Agreement) -> dict[str, Any]:
-    correlations = {"spearman_rho": found.spearman, "kendall_tau_b": found.kendall}
+def _json_agreement(agreement: Agreement) -> dict[str, Any]:
+    correlations = {"spearman_rho": agreement.spearman, "kendall_tau_b": agreement.kendall}
     return {
-        "measure": found.measure,
-        "methods": list(found.methods),
-        "resampled": found.unit,
+        "measure": agreement.measure,
+        "methods": list(agreement.methods),
+        "resampled": agreement.unit,
         **{
             name: {key: _finite(value) for key, value in vars(correlation).items()}
             for name, correlation in correlations.items()

@@ -42,7 +42,7 @@ but zero, within 32 bits: torch's CPU generator looks at no more of a seed."""
 
 @dataclass(frozen=True)
 class Settings(PoolSettings, TokenSettings):
-    """`beta`, `steps` and AdamW are recalled of the paper, the rest inferred."""
+    """`beta`, `steps` and AdamW are recalled from the paper, the rest is inferred."""
 
     batch_size: int = setting(1, "triples a step: three samples each", low=1)
     prompts: Literal["template", "caption"] = setting(
@@ -233,7 +233,7 @@ def disentangling_mask(
     merge: str,
     per_layer: bool,
 ) -> Tensor:
-    """Which channels of v carry the action: True where the anchor's gradient is kept.
+    """Say which channels of v carry the action: True if the anchor's gradient is kept.
 
     Args:
         context_difference: |g(a, c) - g(a, c')|, [L, N, D]. Small: the channel does not mind the
@@ -241,7 +241,7 @@ def disentangling_mask(
         action_difference: |g(a, c) - g(a', c)|, [L, N, D]. Small: the channel does not mind the
             action, and is masked by the action mask.
         beta: share of the channels that each mask masks, rounded to whole channels. Taken by
-            rank, for a threshold at the quantile would miss the share where values are equal.
+            rank, because a threshold at the quantile would miss the share if values are equal.
         merge: `intersection`, `union`, `context`, `action` or `none`.
         per_layer: whether the share is of each layer's channels or of all together.
     """
@@ -257,7 +257,7 @@ def disentangling_mask(
 
 
 def _keep_largest(values: Tensor, beta: float, per_layer: bool) -> Tensor:
-    """False for the share `beta` of smallest values; of equal ones the first are masked."""
+    """Return False for the share `beta` of smallest values; of equal ones the first are masked."""
     rows = values.flatten(1) if per_layer else values.flatten().unsqueeze(0)
     masked = round(beta * rows.shape[1])
     smallest = rows.argsort(dim=1, stable=True)[:, :masked]

@@ -88,7 +88,7 @@ class ControlNet(Method[Settings]):
         self._seen(task)
 
     def _seen(self, task: ActionTask) -> list[tuple[str, np.ndarray]]:
-        """Names and keypoints [18, 3] of the exemplars that show any."""
+        """List names and keypoints [18, 3] of the exemplars that show any."""
         kept = [(e.id, e.keypoints) for e in task.exemplars if e.keypoints is not None]
         if len(kept) < len(task.exemplars):
             raise UserError(
@@ -106,7 +106,7 @@ class ControlNet(Method[Settings]):
     def fit(
         self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
     ) -> Customization:
-        """Keeps the keypoints [n, 18, 3] of the exemplars that show any."""
+        """Keep the keypoints [n, 18, 3] of the exemplars that show any."""
         import torch
 
         if self.source is not None:
@@ -143,7 +143,7 @@ class ControlNet(Method[Settings]):
 
 
 def place_in_round(item: Item, count: int) -> int:
-    """Which of `count` skeletons an item gets (the paper's pairing is not public).
+    """Choose which of `count` skeletons an item gets (the paper's pairing is not public).
 
     Round-robin: each action and subject begins somewhere in the round, as the run's seed has it,
     and its images take the skeletons one after another. It depends on the item alone, so that no

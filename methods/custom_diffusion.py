@@ -116,7 +116,7 @@ class CustomDiffusion(Method[Settings]):
     def exemplars(
         self, backbone: Backbone, task: ActionTask, generator: torch.Generator
     ) -> tuple[Tensor, Draw]:
-        """The token [1, 1, D] at its start, and batches whose states depend on it."""
+        """Make the token [1, 1, D] at its start, and batches whose states depend on it."""
         views = Views(backbone, task, self.settings, generator)
         word = backbone.word_embedding(self.settings.initializer)
         vectors = word.expand(1, 1, -1).clone().to(backbone.device)
@@ -148,14 +148,14 @@ class CustomDiffusion(Method[Settings]):
 
 
 def scaled_learning_rate(settings: Settings) -> float:
-    """What AdamW gets: the reference's rule is base rate x batch size, x 2 with class images."""
+    """Compute AdamW's rate; the reference's is base rate x batch size, x 2 with class images."""
     if not settings.scale_learning_rate:
         return settings.learning_rate
     return settings.learning_rate * settings.batch_size * (2 if settings.prior_weight else 1)
 
 
 def key_value_projections(backbone: Backbone) -> list[torch.nn.Module]:
-    """`to_k` and `to_v` of every cross-attention layer: all of the UNet that sees the text."""
+    """List `to_k` and `to_v` of every cross-attention layer: all of the UNet that sees the text."""
     unet = backbone.pipeline.unet
     return [
         projection
@@ -167,7 +167,7 @@ def key_value_projections(backbone: Backbone) -> list[torch.nn.Module]:
 
 @contextmanager
 def first_position_detached(projections: Sequence[torch.nn.Module]) -> Iterator[None]:
-    """While inside, nothing is learned from the keys and values of position 0, the text's start.
+    """Learn nothing, while inside, from the keys and values of position 0, the text's start.
 
     Neither the projections nor the states get a gradient from there, as in the reference. The
     values stay, and hooks rather than an attention processor of our own keep the stock kernels.
@@ -226,7 +226,7 @@ class Views:
         }
 
     def prompt(self, row: int, generator: torch.Generator) -> Tokens:
-        """The tokens that view `row` is trained under."""
+        """Draw the tokens that view `row` is trained under."""
         view = self.views[row]
         return self.prompts[view.words].draw([view.exemplar], generator)[0]
 
@@ -234,10 +234,10 @@ class Views:
 def augmented(
     exemplar: int, image: Image.Image, size: int, cells: int, generator: torch.Generator
 ) -> View:
-    """One view of `size` px and `cells` latent cells a side: two of three shrunk, else enlarged.
+    """Make a view of `size` px and `cells` latent cells a side: two of three shrunk, else enlarged.
 
     Sizes and words are the reference's (recalled). A shrunk exemplar lies on the latents' grid,
-    where the reference has it anywhere and masks a cell more at each edge: small latents have no
+    while the reference puts it anywhere and masks a cell more at each edge: small latents have no
     cells to spare.
     """
 

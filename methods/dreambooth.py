@@ -79,7 +79,7 @@ class DreamBooth(Method[Settings]):
         return finetuning_work(self.settings, whole=True)
 
     def exemplars(self, backbone: Backbone, task: ActionTask) -> Draw:
-        """Batches of random exemplars; the text encoder is frozen, so that it runs once."""
+        """Draw batches of random exemplars; the text encoder is frozen, so that it runs once."""
         word = self.settings.rare_word
         prompts = TrainingPrompts(
             backbone, task.exemplars, self.settings, lambda text: text.replace(SLOT, word)

@@ -106,7 +106,7 @@ class ReVersion(TokenMethod[Settings]):
 
 
 def focal_weights(timesteps: int, focus: float) -> Tensor:
-    """Relation-focal sampling: how often each timestep t is drawn, 1 - focus cos(pi t / T), [T].
+    """Weigh timesteps for relation-focal sampling: t is drawn by 1 - focus cos(pi t / T), [T].
 
     At large t the layout is decided, and with it who relates to whom.
     """
@@ -132,7 +132,7 @@ class Steering:
         self._named: dict[Tokens, Tensor] = {}
 
     def loss(self, vectors: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Weighted; the positives are drawn anew for each image, without repetition."""
+        """Compute it, weighted; positives are drawn anew for each image, without repetition."""
         s = self.settings
         order = torch.rand(len(batch.prompts), len(self.basis), generator=generator)
         drawn = order.topk(min(s.positives, len(self.basis))).indices.flatten()
@@ -142,7 +142,7 @@ class Steering:
         )
 
     def named(self, prompt: Tokens) -> Tensor:
-        """Unit embeddings [M, D] of the prompt's words that are neither stop nor basis words."""
+        """Look up unit embeddings [M, D] of the prompt's words but stop and basis words."""
         if prompt not in self._named:
             end = prompt.ids.index(self.tokenizer.eos_token_id)
             self._named[prompt] = self._unit(
@@ -155,7 +155,7 @@ class Steering:
         return self._named[prompt]
 
     def _single_tokens(self, words: Sequence[str]) -> list[int]:
-        """The ids of those words that the tokenizer knows whole."""
+        """List the ids of those words that the tokenizer knows whole."""
         split = [self.tokenizer(word, add_special_tokens=False).input_ids for word in words]
         return list(dict.fromkeys(ids[0] for ids in split if len(ids) == 1))
 
@@ -167,11 +167,11 @@ class Steering:
 def steering_loss(
     vectors: Tensor, positives: Tensor, negatives: Tensor, temperature: float
 ) -> Tensor:
-    """Relation-steering contrastive loss, the mean over `vectors` [R, D] of
+    """Compute the relation-steering contrastive loss, the mean over `vectors` [R, D] of
 
         -log( sum over P of e^(cos(r, p) / temperature) / sum over P and N of the same )
 
-    with `positives` P [P, D] and `negatives` N [M, D] of unit length. Zero where M is.
+    with `positives` P [P, D] and `negatives` N [M, D] of unit length. Zero if M is.
     """
     similar = normalize(vectors, dim=-1) @ torch.cat([positives, negatives]).T / temperature
     return (similar.logsumexp(1) - similar[:, : len(positives)].logsumexp(1)).mean()

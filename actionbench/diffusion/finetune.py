@@ -65,7 +65,7 @@ class FinetuneBatch:
     """[B, 1, h, w], 1 where a prediction counts; None for everywhere."""
 
     def loss(self, each: Tensor) -> Tensor:
-        """The step's loss from each sample's [B]."""
+        """Reduce the samples' losses [B] to the step's."""
         return each.mean() if self.weights is None else (each * self.weights).sum()
 
 
@@ -75,7 +75,7 @@ Draw = Callable[[torch.Generator], FinetuneBatch]
 
 @contextmanager
 def restored(module: torch.nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Whatever happens to the module's weights inside, they are the same bits again after it.
+    """Give the module its weights back, bit for bit, whatever happens to them inside.
 
     Yields the weights as they were. They wait in main memory: a GPU has none to spare while it
     trains them.
@@ -108,7 +108,7 @@ def train_unet(
     """Train the UNet on the batches that `draw` makes; to be called inside `restored`.
 
     All of it, or `parameters` alone: some of its own, and leaves that the batches' states depend
-    on. They are frozen again afterwards. Where they are of half precision, the steps are taken on
+    on. They are frozen again afterwards. If they are of half precision, the steps are taken on
     float32 copies: half precision would round most of them away. `report` is called with how many
     steps are done. Returns the mean loss of each `CHECK_EVERY` steps.
     Raises UserError when the loss is no longer a finite number.
@@ -160,7 +160,7 @@ def train_unet(
 
 
 def class_latents(backbone: Backbone, settings: FinetuneSettings, progress: Progress) -> Tensor:
-    """What the model as it is draws of the class, [class_images, C, h, w].
+    """Draw the class with the model as it is: latents [class_images, C, h, w].
 
     Neither the action nor a fit's seed changes them, so that all fits of a run share them.
     """
@@ -183,10 +183,10 @@ def class_latents(backbone: Backbone, settings: FinetuneSettings, progress: Prog
 def with_prior(
     backbone: Backbone, draw: Draw, settings: FinetuneSettings, progress: Progress
 ) -> Draw:
-    """Batches of `draw`, each followed by as many class images (DreamBooth, equation 2).
+    """Follow each batch of `draw` by as many class images (DreamBooth, equation 2).
 
     Loss: the exemplars' mean + prior_weight x the class images' mean. To be called before the
-    UNet is trained, for the class images are drawn here.
+    UNet is trained, because the class images are drawn here.
     """
     if settings.prior_weight == 0:
         return draw
@@ -211,7 +211,7 @@ def with_prior(
 
 
 def finetuning_work(settings: FinetuneSettings, *, whole: bool) -> Work:
-    """What `finetune` costs: of the whole UNet, or of what little sees the text."""
+    """Count the work of `finetune`: of the whole UNet, or of the little that sees the text."""
     prior = settings.prior_weight > 0
     samples = settings.batch_size * (2 if prior else 1)
     drawn = 2 * settings.class_sampling_steps * settings.class_images if prior else 0
@@ -248,7 +248,7 @@ def finetune(
     """
     draw = with_prior(backbone, draw, settings, progress)
     unet = backbone.pipeline.unet
-    # Where the whole UNet is trained the batches' states are encoded already.
+    # If the whole UNet is trained, the batches' states are encoded already.
     resting = backbone.text_encoder_resting() if parameters is None else nullcontext()
     with resting, restored(unet) as before:
         history = train_unet(
@@ -266,9 +266,9 @@ def finetune(
 
 
 def weight_changes(module: torch.nn.Module, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What has changed since `before`, as float16 differences on the CPU.
+    """List what has changed since `before`, as float16 differences on the CPU.
 
-    Differences, for a weight in float16 is off by up to its 2000th part, as much as fine-tuning
+    Differences, because a weight in float16 is off by up to its 2000th part, as much as fine-tuning
     may move it; a difference is off by its own 2000th part alone.
     """
     changes = {}
@@ -281,9 +281,9 @@ def weight_changes(module: torch.nn.Module, before: Mapping[str, Tensor]) -> dic
 
 
 def changed_weights(backbone: Backbone, changes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The UNet's parameters of those names with the changes added, as new tensors.
+    """Add the changes to the UNet's parameters of those names, as new tensors.
 
-    Raises UserError where the UNet has no such parameter, or one of another shape.
+    Raises UserError if the UNet has no such parameter, or one of another shape.
     """
     own = dict(backbone.pipeline.unet.named_parameters())
     changed = {}
@@ -301,7 +301,7 @@ def changed_weights(backbone: Backbone, changes: Mapping[str, Tensor]) -> dict[s
 
 @contextmanager
 def using(module: torch.nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """While inside, the module computes with `weights`; its own are put aside, not written to."""
+    """Let the module compute with `weights` while inside; its own are put aside, not written to."""
     parameters = {name: module.get_parameter(name) for name in weights}
     own = {name: parameter.data for name, parameter in parameters.items()}
     try:
@@ -320,7 +320,7 @@ def generate_with(
     seeds: Sequence[int],
     vectors: Tensor | None = None,
 ) -> Iterator[Image]:
-    """As `Backbone.generate`, by the UNet with `changes`.
+    """Draw as `Backbone.generate` does, by the UNet with `changes`.
 
     They are added once. Whenever an image is handed out the UNet has its own weights: a caller
     may stop half way, or draw with something else in between.

@@ -1,7 +1,7 @@
 """Learn an identifier: the settings, the loop and the interface of all token-learning methods.
 
 An identifier is a float32 tensor [L, N, D]: N token embeddings for each of L cross-attention
-layers, L = 1 where all layers share it.
+layers, L = 1 if all layers share it.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ to the one that it goes on with. It changes neither."""
 
 
 class PromptSettings(Protocol):
-    """The part of a method's settings that says what it trains under."""
+    """The settings that say what a method trains under."""
 
     @property
     def prompts(self) -> Literal["template", "caption"]: ...
@@ -99,7 +99,7 @@ class PromptSettings(Protocol):
 
 
 class TrainingPrompts:
-    """The prompts of a step, by the settings `prompts` and `templates`.
+    """The prompts of each step, by the settings `prompts` and `templates`.
 
     `rewrite` changes each of them before it is tokenised.
     """
@@ -119,7 +119,7 @@ class TrainingPrompts:
         self.tokens = [backbone.tokenize(rewrite(text)) for text in texts]
 
     def draw(self, rows: Sequence[int], generator: torch.Generator) -> list[Tokens]:
-        """The prompts of the exemplars `rows`: their captions, or one template for all.
+        """Draw the prompts of the exemplars `rows`: their captions, or one template for all.
 
         One for all, because the text encoder then runs once for each layer, whatever B.
         """
@@ -171,7 +171,7 @@ class ChannelAdamW:
         self.count = torch.zeros_like(vectors)
 
     def step(self, gradient: Tensor, moving: Tensor | None = None) -> None:
-        """Update `vectors` in place by `gradient` where `moving` (all where None)."""
+        """Update `vectors` in place by `gradient` in the channels `moving` (all if None)."""
         s = self.settings
         if s.max_gradient_norm is not None:
             norm = gradient.norm().clamp(min=1e-12)

@@ -183,7 +183,7 @@ class Ablation:
     def against_own(self, variant: MeasuredVariant) -> Comparison | None:
         """A variant minus its method as it is, on the seeds and items of both, total accuracy.
 
-        None for the method as it is, and where either was not measured or not in this ablation.
+        None for the method as it is, and if either was not measured or is not in this ablation.
         """
         method = variant.planned.variant.method
         own = [v for v in self.variants if v.planned.is_own and v.planned.variant.method == method]
@@ -317,7 +317,7 @@ def _markdown(ablation: Ablation) -> str:
 
 
 _COLOURS = {"action": "#E69F00", "subject": "#56B4E9", "total": "#000000"}
-"""Okabe and Ito's, told apart by people with every kind of colour blindness."""
+"""Okabe and Ito's, distinct for people with every kind of colour blindness."""
 _MARKERS = {"action": "s", "subject": "^", "total": "o"}
 
 

@@ -22,12 +22,12 @@ class Measured:
 
     plan: Plan
     verdicts: pd.DataFrame | None = field(repr=False, compare=False)
-    """None where it failed."""
+    """None if it failed."""
     failure: str = ""
 
     @cached_property
     def shares(self) -> dict[str, Share]:
-        """By `accuracy.MEASURES`; empty where the run failed."""
+        """By `accuracy.MEASURES`; empty if the run failed."""
         return {} if self.verdicts is None else overall(self.verdicts)
 
     @cached_property
@@ -37,13 +37,13 @@ class Measured:
 
     @property
     def fit_seconds(self) -> float | None:
-        """Mean of the actions' fits; None where nothing is fitted."""
+        """Mean of the actions' fits; None if nothing is fitted."""
         seconds = [fit.seconds for fit in self.record.fits] if self.record else []
         return sum(seconds) / len(seconds) if seconds else None
 
 
 def measure_each(plans: Iterable[Plan], view: View = unwatched) -> Iterator[Measured]:
-    """Execute plans in turn, of which what is stored is only read."""
+    """Execute plans in turn; what is stored is only read."""
     for outcome in execute_each(plans, view):
         plan = outcome.plan
         if outcome.result is None:
@@ -54,7 +54,7 @@ def measure_each(plans: Iterable[Plan], view: View = unwatched) -> Iterator[Meas
 
 
 def setup_json(measured: Measured) -> dict[str, Any]:
-    """What all runs of a table share: data, model, judge, items, device, versions."""
+    """List what all runs of a table share: data, model, judge, items, device, versions."""
     plan, record = measured.plan, measured.record
     return {
         "suite": plan.suite.name,
@@ -74,7 +74,7 @@ def setup_json(measured: Measured) -> dict[str, Any]:
 
 
 def shares_json(shares: Mapping[str, Share]) -> dict[str, Any]:
-    """Count, share and interval of each measure; shares are in [0, 1]."""
+    """List count, share and interval of each measure; shares are in [0, 1]."""
     return {
         name: {
             "count": share.count,
@@ -87,13 +87,13 @@ def shares_json(shares: Mapping[str, Share]) -> dict[str, Any]:
     }
 
 
-def comparison_json(found: Comparison | None) -> dict[str, Any] | None:
-    if found is None:
+def comparison_json(comparison: Comparison | None) -> dict[str, Any] | None:
+    if comparison is None:
         return None
     numbers = ("difference", "low", "high", "p_value")
     return {
-        **{name: round(getattr(found, name), 6) for name in numbers},
-        "told_apart": found.told_apart,
-        "units": found.units,
-        "unit": found.unit,
+        **{name: round(getattr(comparison, name), 6) for name in numbers},
+        "told_apart": comparison.told_apart,
+        "units": comparison.units,
+        "unit": comparison.unit,
     }

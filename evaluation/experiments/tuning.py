@@ -55,11 +55,11 @@ class Tuning:
     """The present preset first. A configuration that fails, as a learning rate may be too high,
     is a result like another."""
     chosen: int | None
-    """The trial of highest total accuracy, of equal ones the first; None where all failed."""
+    """The trial of highest total accuracy, of equal ones the first; None if all failed."""
 
     @property
     def gain(self) -> Comparison | None:
-        """The chosen trial minus the preset on the same items; None where it is the preset, or
+        """The chosen trial minus the preset on the same items; None if it is the preset, or
         that failed. Being the best of several, it is somewhat flattered."""
         preset = self.trials[0].verdicts
         best = self.trials[self.chosen].verdicts if self.chosen else None
@@ -74,9 +74,9 @@ def choose(trials: Iterable[Measured]) -> Tuning:
 
 
 def configurations(kind: type[Method[Any]], preset: str | None, budget: int) -> list[list[str]]:
-    """`budget` lists of `key=value` words, the first one empty: the present preset.
+    """List `budget` configurations as `key=value` words, the first one empty: the present preset.
 
-    Fewer where a method's settings have no more different values than that. Raises UserError for
+    Fewer if a method's settings have no more different values than that. Raises UserError for
     a method with nothing to vary.
     """
     own = kind.Settings(**kind.presets.get(preset or "", {}))
@@ -89,21 +89,21 @@ def configurations(kind: type[Method[Any]], preset: str | None, budget: int) -> 
     if not ranges:
         raise UserError(f"{kind.name} has nothing to tune: neither {' nor '.join(FACTORS)}")
     points = qmc.Halton(len(ranges), rng=SEED).random(64 * budget)
-    found: dict[str, list[str]] = {canonical_json(present): []}
+    tried: dict[str, list[str]] = {canonical_json(present): []}
     for point in points:
-        if len(found) == budget:
+        if len(tried) == budget:
             break
         words = [
             f"{name}={_value(share, low, high, type(present[name]))}"
             for share, (name, (low, high)) in zip(point, ranges.items(), strict=True)
         ]
         settings = build_settings(kind.Settings, kind.presets.get(preset or "", {}), words)
-        found.setdefault(canonical_json(dataclasses.asdict(settings)), words)
-    return list(found.values())
+        tried.setdefault(canonical_json(dataclasses.asdict(settings)), words)
+    return list(tried.values())
 
 
 def _value(share: float, low: float, high: float, kind: type) -> str:
-    """A round value at a share of the way from low to high in the logarithm."""
+    """Write a round value at a share of the way from low to high in the logarithm."""
     value = low * (high / low) ** share
     if kind is int:
         place = max(0, math.floor(math.log10(value)) - _DIGITS + 1)
@@ -112,7 +112,7 @@ def _value(share: float, low: float, high: float, kind: type) -> str:
 
 
 def check_tuning_suite(suite: Suite) -> None:
-    """Raises UserError for a suite with any of the eight actions: they are for measuring only."""
+    """Raise UserError for a suite with any of the eight actions: they are for measuring only."""
     eight = {action.name for action in paper_actions()}
     if eight & {action.name for action in suite.actions}:
         raise UserError(
@@ -122,7 +122,7 @@ def check_tuning_suite(suite: Suite) -> None:
 
 
 def default_subjects(suite: Suite) -> list[str]:
-    """A fixed few of each category, evenly spread over it."""
+    """Choose a fixed few subjects of each category, evenly spread over it."""
     groups: dict[str, list[str]] = {}
     for subject in suite.subjects:
         groups.setdefault(subject.category, []).append(subject.name)
@@ -135,14 +135,14 @@ def default_subjects(suite: Suite) -> list[str]:
 
 
 def plan_tuning(setup: Setup, kind: type[Method[Any]], budget: int) -> list[Plan]:
-    """The runs of a search, in order. UserError as `configurations` and `check_tuning_suite`."""
+    """Plan the runs of a search in order; UserError as `configurations`, `check_tuning_suite`."""
     check_tuning_suite(setup.suite)
     words = configurations(kind, setup.source.preset, budget)
     return [setup.plan(kind, one) for one in words]
 
 
 def tuning_json(tuning: Tuning) -> dict[str, Any]:
-    """All that was tried and what was chosen, with what it was measured on."""
+    """List all that was tried and what was chosen, with what it was measured on."""
     first = tuning.trials[0]
     return {
         "method": first.plan.method.name,

@@ -38,16 +38,16 @@ class JudgeAgreement:
     """Of images that each judge finds right."""
     kappa: float
     """Cohen's kappa (1960): agreement beyond that of two judges with these shares who answer at
-    random, 1 at most. NaN where both give all images the same answer."""
+    random, 1 at most. NaN if both give all images the same answer."""
     ac1: float
-    """Gwet's AC1 (2008): as kappa, with a chance that stays small where nearly all images are
-    right or nearly all wrong, where kappa falls although the judges agree."""
+    """Gwet's AC1 (2008): as kappa, with a chance that stays small if nearly all images are
+    right or nearly all wrong; kappa then falls although the judges agree."""
 
 
 def compare_judges(store: Store, run_ids: Sequence[str] | None = None) -> list[JudgeAgreement]:
-    """Every two judges of the same images, over all methods of a suite together.
+    """Compare every two judges of the same images, over all methods of a suite together.
 
-    Of the runs named, with those that judged the same images; of all runs where it is None. Runs
+    Of the runs named, with those that judged the same images; of all runs if it is None. Runs
     that are not finished are left out.
     """
     records = [store.read_record(run_id) for run_id in store.run_ids()]
@@ -60,15 +60,15 @@ def compare_judges(store: Store, run_ids: Sequence[str] | None = None) -> list[J
         suite = by_suite.setdefault((record.suite, record.suite_fingerprint), {})
         judge = f"{record.judge.name} {record.judge.fingerprint[:8]}"
         suite.setdefault(judge, []).append(store.read_verdicts(record))
-    found = []
+    pairs = []
     for (suite_name, _), judges in by_suite.items():
         # An image may stand in several runs of a judge, of all subjects and of a few.
         verdicts = {
             judge: pd.concat(frames).drop_duplicates("image") for judge, frames in judges.items()
         }
         for pair in combinations(sorted(verdicts), 2):
-            found += _compare(suite_name, pair, verdicts[pair[0]], verdicts[pair[1]])
-    return found
+            pairs += _compare(suite_name, pair, verdicts[pair[0]], verdicts[pair[1]])
+    return pairs
 
 
 def _images(record: RunRecord) -> str:
@@ -84,14 +84,14 @@ def _compare(
         return []
     one, two = outcomes(shared), outcomes(other)
     names, by = cluster_names(shared)
-    found = []
+    pairs = []
     for measure in MEASURES:
         a, b = one[measure].to_numpy(dtype=bool), two[measure].to_numpy(dtype=bool)
         same = clustered(a == b, names.to_numpy(dtype=object), by)
-        found.append(
+        pairs.append(
             JudgeAgreement(suite, pair, measure, same, (a.mean(), b.mean()), *beyond(a, b))
         )
-    return found
+    return pairs
 
 
 def beyond(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:

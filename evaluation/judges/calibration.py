@@ -50,7 +50,7 @@ class Calibration:
     false: Share
     """Questions for another action than the exemplar's that the judge answers with yes."""
     suggestion: Mapping[str, Any]
-    """Settings that balance the two errors; empty where the judge has none to set, and on a suite
+    """Settings that balance the two errors; empty if the judge has none to set, and on a suite
     with one of the eight actions, on which nothing is tuned."""
     scores: np.ndarray = field(repr=False, compare=False)
     """[exemplars, actions]: the judge's probability of each action."""
@@ -74,7 +74,7 @@ def calibrate(judge: Judge, progress: Progress = SILENT) -> Calibration:
         yes.append([verdict.action_correct for verdict in verdicts])
         scores.append([verdict.action_score for verdict in verdicts])
         progress.update(done, len(exemplars), "exemplars")
-    seen, found = np.array(yes), np.array(scores)
+    seen, probabilities = np.array(yes), np.array(scores)
     own = np.arange(len(actions)) == truth[:, None]
     names = np.array([action.name for action in actions], dtype=object)
     spread = np.broadcast_to(names[truth][:, None], own.shape)
@@ -95,8 +95,8 @@ def calibrate(judge: Judge, progress: Progress = SILENT) -> Calibration:
         ),
         right=clustered(seen[own], names[truth]),
         false=clustered(seen[~own], spread[~own]),
-        suggestion=judge.suggest(found, truth) if may_tune(suite) else {},
-        scores=found,
+        suggestion=judge.suggest(probabilities, truth) if may_tune(suite) else {},
+        scores=probabilities,
     )
 
 

@@ -1,8 +1,8 @@
 """The clip judge: which of the suite's actions and subjects does the picture suit best?
 
 Zero-shot classification by an image and a text encoder trained on pairs: CLIP (Radford et al. 2021,
-arXiv 2103.00020) or SigLIP (Zhai et al. 2023, arXiv 2303.15343). Each candidate is told in several
-ways whose embeddings are averaged (CLIP's prompt ensemble, section 3.1.4).
+arXiv 2103.00020) or SigLIP (Zhai et al. 2023, arXiv 2303.15343). Each candidate is worded in
+several ways whose embeddings are averaged (CLIP's prompt ensemble, section 3.1.4).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ACTION_PROMPTS = (
     "an image in which somebody {}",
     "somebody {} in this photo",
 )
-"""With an action's description, a verb phrase. "A person" even where the subject is an animal: all
+"""With an action's description, a verb phrase. "A person" even if the subject is an animal: all
 candidates are wrong about it alike."""
 
 SUBJECT_PROMPTS = (
@@ -53,7 +53,7 @@ SUBJECT_PROMPTS = (
 @dataclass(frozen=True)
 class ClipSettings:
     model: str = setting(
-        # Recalled and not verified here; an id that is no CLIP is told when it is loaded.
+        # Recalled and not verified here; an id that is no CLIP is reported when it is loaded.
         "openai/clip-vit-large-patch14",
         "CLIP or SigLIP: a folder, or a Hub id (owner/name, owner/name@revision)",
     )
@@ -180,8 +180,8 @@ class ClipReader:
             return_tensors="pt",
         ).input_ids
         with torch.inference_mode():
-            found = self.model.get_text_features(input_ids=ids.to(self.device)).pooler_output
-            each = normalize(found.float(), dim=-1).unflatten(0, (len(words), len(prompts)))
+            features = self.model.get_text_features(input_ids=ids.to(self.device)).pooler_output
+            each = normalize(features.float(), dim=-1).unflatten(0, (len(words), len(prompts)))
             return normalize(each.mean(1), dim=-1)
 
     def read(self, images: Sequence[Image]) -> tuple[np.ndarray, np.ndarray]:
@@ -195,8 +195,8 @@ class ClipReader:
             for batch in batched([*distinct.values()], self.batch_size):
                 pixels = self.images([i.convert("RGB") for i in batch], return_tensors="pt")
                 pixels = pixels.pixel_values.to(self.device, self.model.dtype)
-                found = self.model.get_image_features(pixel_values=pixels).pooler_output
-                embedded.append(normalize(found.float(), dim=-1))
+                features = self.model.get_image_features(pixel_values=pixels).pooler_output
+                embedded.append(normalize(features.float(), dim=-1))
             place = {key: number for number, key in enumerate(distinct)}
             rows = torch.cat(embedded)[[place[id(image)] for image in images]]
             scale = self.model.logit_scale.float().exp()

@@ -46,7 +46,7 @@ class Gate:
 
     @property
     def passed(self) -> bool | None:
-        """None where the figure is only reported."""
+        """None if the figure is only reported."""
         if self.at_least is None and self.at_most is None:
             return None
         over = self.at_least is None or self.accuracy >= self.at_least
@@ -69,8 +69,8 @@ def _gate(
 def run_gates(
     out: Path, model: str, device: str = "cpu", n: int = 400, progress: Progress = SILENT
 ) -> list[Gate]:
-    """Measures all gates, each on at least `n` images, and writes `gates.json` and the matrices
-    into `out`. The ControlNet's are measured where one lies in the folder beside the model's."""
+    """Measure all gates, each on at least `n` images, and write `gates.json` and the matrices
+    into `out`. The ControlNet's are measured if one lies in the folder beside the model's."""
     from actionbench.diffusion.backbone import Backbone
     from actionbench.suite.suite import get_suite
 
@@ -179,8 +179,9 @@ def known_poses(
 def described_people(
     reader: Reader, backbone: Backbone, n: int, progress: Progress = SILENT
 ) -> Answers:
-    """People told by their looks ("a person with red hair, ...") in known poses: what the judge
-    reads as pose. An exemplar's caption is like this: a word must act behind many others too."""
+    """Draw people described by their looks ("a person with red hair, ...") in known poses: what
+    the judge reads as pose. An exemplar's caption is like this: a word must act behind many
+    others too."""
     from actionbench.puppets.looks import random_person
     from actionbench.puppets.pose import KNOWN
 
@@ -284,7 +285,7 @@ def _control_gates(
     )
     return [
         # Half of the poses that the sampler draws have a name; one without is the easier to hit,
-        # for whatever has none counts: so each half is told as well.
+        # because whatever has none counts: so each half is reported as well.
         _gate("control, pose", "skeletons of fresh poses", pose.hits, 0.90),
         _gate("control, named pose", "of these: actions and known poses", pose.hits[:n]),
         _gate("control, other pose", "of these: poses without a name", pose.hits[n:]),

@@ -2,7 +2,7 @@
 
 Keypoints are compared limb by limb: the similarity of two bodies is the cosine of their limbs'
 vectors, all limbs taken together, so neither place nor size matters, and a limb that points at the
-viewer, which is short and of uncertain direction, counts for little. Left and right are told apart.
+viewer, which is short and of uncertain direction, counts for little. Left is not right.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NEAREST = 3
 may be shown in more ways than one, and a single neighbour may be chance."""
 
 MIN_SHARED = 0.5
-"""Where less than this share of an exemplar's visible limbs is visible in the image, the two have
+"""If less than this share of an exemplar's visible limbs is visible in the image, the two have
 nothing in common to compare: similarity 0."""
 
 
@@ -119,8 +119,8 @@ class PoseJudge(Judge):
         # A calibration asks often about one, and shows exemplars, whose keypoints are known.
         known = self.reader.bodies.by_image
         strange = {id(image): image for image in images if id(image) not in known}
-        found = self.reader.keypoints.find([*strange.values()])
-        bodies = {**known, **dict(zip(strange, found, strict=True))}
+        bodies_read = self.reader.keypoints.find([*strange.values()])
+        bodies = {**known, **dict(zip(strange, bodies_read, strict=True))}
         asked = list(dict.fromkeys(map(id, images)))
         read = self.reader.bodies.scores([bodies[image] for image in asked], self.left_out)
         scores = dict(zip(asked, read, strict=True))
@@ -164,7 +164,7 @@ class Bodies:
 
     @classmethod
     def of(cls, suite: Suite, reader: KeypointReader) -> Bodies:
-        """Those that come with the exemplars; read from the image where they do not."""
+        """Those that come with the exemplars; read from the image if they do not."""
         rows = [
             (number, exemplar)
             for number, action in enumerate(suite.actions)
@@ -190,8 +190,8 @@ class Bodies:
         similar = np.full((len(bodies), len(self.ids)), -1.0)
         there = [n for n, body in enumerate(bodies) if body is not None]
         if there:
-            found = np.stack([body for body in bodies if body is not None])
-            similar[there] = similarity(found, self.keypoints)
+            present = np.stack([body for body in bodies if body is not None])
+            similar[there] = similarity(present, self.keypoints)
         return self._nearest(similar, np.broadcast_to(kept, similar.shape))
 
     def thresholds(self, left_out: Collection[str] = ()) -> np.ndarray:
@@ -208,7 +208,7 @@ class Bodies:
         )
 
     def _nearest(self, similar: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-        """[n, A] from similarities and who counts, both [n, E]; -1 where nobody of an action
+        """[n, A] from similarities and who counts, both [n, E]; -1 if nobody of an action
         does."""
         columns = []
         for action in range(self.actions.max() + 1):

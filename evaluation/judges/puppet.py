@@ -119,14 +119,16 @@ class Reader:
         """The same of uint8 [n, 64, 64, 3]."""
         import torch
 
-        found = []
+        probabilities = []
         with torch.inference_mode():
             for start in range(0, len(pixels), BATCH):
                 batch = torch.from_numpy(pixels[start : start + BATCH]).to(self.device)
                 batch = batch.permute(0, 3, 1, 2).float().div(127.5).sub(1)
                 pose, subject = self.network(batch)
-                found.append((pose.softmax(1).cpu().numpy(), subject.softmax(1).cpu().numpy()))
-        return np.concatenate([p for p, _ in found]), np.concatenate([s for _, s in found])
+                both = (pose.softmax(1).cpu().numpy(), subject.softmax(1).cpu().numpy())
+                probabilities.append(both)
+        poses, subjects = zip(*probabilities, strict=True)
+        return np.concatenate(poses), np.concatenate(subjects)
 
 
 def build_network(poses: int, subjects: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Where to draw the line between yes and no."""
+"""Draw the line between yes and no."""
 
 from __future__ import annotations
 

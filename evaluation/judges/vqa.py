@@ -37,7 +37,7 @@ PROMPTS = {
     "Answer with yes or no.",
     "subject": "Does the picture show {phrase}? Answer with yes or no.",
 }
-"""All that the model is told; part of the fingerprint. Raise the version with any change."""
+"""All that the model is asked; part of the fingerprint. Raise the version with any change."""
 
 YES, NO = "yes", "no"
 
@@ -111,11 +111,11 @@ class VqaJudge(Judge):
             asked["action", id(image), item.action.name] = action
         for image, item in zip(images, items, strict=True):
             asked["subject", id(image), item.subject.name] = self._about_subject(image, item)
-        found = dict(zip(asked, self.reader.ask([*asked.values()]), strict=True))
+        answers = dict(zip(asked, self.reader.ask([*asked.values()]), strict=True))
         chosen, verdicts = self.settings, []
         for image, item in zip(images, items, strict=True):
-            action_yes = found["action", id(image), item.action.name]
-            subject_yes = found["subject", id(image), item.subject.name]
+            action_yes = answers["action", id(image), item.action.name]
+            subject_yes = answers["subject", id(image), item.subject.name]
             verdicts.append(
                 Verdict(
                     action_correct=action_yes >= chosen.action_threshold,
@@ -198,7 +198,7 @@ class VqaReader:
         """The probability of yes against no for each question, a chat message's content."""
         import torch
 
-        found: list[float] = []
+        answers: list[float] = []
         with torch.inference_mode():
             for batch in batched(questions, self.batch_size):
                 inputs = self.processor.apply_chat_template(
@@ -212,12 +212,12 @@ class VqaReader:
                 logits = self.model(**inputs, logits_to_keep=1).logits[:, -1].float()
                 yes = logits[:, self.yes].logsumexp(1)
                 no = logits[:, self.no].logsumexp(1)
-                found += (yes - no).sigmoid().tolist()
-        return found
+                answers += (yes - no).sigmoid().tolist()
+        return answers
 
 
 def _images_only(kind: Any) -> Any:
-    """A processor class without its part for videos, which needs torchvision where images do not.
+    """Make a processor class without its part for videos, which alone needs torchvision.
 
     transformers reads from the constructor's signature which parts a processor has.
     """
@@ -252,7 +252,7 @@ def answer_tokens(tokenizer: Any, word: str) -> list[int]:
         space + form for form in (word, word.capitalize(), word.upper()) for space in ("", " ")
     ]
     encoded = [tokenizer.encode(text, add_special_tokens=False) for text in spellings]
-    found = sorted({ids[0] for ids in encoded if len(ids) == 1})
-    if not found:
+    single = sorted({ids[0] for ids in encoded if len(ids) == 1})
+    if not single:
         raise UserError(f"the vqa judge's model has no token for '{word}': take another model")
-    return found
+    return single

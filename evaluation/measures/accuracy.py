@@ -46,7 +46,7 @@ Interval = Literal["by action", "by action and subject", "wilson"]
 
 @dataclass(frozen=True)
 class Share:
-    """`count` of `n` images, with a 95% interval. All NaN where there are no images."""
+    """`count` of `n` images, with a 95% interval. All NaN if there are no images."""
 
     count: int
     n: int
@@ -71,18 +71,19 @@ class Share:
 
 
 def wilson(count: int, n: int) -> Share:
-    """Wilson's score interval (Wilson 1927), good at small n and at shares near 0 and 1
+    """Compute Wilson's score interval (Wilson 1927), good at small n and at shares near 0 and 1
     (Brown, Cai and DasGupta 2001, Interval Estimation for a Binomial Proportion)."""
     if n == 0:
         return Share(0, 0, math.nan, math.nan, "wilson")
-    found = binomtest(count, n).proportion_ci(LEVEL, method="wilson")
-    return Share(count, n, float(found.low), float(found.high), "wilson")
+    interval = binomtest(count, n).proportion_ci(LEVEL, method="wilson")
+    return Share(count, n, float(interval.low), float(interval.high), "wilson")
 
 
 def cluster_names(verdicts: pd.DataFrame) -> tuple[pd.Series[str], Cluster]:
-    """Each image's cluster: its action or, with fewer than `MIN_ACTIONS`, its action and subject.
+    """Name each image's cluster: its action, or its action and subject.
 
-    In the second case the actions are taken as given: what is said holds for them alone.
+    With fewer than `MIN_ACTIONS` it is the second, and the actions are taken as given: what is
+    said holds for them alone.
     """
     if verdicts["action"].nunique() >= MIN_ACTIONS:
         return verdicts["action"], "action"
@@ -92,7 +93,7 @@ def cluster_names(verdicts: pd.DataFrame) -> tuple[pd.Series[str], Cluster]:
 def clustered(
     outcome: NDArray[np.bool_], clusters: NDArray[np.object_], by: Cluster = "action"
 ) -> Share:
-    """Wilson's interval at the effective sample size of a cluster sample.
+    """Compute Wilson's interval at the effective sample size of a cluster sample.
 
     `outcome` and `clusters` are [n]. The cluster-robust variance of the share (a ratio estimator,
     Cochran 1977, section 9A) gives the design effect; n divided by it, and by (t / z)^2 for the
@@ -104,7 +105,7 @@ def clustered(
     intra-class correlation 0 to 0.3), this one covers the truth 91 to 97% of the time, the
     percentile bootstrap 80 to 90%, and plain Wilson down to 37%. It stays within [0, 1] and is a
     formula, so it repeats without a seed. The effective size is never taken above n, and is n
-    where the variance is zero. With one cluster there is no variance between clusters to
+    if the variance is zero. With one cluster there is no variance between clusters to
     estimate: the plain Wilson interval is returned and speaks of that cluster alone.
     """
     n = len(outcome)
@@ -124,7 +125,7 @@ def clustered(
 
 
 def t_quantile(degrees: int) -> float:
-    """Student's two-sided quantile at `LEVEL`."""
+    """Look up Student's two-sided quantile at `LEVEL`."""
     return float(t.ppf((1 + LEVEL) / 2, degrees))
 
 
@@ -137,7 +138,7 @@ def _wilson_formula(share: float, n: float) -> tuple[float, float]:
 
 
 def outcomes(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """One Boolean column a measure, one row an image."""
+    """Tabulate what is right: a Boolean column a measure, a row an image."""
     action = verdicts["action_correct"].astype(bool)
     subject = verdicts["subject_correct"].astype(bool)
     columns = (action, subject, action & subject, subject & ~action, action & ~subject)
@@ -145,7 +146,7 @@ def outcomes(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def overall(verdicts: pd.DataFrame) -> dict[str, Share]:
-    """Each measure over all images, with clustered intervals."""
+    """Count each measure over all images, with clustered intervals."""
     table = outcomes(verdicts)
     names, by = cluster_names(verdicts)
     clusters = names.to_numpy(dtype=object)
@@ -156,7 +157,7 @@ Breakdown = Literal["action", "subject", "category"]
 
 
 def breakdown(verdicts: pd.DataFrame, by: Breakdown) -> pd.DataFrame:
-    """A tidy table, one row a group and measure, groups in the verdicts' order.
+    """Make a tidy table, one row a group and measure, groups in the verdicts' order.
 
     Columns: `by`'s name, measure, n, count, share, low, high, interval. A category spans actions
     and many images of each, so it is clustered; an action or a subject takes Wilson's.

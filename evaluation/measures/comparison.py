@@ -20,7 +20,7 @@ from actionbench.judge import PAIR
 from evaluation.measures.accuracy import Cluster, cluster_names, outcomes, t_quantile
 
 ALPHA = 0.05
-"""Two systems are told apart where the two-sided p-value lies below this."""
+"""Two systems are told apart if the two-sided p-value lies below this."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,15 @@ def compare(
     resamples: int = 9999,
     seed: int = 0,
 ) -> Comparison:
-    """Compares two runs' verdicts by a paired, clustered sign-flip permutation test.
+    """Compare two runs' verdicts by a paired, clustered sign-flip permutation test.
 
     Under the hypothesis of no difference, each unit's summed difference is as likely to be of
     either sign (Fisher 1935; Winkler et al. 2015, Multi-level block permutation, for flipping
-    whole blocks). All 2^units sign patterns are taken where that is no more than `resamples`,
+    whole blocks). All 2^units sign patterns are taken if that is no more than `resamples`,
     and that many seeded random ones otherwise, counting the observed one (Phipson and Smyth
     2010), so that the same verdicts always give the same p-value.
 
-    Raises ValueError where the two have no item in common, or one item twice.
+    Raises ValueError if the two have no item in common, or one item twice.
     """
     paired = _keyed(first, measure).merge(
         _keyed(second, measure), on=PAIR, suffixes=("_first", "_second"), validate="1:1"
@@ -132,7 +132,7 @@ def _sign_flip(sums: np.ndarray, resamples: int, seed: int) -> float:
 
 
 def rank(totals: Mapping[str, float], apart: Mapping[frozenset[str], bool]) -> dict[str, int]:
-    """Ranks, best first, in which rows that cannot be told apart share one.
+    """Rank rows, best first; rows that cannot be told apart share a rank.
 
     A new rank begins only where every row above was told apart from every row below. "Not told
     apart" is no equivalence, so two rows of one rank may differ; but two rows of different ranks
@@ -154,7 +154,7 @@ def rank(totals: Mapping[str, float], apart: Mapping[frozenset[str], bool]) -> d
 def rank_verdicts(
     verdicts: Mapping[str, pd.DataFrame], measure: str = "total", *, seed: int = 0
 ) -> tuple[dict[str, int], dict[tuple[str, str], Comparison]]:
-    """Ranks of several runs of the same items, and every pair's comparison behind them."""
+    """Rank several runs of the same items, and return every pair's comparison behind the ranks."""
     names: Sequence[str] = list(verdicts)
     comparisons = {
         (a, b): compare(verdicts[a], verdicts[b], measure, seed=seed)
@@ -162,5 +162,5 @@ def rank_verdicts(
         for b in names[place + 1 :]
     }
     totals = {name: float(outcomes(rows)[measure].mean()) for name, rows in verdicts.items()}
-    apart = {frozenset(pair): found.told_apart for pair, found in comparisons.items()}
+    apart = {frozenset(pair): compared.told_apart for pair, compared in comparisons.items()}
     return rank(totals, apart), comparisons

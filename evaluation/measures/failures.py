@@ -1,15 +1,15 @@
 """How a system fails: neglect, contamination, and copying of the exemplars.
 
 Neglect: the subject is there, the action is not. Contamination: the action is there, the subject
-is not; and the kind of it that the paper shows, where the subject has turned into a person like
+is not; and the kind of it that the paper shows, in which the subject has turned into a person like
 those of the exemplars, so that the judge sees none of the subjects that it knows.
 
 Copying: an image is nearer to an exemplar of its action than an honest drawing of somebody else
 doing that action comes by chance. Distances are taken between small pictures in colours as the
 eye weighs them: `GRID` x `GRID` cells in CIE L*a*b*, mean colour difference of the cells (CIE
 1976). That sees pose, clothes and backdrop together, which a copy repeats and a new picture does
-not; the judge's features would not do, for they are trained to overlook who a person is and where.
-An image is a copy where its distance to the nearest exemplar of its action
+not; the judge's features would not do, because they are trained to overlook who a person is
+and where. An image is a copy if its distance to the nearest exemplar of its action
 
 - is below the action's threshold: the `QUANTILE` (1%) of the same distance of `FRESH` fresh
   drawings of random people doing the action in random places, which no exemplar is among; and
@@ -67,9 +67,9 @@ class Failures:
 
     exemplar_like: Share | None
     """The part of contamination in which the judge sees none of the subjects that it knows; None
-    where the judge only says yes or no."""
+    if the judge only says yes or no."""
     copied: Share | None
-    """None where it cannot be measured."""
+    """None if it cannot be measured."""
 
 
 def failures(verdicts: pd.DataFrame, copied: NDArray[np.bool_] | None) -> Failures:
@@ -93,9 +93,9 @@ def failures(verdicts: pd.DataFrame, copied: NDArray[np.bool_] | None) -> Failur
 def copied_images(
     store: Store, record: RunRecord, verdicts: pd.DataFrame
 ) -> NDArray[np.bool_] | None:
-    """Which images of a complete run copy an exemplar [n], in the order of its verdicts.
+    """Say which images of a complete run copy an exemplar [n], in the order of its verdicts.
 
-    Computed once and then read from the run's folder. None where images were deleted, where the
+    Computed once and then read from the run's folder. None if images were deleted, or if the
     suite's exemplars are not drawn by this project, or are others by now.
     """
     keys = {action: vars(own) for action, own in record.keys.items()}
@@ -109,8 +109,8 @@ def copied_images(
         if suite.fingerprint != record.suite_fingerprint:
             return None
         images = np.stack([signature(read_image(path)) for path in paths])
-        found = find_copies(images, list(verdicts["action"]), suite)
-        stored = {"key": key, "copied": np.flatnonzero(found).tolist()}
+        copies = find_copies(images, list(verdicts["action"]), suite)
+        stored = {"key": key, "copied": np.flatnonzero(copies).tolist()}
         with suppress(UserError):  # a store that is only read: the next board computes it again
             store.save_copying(record.id, stored)
     copied = np.zeros(len(verdicts), dtype=bool)
@@ -125,7 +125,7 @@ def _drawn_here(suite: Suite) -> bool:
 def find_copies(
     images: NDArray[np.float64], actions: Sequence[str], suite: Suite
 ) -> NDArray[np.bool_]:
-    """Which images are copies, [n], by their signatures [n, cells, 3] and their actions' names."""
+    """Say which images are copies, [n], by signatures [n, cells, 3] and their actions' names."""
     names = [action.name for action in suite.actions]
     # [n, actions]: each image's distance to the nearest exemplar of each action
     nearest = np.stack([nearest_distance(images, _exemplars(suite.name, n)) for n in names], axis=1)
@@ -133,20 +133,20 @@ def find_copies(
     mine = nearest[rows, own]
     nearest[rows, own] = np.inf
     limits = np.array([threshold(suite.name, name) for name in names])[own]
-    found: NDArray[np.bool_] = (mine < limits) & (mine < nearest.min(axis=1))
-    return found
+    copies: NDArray[np.bool_] = (mine < limits) & (mine < nearest.min(axis=1))
+    return copies
 
 
 @lru_cache
 def threshold(suite: str, action: str) -> float:
-    """The distance to an action's exemplars that 1% of honest drawings of it fall below."""
-    (found,) = [a for a in get_suite(suite).actions if a.name == action]
-    distances = nearest_distance(fresh_drawings(found), _exemplars(suite, action))
+    """Compute the distance to an action's exemplars that 1% of honest drawings fall below."""
+    (own,) = [a for a in get_suite(suite).actions if a.name == action]
+    distances = nearest_distance(fresh_drawings(own), _exemplars(suite, action))
     return float(np.quantile(distances, QUANTILE))
 
 
 def fresh_drawings(action: Action, count: int = FRESH) -> NDArray[np.float64]:
-    """Signatures of random people doing an action in random places, [count, cells, 3]."""
+    """Compute signatures of random people doing an action in random places, [count, cells, 3]."""
     from actionbench.puppets.corpus import SIZE
     from actionbench.puppets.dataset import EXEMPLARS, exemplar_scenes
     from actionbench.puppets.scene import draw
@@ -165,7 +165,7 @@ def _exemplars(suite: str, action: str) -> NDArray[np.float64]:
 
 
 def signature(image: Image.Image) -> NDArray[np.float64]:
-    """A small picture in CIE L*a*b* under D65: [GRID * GRID, 3], L* in [0, 100]."""
+    """Reduce an image to a small one in CIE L*a*b* under D65: [GRID * GRID, 3], L* in [0, 100]."""
     small = image.convert("RGB").resize((GRID, GRID), Image.Resampling.BOX)
     encoded = np.asarray(small, dtype=np.float64).reshape(-1, 3) / 255
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
@@ -179,10 +179,10 @@ def signature(image: Image.Image) -> NDArray[np.float64]:
 def nearest_distance(
     images: NDArray[np.float64], exemplars: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Each image's distance to the nearest exemplar, [n]: mean colour difference of the cells.
+    """Measure images' distances to the nearest exemplar, [n]: mean colour difference of the cells.
 
     Signatures are [n, cells, 3] and [m, cells, 3]. A difference of 2 is just noticeable.
     """
     to_each = [np.linalg.norm(images - one, axis=2).mean(axis=1) for one in exemplars]
-    found: NDArray[np.float64] = np.min(to_each, axis=0)
-    return found
+    nearest: NDArray[np.float64] = np.min(to_each, axis=0)
+    return nearest

@@ -22,7 +22,7 @@ MIN_METHODS = 3
 
 @dataclass(frozen=True)
 class Correlation:
-    """In [-1, 1] with a 95% interval. NaN where all values of one side are equal: no order."""
+    """In [-1, 1] with a 95% interval. NaN if all values of one side are equal: no order."""
 
     value: float
     low: float
@@ -56,13 +56,13 @@ def agreement(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Agreement:
-    """Rank correlations over the methods that `verdicts` and `others` (shares) both have.
+    """Correlate the ranks of the methods that `verdicts` and `others` (shares) both have.
 
     The verdicts are of the same items for every method. The interval is the percentile bootstrap's
-    over clusters (actions; action and subject where there are few actions), drawn once for all
+    over clusters (actions; action and subject if there are few actions), drawn once for all
     methods, so that a hard action is hard for all of them in a resample too. The other table is
     taken as it stands, without error. Resampling adds noise to differences that have some already,
-    so the interval lies low where methods are close together.
+    so the interval lies low if methods are close together.
 
     Raises ValueError for fewer than `MIN_METHODS` shared methods, and for different items.
     """
