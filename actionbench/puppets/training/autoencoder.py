@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,11 @@ def scale_channels(vae: AutoencoderKL, scale: Tensor) -> None:
         vae.post_quant_conv.weight /= scale.view(1, -1, 1, 1)
 
 
+def _key(recipe: Recipe) -> str:
+    """Of all but the length, so that a training can go on longer before its rate falls."""
+    return replace(recipe, autoencoder_steps=0, autoencoder_decay=0).key("autoencoder", "latent")
+
+
 def new_autoencoder(recipe: Recipe) -> AutoencoderKL:
     """An AutoencoderKL of the recipe's sizes, with random weights."""
     return AutoencoderKL(
@@ -87,8 +93,8 @@ def train_autoencoder(
     it, side by side; then both are trained end to end. At last the channels are scaled to between
     whitened and the pixels' own spread, so that coarse structure is louder than fine detail.
     """
-    stem = work / f"vae-{data.key}-{recipe.key('autoencoder', 'latent')}"
-    folder = stem.with_suffix(".model")
+    stem, steps = work / f"vae-{data.key}-{_key(recipe)}", recipe.autoencoder_steps
+    folder = stem.with_name(f"{stem.name}-{steps}.model")
     if folder.exists():
         return AutoencoderKL.from_pretrained(folder).to(device).eval()
     torch.manual_seed(recipe.seed)
@@ -96,7 +102,6 @@ def train_autoencoder(
     vae = new_autoencoder(recipe).to(device, memory_format=torch.channels_last).train()
     sample = to_pixels(data.images[:SAMPLE], device)
     mean, code, spread = principal_code(sample, recipe.latent_channels)
-    side_by_side = round(0.15 * recipe.autoencoder_steps)
     cells = SIZE // 8
 
     def losses(step: int) -> dict[str, Tensor]:
@@ -105,7 +110,7 @@ def train_autoencoder(
         target = (_patches(pixels) - mean) @ code
         target = target.transpose(1, 2).reshape(len(pick), -1, cells, cells)
         latent, log_variance = vae.quant_conv(vae.encoder(pixels)).chunk(2, 1)
-        start = target if step < side_by_side else latent
+        start = target if step < recipe.autoencoder_aside_steps else latent
         noise = torch.randn(start.shape, generator=generator_of(recipe.seed + 1, step))
         drawn = vae.decode(start + math.exp(LOG_VARIANCE / 2) * noise.to(device)).sample
         error, off = F.mse_loss(drawn, pixels), drawn - pixels
@@ -113,13 +118,13 @@ def train_autoencoder(
         return {
             "pixels": 4 * error + off.abs().mean(),
             "edges": 0.5 * edges(off),
-            "code": close * (0.5 if step < side_by_side else 0.02),
+            "code": close * (0.5 if step < recipe.autoencoder_aside_steps else 0.02),
             "tied": 0.01 * (log_variance - LOG_VARIANCE).square().mean(),
             "_psnr": decibels(error),
         }
 
-    steps = recipe.autoencoder_steps
-    schedule = Schedule(steps, recipe.autoencoder_rate, min(100, steps // 4))
+    decay = min(recipe.autoencoder_decay, steps)
+    schedule = Schedule(steps, recipe.autoencoder_rate, min(100, steps // 4), decay)
     train(Stage("autoencoder", stem, {"vae": vae}, losses, schedule), progress)
     vae.eval().requires_grad_(False)
     scale_channels(vae, spread**recipe.latent_spread)

@@ -62,15 +62,18 @@ class Recipe:
     clip_rate: float = 1e-3
 
     # Autoencoder
-    latent_channels: int = 12
+    latent_channels: int = 16
     latent_spread: float = 0.5
     """How much of the principal components' own scale the latents keep: 0 is whitened, all channels
     alike; 1 is as in the pixels, where coarse structure is loud and fine detail quiet."""
     autoencoder_channels: tuple[int, ...] = (8, 24, 64, 128)
-    autoencoder_steps: int = 2000
-    autoencoder_batch: int = 16
-    autoencoder_rate: float = 2e-3
-    decoder_steps: int = 4000
+    autoencoder_aside_steps: int = 600
+    """Steps in which the decoder learns beside the encoder, from the code known in closed form."""
+    autoencoder_steps: int = 10_000
+    autoencoder_decay: int = 3000
+    autoencoder_batch: int = 8
+    autoencoder_rate: float = 1.5e-3
+    decoder_steps: int = 8000
     decoder_rate: float = 1e-3
     decoder_noise: float = 0.1
     """Noise on the latents that the decoder learns to draw from, in their standard deviations."""
