@@ -63,7 +63,7 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(
 ) -> None:
     loop.train(_stage(tmp_path / "whole"))
     program = (
-        "from pathlib import Path; from tests import test_training as t; "
+        "from pathlib import Path; from tests.puppets import test_training as t; "
         "t.loop.CHECKPOINT_SECONDS = 0.0; "
         f"t.loop.train(t._stage(Path({str(tmp_path / 'killed')!r}), wait=0.3))"
     )
