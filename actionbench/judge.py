@@ -67,9 +67,11 @@ class Verdict:
 
         Args:
             item: what the image should show.
-            action, subject: the names that the judge sees, or `none`. A verdict is correct if
-                they are the item's.
-            action_score, subject_score: probabilities of the item's action and subject.
+            action: the name of the action that the judge sees, or `none`. The verdict is correct
+                if it is the item's.
+            subject: the name of the subject that it sees, or `none`; likewise.
+            action_score: the probability of the item's action.
+            subject_score: the probability of the item's subject.
         """
         return cls(
             action_correct=action == item.action.name,
