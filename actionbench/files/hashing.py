@@ -57,9 +57,14 @@ def _read(path: Path, size: int, progress: Progress) -> str:
     return digest.hexdigest()
 
 
-def _memory() -> Path:
+def cache_folder() -> Path:
+    """Return this project's place in the user's cache folder; it need not exist."""
     folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(folder).expanduser() / "actionbench" / "hashes.json"
+    return Path(folder).expanduser() / "actionbench"
+
+
+def _memory() -> Path:
+    return cache_folder() / "hashes.json"
 
 
 def _load() -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""`python -m actionbench.puppets.training --work DIR --out DIR`: train, or go on training.
+"""`python -m actionbench.puppets.training --out DIR`: train, or go on training.
+
+Checkpoints and logs lie in the user's cache folder (`actionbench/puppets-v2`) unless `--work` names
+another, so that a fresh clone on the same machine goes on.
 
 With `assemble` in front, a pipeline is written from the diffusion model's last checkpoint, also
 while the training runs; with `look`, a contact sheet (PNG) of what the models draw by then.
@@ -12,8 +15,11 @@ import time
 from pathlib import Path
 
 from actionbench.errors import UserError, one_line
+from actionbench.files.hashing import cache_folder
 from actionbench.progress import Progress
 from actionbench.puppets.training.recipe import STAGES, Recipe, changed
+
+WORK = cache_folder() / "puppets-v2"
 
 
 class Lines(Progress):
@@ -34,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Read the command line and run. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m actionbench.puppets.training")
     parser.add_argument("what", nargs="?", choices=("train", "assemble", "look"), default="train")
-    parser.add_argument("--work", type=Path, required=True, help="checkpoints and logs")
+    parser.add_argument("--work", type=Path, default=WORK, help="checkpoints and logs")
     parser.add_argument("--out", type=Path, required=True, help="where the models are written")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage to run")
     parser.add_argument("--only", action="store_true", help="that stage and what it needs")
