@@ -11,6 +11,7 @@ import types
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from actionbench.errors import UserError
@@ -220,7 +221,7 @@ def _read(kind: type[T], value: Any, where: str) -> T:
     """Make a dataclass of JSON values; its fields are checked by their annotations."""
     if not isinstance(value, Mapping):
         raise Unreadable(where)
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     parts = {}
     for part in dataclasses.fields(kind):  # type: ignore[arg-type]
         name = f"{where}.{part.name}" if where else part.name
@@ -229,6 +230,11 @@ def _read(kind: type[T], value: Any, where: str) -> T:
         elif part.default is dataclasses.MISSING and part.default_factory is dataclasses.MISSING:
             raise Unreadable(name)
     return kind(**parts)
+
+
+@lru_cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
