@@ -221,7 +221,7 @@ def _read(kind: type[T], value: Any, where: str) -> T:
     """Make a dataclass of JSON values; its fields are checked by their annotations."""
     if not isinstance(value, Mapping):
         raise Unreadable(where)
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     parts = {}
     for part in dataclasses.fields(kind):  # type: ignore[arg-type]
         name = f"{where}.{part.name}" if where else part.name
