@@ -183,3 +183,10 @@ def from_coco(points: np.ndarray, scores: np.ndarray, min_visible: float) -> np.
     shoulders = coco[[*_SHOULDERS]]
     neck = np.append(shoulders[:, :2].mean(0), shoulders[:, 2].min())
     return np.stack([neck if n is None else coco[n] for n in FROM_COCO]).astype(np.float32)
+
+
+def to_coco(keypoints: np.ndarray) -> np.ndarray:
+    """COCO's [..., 17, 3] from OpenPose's [..., 18, 3]: the neck is left out."""
+    order = [FROM_COCO.index(point) for point in range(17)]
+    coco: np.ndarray = keypoints[..., order, :]
+    return coco
