@@ -183,12 +183,11 @@ def round_trip(vae: Any, pixels: np.ndarray, noise: float = 0.0, seed: int = 0) 
     """uint8 images [n, h, w, 3] through the autoencoder, their latents disturbed by up to `noise`
     times the latents' standard deviation."""
     generator = torch.Generator().manual_seed(seed)
-    spread = noise / float(vae.config.scaling_factor)
-    rows = []
+    rows: list[Tensor] = []
     for start in range(0, len(pixels), 64):
         batch = torch.from_numpy(pixels[start : start + 64]).permute(0, 3, 1, 2)
         latents = vae.encode(batch.to(vae.device).float().div(127.5).sub(1)).latent_dist.mean
-        level = spread * torch.rand(len(latents), 1, 1, 1, generator=generator)
+        level = noise * latents.std().cpu() * torch.rand(len(latents), 1, 1, 1, generator=generator)
         off = level * torch.randn(latents.shape, generator=generator)
         out = vae.decode(latents + off.to(vae.device)).sample
         rows.append(out.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu())
