@@ -32,6 +32,7 @@ from actionbench.puppets.poses import ACTIONS, EITHER_SIDE, KNOWN, Limb, Pose, j
 from actionbench.puppets.training import world
 from actionbench.puppets.training.corpus import SIZE, to_pixels
 from actionbench.puppets.training.look import write_rows
+from actionbench.puppets.training.readers import load_autoencoder
 from actionbench.puppets.training.reading import degraded, reading_scene, round_trip
 from actionbench.puppets.training.recipe import Recipe
 from actionbench.puppets.training.subject_reader import SubjectReader
@@ -400,9 +401,11 @@ def subject_rows(judge: DrawingJudge, count: int = 2000, vae: Any = None) -> lis
 class Painter:
     """Draws prompts by a pipeline, and keeps what it drew for the contact sheets."""
 
-    def __init__(self, backbone: Backbone, progress: Progress = SILENT) -> None:
+    def __init__(
+        self, backbone: Backbone, progress: Progress = SILENT, sampling: Sampling = SAMPLING
+    ) -> None:
         self.backbone, self.progress = backbone, progress
-        backbone.sampling = SAMPLING
+        backbone.sampling = sampling
         self.sheets: dict[str, np.ndarray] = {}
 
     def __call__(self, prompts: Sequence[str], seed: int, what: str) -> np.ndarray:
@@ -660,7 +663,7 @@ def _measure(options: argparse.Namespace) -> list[Row]:
         Backbone.load(resolve_model(options.model), options.device) if options.model else None
     )
     if not options.skip_judge:
-        vae = backbone.pipeline.vae if backbone else _autoencoder(options.vae)
+        vae = backbone.pipeline.vae if backbone else load_autoencoder(options.vae)
         rows += judge_rows(judge, vae)
     if backbone is not None:
         painter = Painter(backbone, Lines())
@@ -669,14 +672,6 @@ def _measure(options: argparse.Namespace) -> list[Row]:
         sheets = painter.sheets
     write(rows, options.out, sheets, **facts)
     return rows
-
-
-def _autoencoder(folder: Path | None) -> Any:
-    if folder is None:
-        return None
-    from diffusers import AutoencoderKL
-
-    return AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32).eval()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 from actionbench.errors import UserError
 from actionbench.puppets.actions import APART, bone_angles, distance, fresh_actions
 from actionbench.puppets.poses import solve
-from actionbench.suite.items import paper_subjects
+from actionbench.suite.items import Sampling, paper_subjects
 from evaluation.judges import acceptance
 from evaluation.judges.acceptance import (
     Answers,
@@ -147,14 +147,14 @@ def test_lost_subjects_are_told_apart_from_blurs() -> None:
 
 
 def test_the_base_models_rows_and_their_sheets(judge: DrawingJudge, tiny, tmp_path: Path) -> None:
-    painter = Painter(tiny)
+    painter = Painter(tiny, sampling=Sampling(steps=1, guidance_scale=1.0))
     rows = base_rows(judge, painter, n=4)
     assert {r.name for r in rows} >= {
         "text alone, action, development", "text alone, subject, the eight, animals",
         '"a photo of" against bare, subject', "base, subject", "base, pose",
         "base, free pose, people", "base, free pose, animals",
     }  # fmt: skip
-    sheets = {name: np.repeat(images, 3, axis=0) for name, images in painter.sheets.items()}
+    sheets = {name: np.repeat(images, 6, axis=0) for name, images in painter.sheets.items()}
     file = write(rows, tmp_path / "out", sheets, model="tiny")
     facts = json.loads(file.read_text())
     assert facts["model"] == "tiny" and len(facts["gates"]) == len(rows)

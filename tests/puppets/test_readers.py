@@ -27,8 +27,8 @@ from actionbench.puppets.training.reading import (
     Pictures,
     degraded,
     moved,
-    readings,
     reading_scene,
+    readings,
     round_trip,
 )
 from actionbench.puppets.training.recipe import Recipe

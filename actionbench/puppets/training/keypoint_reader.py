@@ -8,6 +8,7 @@ then 5.3 of the picture's, fine enough to tell a forearm's direction.
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from actionbench.puppets.training.reading import (
 )
 from actionbench.puppets.training.weights import forget_places
 
+MARK = "actionbench.json"
 POINTS = 17
 """COCO's."""
 
@@ -257,7 +259,7 @@ def train_keypoint_reader(
         return losses(network(pixels).heatmaps, places, visible, recipe)
 
     # The length may change while it is trained, and the autoencoder may come later.
-    facts = {k: v for k, v in asdict(recipe).items() if k not in ("steps", "round_trips")}
+    facts = {k: v for k, v in asdict(recipe).items() if k not in ("steps", "decay", "round_trips")}
     stage = Stage(
         name="keypoint reader",
         stem=work / f"keypoints-{fingerprint_of(data.key, facts)}",
@@ -284,4 +286,5 @@ def save_keypoint_reader(network: Any, recipe: KeypointRecipe, out: Path) -> Pat
         copy.deepcopy(network).eval().half().save_pretrained(folder, safe_serialization=True)
         processor.save_pretrained(folder)
         forget_places(folder)
+        (folder / MARK).write_text(json.dumps({"recipe": asdict(recipe)}, indent=1) + "\n", "utf-8")
     return out
