@@ -21,18 +21,21 @@ import numpy as np
 import torch
 from PIL import Image
 
+from actionbench.diffusion.control import Control, load_controlnet
 from actionbench.errors import UserError, one_line
 from actionbench.files.atomic import write_text
+from actionbench.files.models import resolve_controlnet, resolve_model
 from actionbench.photos.keypoints import KeypointReader
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.actions import APART, fresh_actions
-from actionbench.puppets.drawing.looks import SUBJECTS, Look, random_person, varied
+from actionbench.puppets.drawing import looks
+from actionbench.puppets.drawing.looks import Look, random_person, varied
 from actionbench.puppets.drawing.pose import DEVELOPMENT, action_pose, free_pose, known_pose
 from actionbench.puppets.poses import ACTIONS, EITHER_SIDE, KNOWN, Limb, Pose, jittered, mirrored
 from actionbench.puppets.training import world
 from actionbench.puppets.training.corpus import SIZE, to_pixels
 from actionbench.puppets.training.look import write_rows
-from actionbench.puppets.training.readers import load_autoencoder
+from actionbench.puppets.training.readers import KEYPOINTS, SUBJECTS, load_autoencoder
 from actionbench.puppets.training.reading import degraded, reading_scene, round_trip
 from actionbench.puppets.training.recipe import Recipe
 from actionbench.puppets.training.subject_reader import SubjectReader
@@ -44,6 +47,8 @@ from actionbench.suite.items import (
     paper_actions,
     paper_subjects,
 )
+from actionbench.suite.shipped import CONTROLNET
+from actionbench.suite.skeleton import draw_skeleton
 from evaluation.judges.pose import DRAWINGS, Bodies, PoseSettings, body_found
 from evaluation.judges.thresholds import balancing_threshold
 from evaluation.measures.accuracy import wilson
@@ -59,6 +64,8 @@ DEVELOPMENT_SEED = 96_000
 """Of the pictures from which the threshold is taken."""
 EXEMPLARS = 10
 SAMPLING = Sampling(steps=16, guidance_scale=3.0)
+FOLDERS = {"pose_model": KEYPOINTS, "subjects": SUBJECTS}
+"""The readers' settings and folders."""
 SURE = 0.5
 """A picture is seen as somebody if the likeliest answer has this probability."""
 
@@ -154,11 +161,13 @@ class DrawingJudge:
 # --- drawings -------------------------------------------------------------------------------------
 
 
-def drawn(poses: Sequence[Pose], looks: Sequence[Look], rng: Rng) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures uint8 [n, 64, 64, 3] and keypoints [n, 18, 3] of poses held by looks."""
+def drawn(
+    poses: Sequence[Pose], held_by: Sequence[Look], rng: Rng
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures uint8 [n, 64, 64, 3] and keypoints [n, 18, 3] of poses, each held by a look."""
     images, points = [], []
     backdrops = list(world.BACKDROPS)
-    for pose, look in zip(poses, looks, strict=True):
+    for pose, look in zip(poses, held_by, strict=True):
         place = backdrops[rng.integers(len(backdrops))]
         scene = world.Scene("", "", "", look, pose, place, int(rng.integers(2**62)))
         picture, keypoints = world.draw(scene, SIZE)
@@ -173,9 +182,9 @@ def people(count: int, rng: Rng) -> list[Look]:
 
 def cast(count: int, rng: Rng) -> list[Look]:
     """The 23 in turn, each a little varied."""
-    names = list(SUBJECTS)
+    names = list(looks.SUBJECTS)
     first = int(rng.integers(len(names)))
-    return [varied(SUBJECTS[names[(first + i) % len(names)]], rng) for i in range(count)]
+    return [varied(looks.SUBJECTS[names[(first + i) % len(names)]], rng) for i in range(count)]
 
 
 def exemplars(poses: Sequence[Pose], rng: Rng) -> np.ndarray:
@@ -408,11 +417,14 @@ class Painter:
         backbone.sampling = sampling
         self.sheets: dict[str, np.ndarray] = {}
 
-    def __call__(self, prompts: Sequence[str], seed: int, what: str) -> np.ndarray:
+    def __call__(
+        self, prompts: Sequence[str], seed: int, what: str, control: Control | None = None
+    ) -> np.ndarray:
         """Pictures uint8 [n, h, w, 3], the i-th by the noise of seed + i."""
         images = []
         seeds = range(seed, seed + len(prompts))
-        for number, image in enumerate(self.backbone.generate(prompts, seeds), 1):
+        made = self.backbone.generate(prompts, seeds, control=control)
+        for number, image in enumerate(made, 1):
             images.append(np.asarray(image.convert("RGB")))
             self.progress.update(number, len(prompts), what)
         self.sheets[what] = np.stack(images)
@@ -574,6 +586,26 @@ def free_poses(judge: DrawingJudge, painter: Painter, n: int) -> list[Row]:
     return rows
 
 
+def controlled(judge: DrawingJudge, painter: Painter, folder: Path, n: int) -> list[Row]:
+    """The ControlNet in `folder` under the development actions' skeletons: reported alone."""
+    source, backbone = resolve_controlnet(str(folder)), painter.backbone
+    pairs = pairs_of(development(), paper_subjects(), n)
+    rng = np.random.default_rng(SEED + 3)
+    points = exemplars([action_pose(action.name, rng) for action, _ in pairs], rng)
+    control = Control(
+        load_controlnet(backbone, source),
+        [draw_skeleton(p, backbone.image_size) for p in points],
+        prompted_only=source.prompted_only,
+    )
+    prompts = [Item(action, subject, 0).described_prompt for action, subject in pairs]
+    a = answers(judge, painter(prompts, SEED + 40_000, "ControlNet", control), pairs)
+    what = "development actions' skeletons and descriptions"
+    return [
+        row("ControlNet, action, development", what, a.action),
+        row("ControlNet, subject, development", what, a.subject),
+    ]
+
+
 def described_exemplars(pose: Pose, rng: Rng) -> np.ndarray:
     """Keypoints of people in a pose that words describe: upright, for words say no lean."""
     straight = replace(pose, lean=0.0)
@@ -590,13 +622,16 @@ def judge_rows(
     return action_rows(judge, practice_trial(each=each), vae) + subject_rows(judge, subjects, vae)
 
 
-def base_rows(judge: DrawingJudge, painter: Painter, n: int = 800) -> list[Row]:
-    """The base model's part of the table."""
-    return [
+def base_rows(
+    judge: DrawingJudge, painter: Painter, n: int = 800, controlnet: Path | None = None
+) -> list[Row]:
+    """The base model's part of the table, `n` pictures a row; its ControlNet's if there is one."""
+    rows = [
         *text_alone(judge, painter, n),
         *known_in_known(judge, painter, n),
-        *free_poses(judge, painter, n // 2),
+        *free_poses(judge, painter, n),
     ]
+    return rows if controlnet is None else rows + controlled(judge, painter, controlnet, n)
 
 
 def write(rows: Sequence[Row], out: Path, sheets: Mapping[str, np.ndarray], **facts: Any) -> Path:
@@ -645,33 +680,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(options: argparse.Namespace) -> list[Row]:
-    from actionbench.diffusion.backbone import Backbone
-    from actionbench.files.models import resolve_model
     from actionbench.puppets.training.__main__ import Lines
 
-    changes: dict[str, Any] = {}
-    if options.readers:
-        changes |= {"pose_model": str(options.readers / "keypoints")}
-        changes |= {"subjects": str(options.readers / "subjects")}
-    if options.threshold is not None:
-        changes |= {"action_threshold": options.threshold}
-    judge = DrawingJudge.load(options.device, **changes)
+    judge = _judge(options)
     rows: list[Row] = []
     sheets: dict[str, np.ndarray] = {}
     facts: dict[str, Any] = {"keypoints": judge.keypoints.fingerprint, "threshold": judge.threshold}
-    backbone = (
-        Backbone.load(resolve_model(options.model), options.device) if options.model else None
-    )
+    vae, base = load_autoencoder(options.vae), None
+    if options.model:
+        from actionbench.diffusion.backbone import Backbone
+
+        base = resolve_model(options.model)
+        painter = Painter(Backbone.load(base, options.device), Lines())
+        vae = painter.backbone.pipeline.vae
+        facts["model"] = painter.backbone.fingerprint
     if not options.skip_judge:
-        vae = backbone.pipeline.vae if backbone else load_autoencoder(options.vae)
         rows += judge_rows(judge, vae)
-    if backbone is not None:
-        painter = Painter(backbone, Lines())
-        facts["model"] = backbone.fingerprint
-        rows += base_rows(judge, painter, options.n)
+    if base is not None:
+        beside = base.path.parent / CONTROLNET
+        rows += base_rows(judge, painter, options.n, beside if beside.exists() else None)
         sheets = painter.sheets
     write(rows, options.out, sheets, **facts)
     return rows
+
+
+def _judge(options: argparse.Namespace) -> DrawingJudge:
+    """The judge of the command's options."""
+    changes: dict[str, Any] = {}
+    if options.readers:
+        changes |= {name: str(options.readers / folder) for name, folder in FOLDERS.items()}
+    if options.threshold is not None:
+        changes |= {"action_threshold": options.threshold}
+    return DrawingJudge.load(options.device, **changes)
 
 
 if __name__ == "__main__":

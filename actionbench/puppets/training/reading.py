@@ -191,7 +191,8 @@ def round_trip(vae: Any, pixels: np.ndarray, noise: float = 0.0, seed: int = 0) 
         off = level * torch.randn(latents.shape, generator=generator)
         out = vae.decode(latents + off.to(vae.device)).sample
         rows.append(out.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu())
-    return torch.cat(rows).numpy()
+    result: np.ndarray = torch.cat(rows).numpy()
+    return result
 
 
 class Pictures:
