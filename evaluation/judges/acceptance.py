@@ -29,10 +29,11 @@ from actionbench.photos.keypoints import KeypointReader
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.actions import APART, fresh_actions
 from actionbench.puppets.drawing import looks
+from actionbench.puppets.drawing.backdrop import BACKDROPS
 from actionbench.puppets.drawing.looks import Look, random_person, varied
 from actionbench.puppets.drawing.pose import DEVELOPMENT, action_pose, free_pose, known_pose
+from actionbench.puppets.drawing.scene import Scene, draw
 from actionbench.puppets.poses import ACTIONS, EITHER_SIDE, KNOWN, Limb, Pose, jittered, mirrored
-from actionbench.puppets.training import world
 from actionbench.puppets.training.corpus import SIZE, to_pixels
 from actionbench.puppets.training.look import write_rows
 from actionbench.puppets.training.readers import KEYPOINTS, SUBJECTS, load_autoencoder
@@ -114,8 +115,10 @@ def balanced(
 ) -> Row:
     """The mean of the shares missed and falsely seen; its bounds are the means of theirs."""
     one, two = (wilson(int(v.sum()), len(v)) for v in (missed, false))
-    middle = [(getattr(one, k) + getattr(two, k)) / 2 for k in ("value", "low", "high")]
-    return Row(name, what, len(missed) + len(false), *middle, at_most=at_most)
+    value, low, high = (
+        (a + b) / 2 for a, b in ((one.value, two.value), (one.low, two.low), (one.high, two.high))
+    )
+    return Row(name, what, len(missed) + len(false), value, low, high, at_most=at_most)
 
 
 # --- the judge ------------------------------------------------------------------------------------
@@ -166,11 +169,11 @@ def drawn(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pictures uint8 [n, 64, 64, 3] and keypoints [n, 18, 3] of poses, each held by a look."""
     images, points = [], []
-    backdrops = list(world.BACKDROPS)
+    backdrops = list(BACKDROPS)
     for pose, look in zip(poses, held_by, strict=True):
         place = backdrops[rng.integers(len(backdrops))]
-        scene = world.Scene("", "", "", look, pose, place, int(rng.integers(2**62)))
-        picture, keypoints = world.draw(scene, SIZE)
+        scene = Scene("", "", "", look, pose, place, int(rng.integers(2**62)))
+        picture, keypoints = draw(scene, SIZE)
         images.append(np.asarray(picture))
         points.append(keypoints)
     return np.stack(images), np.stack(points)
@@ -274,8 +277,9 @@ def trial(
 ) -> Trial:
     """Drawings of `actions` actions, `each` of a kind for one; `hold` gives a number's pose."""
     numbers = np.repeat(np.arange(actions), each)
-    own, points = drawn([hold(n) for n in numbers], cast(len(numbers), rng), rng)
-    near_poses = [near_pose(hold(n), rng) for n in numbers]
+    numbered = numbers.tolist()
+    own, points = drawn([hold(n) for n in numbered], cast(len(numbers), rng), rng)
+    near_poses = [near_pose(hold(n), rng) for n in numbered]
     near, _ = drawn(near_poses, cast(len(numbers), rng), rng)
     other, _ = drawn(other_poses(len(numbers), rng), cast(len(numbers), rng), rng)
     return Trial(references, (own, numbers), (near, numbers), other, points)
@@ -383,7 +387,7 @@ def subject_drawings(count: int, seed: int = SEED) -> tuple[np.ndarray, list[dic
     rng = np.random.default_rng(seed)
     recipe = Recipe()
     made = [reading_scene(rng, recipe) for _ in range(count)]
-    images = np.stack([np.asarray(world.draw(item.scene, SIZE)[0]) for item in made])
+    images = np.stack([np.asarray(draw(item.scene, SIZE)[0]) for item in made])
     return images, [item.row for item in made]
 
 
