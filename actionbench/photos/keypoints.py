@@ -1,4 +1,7 @@
-"""Keypoints of the person in a photograph: RT-DETR finds the box, ViTPose the body in it.
+"""Keypoints of the body in a picture: RT-DETR finds the box, ViTPose the body in it.
+
+Without a detector the whole picture is the box: drawings show one body each, and no detector of
+photographs knows them.
 
 Sources: RT-DETR (Zhao et al. 2024, arXiv 2304.08069), ViTPose (Xu et al. 2022, arXiv 2204.12484).
 Keypoints are float32 [18, 3] in OpenPose's order: x and y in [0, 1], and how visible the point is
@@ -34,6 +37,9 @@ FROM_COCO = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 """OpenPose's 18 points among COCO's 17. COCO has no neck: it is the middle of the shoulders."""
 _SHOULDERS = (5, 6)
 
+WIDENED = 1.25
+"""By how much ViTPose's image processor enlarges a box around its middle."""
+
 RULES = 1
 """Version of how boxes and points are chosen; part of the fingerprint."""
 
@@ -43,7 +49,9 @@ class KeypointReader:
 
     Args:
         pose_model, detector: folders or Hub ids of a ViTPose with COCO's 17 points and of an
-            RT-DETR with COCO's 80 labels.
+            RT-DETR with COCO's 80 labels. No detector: the whole picture, squeezed to the pose
+            model's size, is the box of each; `labels`, `min_score` and `whole_image` then decide
+            nothing.
         labels: the detector's labels that count as a body.
         min_score: the lowest score of a box, in [0, 1].
         min_visible: points with a lower score count as not visible (0).
@@ -55,7 +63,7 @@ class KeypointReader:
         self,
         device: str = "cpu",
         pose_model: str = POSE_MODEL,
-        detector: str = DETECTOR,
+        detector: str | None = DETECTOR,
         *,
         labels: Sequence[int] = PERSON,
         min_score: float = 0.5,
@@ -70,26 +78,28 @@ class KeypointReader:
 
     @property
     def downloads(self) -> tuple[str, ...]:
-        """The Hub ids of both models, unless they are local folders."""
-        return from_hub(self.detector, self.pose_model)
+        """The Hub ids of the models, unless they are local folders."""
+        return from_hub(*(name for name in (self.detector, self.pose_model) if name is not None))
 
     @cached_property
-    def sources(self) -> tuple[NetworkSource, NetworkSource]:
-        """The detector and the pose model.
+    def sources(self) -> tuple[NetworkSource | None, NetworkSource]:
+        """The detector, if there is one, and the pose model.
 
         Raises:
             UserError: if one is missing.
         """
         return (
-            resolve_network(self.detector, "person detector"),
+            None if self.detector is None else resolve_network(self.detector, "person detector"),
             resolve_network(self.pose_model, "pose model"),
         )
 
     @property
     def fingerprint(self) -> str:
-        """The hash of both models' weights and of the settings."""
+        detector, pose = self.sources
+        if detector is None:
+            return make_key("keypoints", RULES, "whole picture", pose.fingerprint, self.min_visible)
         chosen = (self.labels, self.min_score, self.min_visible, self.whole_image)
-        return make_key("keypoints", RULES, *(s.fingerprint for s in self.sources), *chosen)
+        return make_key("keypoints", RULES, detector.fingerprint, pose.fingerprint, *chosen)
 
     def read(self, images: Sequence[Image], names: Sequence[str] | None = None) -> list[np.ndarray]:
         """Return the keypoints of the most prominent person of each image.
@@ -109,6 +119,9 @@ class KeypointReader:
         keypoints: list[np.ndarray | None] = []
         for batch in batched(images, self.batch_size):
             pictures = [image.convert("RGB") for image in batch]
+            if self.detector is None:
+                keypoints += self._whole(pictures)
+                continue
             boxes = self._boxes(pictures)
             boxed = [n for n, box in enumerate(boxes) if box is not None]
             points = iter(self._points([pictures[n] for n in boxed], [boxes[n] for n in boxed]))
@@ -116,15 +129,24 @@ class KeypointReader:
         return keypoints
 
     @cached_property
-    def _networks(self) -> tuple[Any, Any, Any, Any]:
-        from transformers import RTDetrForObjectDetection, VitPoseForPoseEstimation
+    def _detector(self) -> tuple[Any, Any]:
+        from transformers import RTDetrForObjectDetection
 
-        detector, pose = self.sources
+        source = self.sources[0]
+        assert source is not None  # only asked for if there is a detector
         return (
-            load_image_processor(detector),
-            load_network(RTDetrForObjectDetection, detector, self.device),
-            load_image_processor(pose),
-            load_network(VitPoseForPoseEstimation, pose, self.device),
+            load_image_processor(source),
+            load_network(RTDetrForObjectDetection, source, self.device),
+        )
+
+    @cached_property
+    def _pose(self) -> tuple[Any, Any]:
+        from transformers import VitPoseForPoseEstimation
+
+        source = self.sources[1]
+        return (
+            load_image_processor(source),
+            load_network(VitPoseForPoseEstimation, source, self.device),
         )
 
     def _boxes(self, images: Sequence[Image]) -> list[np.ndarray | None]:
@@ -134,7 +156,7 @@ class KeypointReader:
         """
         import torch
 
-        processor, network, _, _ = self._networks
+        processor, network = self._detector
         with torch.inference_mode():
             inputs = processor(list(images), return_tensors="pt").to(self.device)
             answer = network(**inputs)
@@ -156,12 +178,27 @@ class KeypointReader:
                 chosen.append(None)
         return chosen
 
+    def _whole(self, images: Sequence[Image]) -> list[np.ndarray]:
+        """Keypoints of pictures each of which is a body's box as a whole.
+
+        The image processor widens a box by a quarter and samples the picture anew. A picture of the
+        network's size under this box keeps its pixels as they are.
+        """
+        from PIL.Image import Resampling
+
+        size = self._pose[0].size
+        width, height = size["width"], size["height"]
+        squeezed = [image.resize((width, height), Resampling.BILINEAR) for image in images]
+        inner = np.array([width - 1, height - 1]) / WIDENED
+        corner = (np.array([width - 1, height - 1]) - inner) / 2
+        return self._points(squeezed, [np.concatenate([corner, inner])] * len(images))
+
     def _points(self, images: Sequence[Image], boxes: Sequence[Any]) -> list[np.ndarray]:
         import torch
 
         if not images:
             return []
-        _, _, processor, network = self._networks
+        processor, network = self._pose
         each = [[box] for box in boxes]
         with torch.inference_mode():
             inputs = processor(list(images), boxes=each, return_tensors="pt").to(self.device)
@@ -189,3 +226,10 @@ def from_coco(points: np.ndarray, scores: np.ndarray, min_visible: float) -> np.
     shoulders = coco[[*_SHOULDERS]]
     neck = np.append(shoulders[:, :2].mean(0), shoulders[:, 2].min())
     return np.stack([neck if n is None else coco[n] for n in FROM_COCO]).astype(np.float32)
+
+
+def to_coco(keypoints: np.ndarray) -> np.ndarray:
+    """COCO's [..., 17, 3] from OpenPose's [..., 18, 3]: the neck is left out."""
+    order = [FROM_COCO.index(point) for point in range(17)]
+    coco: np.ndarray = keypoints[..., order, :]
+    return coco

@@ -255,7 +255,7 @@ def test_the_box_with_the_largest_area_times_score_is_taken(networks) -> None:
         detector=str(networks["detector"]), pose_model=str(networks["vitpose"]), min_score=0.0
     )
     (box,) = reader._boxes([IMAGES[0].resize((64, 128))])
-    images, network, _, _ = reader._networks
+    images, network = reader._detector
     with torch.inference_mode():
         answer = network(**images([IMAGES[0].resize((64, 128))], return_tensors="pt"))
     best = int((answer.logits[0, :, 0].sigmoid() * answer.pred_boxes[0, :, 2:].prod(1)).argmax())
