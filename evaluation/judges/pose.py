@@ -102,7 +102,7 @@ DRAWINGS: dict[str, Any] = {
     "measure": "directions",
     "action_threshold": 0.93,
 }
-"""The settings under which drawn suites are judged."""
+"""The settings under which the puppets' second version is to be judged."""
 
 
 class PoseJudge(Judge):
