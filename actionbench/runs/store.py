@@ -21,11 +21,10 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image, PngImagePlugin
 
 from actionbench.errors import UserError
@@ -37,17 +36,17 @@ from actionbench.suite.items import Item, slug
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 VERSION_FILE = "actionbench-runs.json"
 AGAIN = "delete it and run the same command again"
 
 _FOLDERS = ("fits", "images", "verdicts", "canary", "runs")
 
-_KINDS = {str: pa.string(), int: pa.int64(), bool: pa.bool_(), float: pa.float64()}
-_ROWS = pa.schema([(column, _KINDS[kind]) for column, kind in VERDICT_COLUMNS.items()])
-_JUDGED = pa.schema(
-    [_ROWS.field(column) for column in ("subject", "index", *Verdict.__dataclass_fields__)]
-)
+_ROWS = tuple(VERDICT_COLUMNS)
+"""Columns of a run's verdicts."""
+_JUDGED = ("subject", "index", *Verdict.__dataclass_fields__)
+"""Columns of what a judge saw on the images of one fit."""
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
@@ -424,11 +423,15 @@ class Store:
             temporary.replace(path)
 
     def _write_table(
-        self, path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema
+        self, path: Path, rows: Iterable[Mapping[str, Any]], columns: tuple[str, ...]
     ) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pylist(list(rows), schema=_schema(columns))
         with self._temporary(path) as temporary:
             with temporary.open("wb") as file:
-                pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), file)
+                pq.write_table(table, file)
             _sync(temporary)
             temporary.replace(path)
 
@@ -471,13 +474,24 @@ def _read_json(path: Path, delete: Path | None = None) -> dict[str, Any]:
     return value
 
 
-def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
+@lru_cache
+def _schema(columns: tuple[str, ...]) -> pa.Schema:
+    import pyarrow as pa
+
+    kinds = {str: pa.string(), int: pa.int64(), bool: pa.bool_(), float: pa.float64()}
+    return pa.schema([(column, kinds[VERDICT_COLUMNS[column]]) for column in columns])
+
+
+def _read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise UserError(_damaged(path, reason, None)) from error
-    if table.schema.names != schema.names:
+    if table.schema.names != list(columns):
         raise UserError(_damaged(path, "its columns are of another version", None))
     return table
 

@@ -9,14 +9,15 @@ import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow.parquet as pq
 from PIL import Image
 
 from actionbench.errors import UserError
 from actionbench.suite.items import Exemplar, Subject
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CARD = "README.md"
 EXEMPLARS = "exemplars.parquet"
@@ -115,6 +116,8 @@ def fingerprint(folder: Path, files: Iterable[str], fix: str) -> str:
     Raises:
         UserError: for a file that is missing or damaged.
     """
+    import pyarrow.parquet as pq
+
     digest = hashlib.sha256()
     for file in files:
         path = folder / file
@@ -132,6 +135,8 @@ def fingerprint(folder: Path, files: Iterable[str], fix: str) -> str:
 
 def _content(value: Any) -> bytes:
     """Return a cell's pixels, text or numbers as bytes, whatever their encoding in the file."""
+    import numpy as np
+
     if value is None:
         return b"none"
     if isinstance(value, dict):
@@ -151,6 +156,9 @@ def read_exemplars(path: Path, fix: str) -> dict[str, tuple[Exemplar, ...]]:
     Raises:
         UserError: for a missing or damaged file or image.
     """
+    import numpy as np
+    import pyarrow.parquet as pq
+
     columns = ["id", "action", "image", "caption", "template", "keypoints"]
     try:
         rows = pq.read_table(path, columns=columns).to_pylist()
