@@ -57,10 +57,11 @@ class KeypointRecipe:
     """Cells of the heatmap a patch."""
     spread: float = 1.0
     """Standard deviation of a point's target in cells."""
-    steps: int = 20_000
+    steps: int = 9000
     batch: int = 16
     rate: float = 1e-3
-    decay: int = 1500
+    decay: int = 3000
+    """Steps of the rate's fall at the end."""
     ema: float = 0.998
     sharpness: float = 10.0
     """Of the distribution over cells whose divergence is part of the loss."""

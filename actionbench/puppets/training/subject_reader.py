@@ -51,7 +51,7 @@ class SubjectRecipe:
     """Drawings that are also seen after the autoencoder's round trip."""
     widths: tuple[int, ...] = (24, 48, 96, 144)
     hidden: int = 96
-    steps: int = 2500
+    steps: int = 2100
     batch: int = 64
     rate: float = 2e-3
     smoothing: float = 0.03
