@@ -1,7 +1,7 @@
 """Fresh actions without end: poses that no corpus names, drawn from a seed.
 
 An action is a state for each arm, the legs and the torso, with angles of its own around the
-state's. Its description tells the two parts that are farthest from standing at ease, in the words
+state's. Its description names the two parts that are farthest from standing at ease, in the words
 of the free poses, and leaves the others to the exemplars, as descriptions of real actions do.
 """
 

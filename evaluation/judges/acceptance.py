@@ -569,24 +569,24 @@ def known_in_known(judge: DrawingJudge, painter: Painter, n: int) -> list[Row]:
 
 
 def free_poses(judge: DrawingJudge, painter: Painter, n: int) -> list[Row]:
-    """Poses told limb by limb, on people and on animals, which then stand upright."""
+    """Measure poses described limb by limb, on people and on animals, which then stand upright."""
     rng = np.random.default_rng(SEED + 2)
     animals = [s for s in paper_subjects() if s.category == "animal"]
     rows = []
     for offset, group in enumerate(("people", "animals")):
-        told = [free_pose(rng) for _ in range(n)]
+        described = [free_pose(rng) for _ in range(n)]
         who = [
             f"a person with {', '.join(random_person(rng)[0])}"
             if group == "people"
             else animals[i % len(animals)].phrase
             for i in range(n)
         ]
-        prompts = [f"{name} {words}" for name, (words, _) in zip(who, told, strict=True)]
+        prompts = [f"{name} {words}" for name, (words, _) in zip(who, described, strict=True)]
         images = painter(prompts, SEED + 30_000 + 5_000 * offset, f"free poses, {group}")
-        reference = judge.reference([described_exemplars(pose, rng) for _, pose in told])
+        reference = judge.reference([described_exemplars(pose, rng) for _, pose in described])
         scores = np.diagonal(reference.scores(judge.bodies(images)))
         followed = scores >= judge.threshold
-        rows.append(row(f"base, free pose, {group}", "told by limb words", followed, 0.60))
+        rows.append(row(f"base, free pose, {group}", "described by limb words", followed, 0.60))
     return rows
 
 

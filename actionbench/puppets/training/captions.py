@@ -159,10 +159,14 @@ def _who(facts: Facts, rng: Rng, with_verb: bool) -> str:
     someone = _pick(rng, ("a person", "a person", "a person", "someone", "the person"))
     if facts.looks and kind < 0.72:
         count = int(rng.integers(1, len(facts.looks) + 1))
-        told = [facts.looks[i] for i in sorted(rng.permutation(len(facts.looks))[:count])]
-        if kind < 0.12 and len(told) == 1:
-            return f"{someone} in {told[0]}" if "hair" not in told[0] else f"{someone}, {told[0]}"
-        listed = " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
+        chosen = [facts.looks[i] for i in sorted(rng.permutation(len(facts.looks))[:count])]
+        if kind < 0.12 and len(chosen) == 1:
+            return (
+                f"{someone} in {chosen[0]}"
+                if "hair" not in chosen[0]
+                else f"{someone}, {chosen[0]}"
+            )
+        listed = " and ".join([", ".join(chosen[:-1]), chosen[-1]] if len(chosen) > 1 else chosen)
         return f"{someone} with {listed}"
     if with_verb:
         return _pick(rng, ("someone", "somebody", "the person", "one person", "this person"))
