@@ -67,7 +67,7 @@ class BoardRow:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """What tells the row from others of its method."""
+        """What distinguishes the row from others of its method."""
         settings = self.label.split(", ") if self.label else ()
         return (*(("reference",) if self.reference else ()), *settings)
 

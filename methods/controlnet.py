@@ -1,4 +1,4 @@
-"""ControlNet: an exemplar's skeleton steers the drawing, the prompt tells who does what.
+"""ControlNet: an exemplar's skeleton steers the drawing, the prompt says who does what.
 
 Zhang et al., "Adding Conditional Control to Text-to-Image Diffusion Models", ICCV 2023, arXiv
 2302.05543. One network, trained on skeletons at large, serves all actions: of an action only the

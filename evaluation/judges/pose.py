@@ -1,8 +1,8 @@
 """The pose judge: does the body stand as those of the exemplars do?
 
 Keypoints are compared limb by limb, so neither place nor size matters, and a limb that points at
-the viewer, which is short and of uncertain direction, counts for little. Left and right are told
-apart. There are two measures of how alike two bodies are:
+the viewer, which is short and of uncertain direction, counts for little. Left is not right. There
+are two measures of how alike two bodies are:
 
 - `vectors`: the cosine of the limbs' vectors, all limbs taken together. Long limbs count most: the
   torso alone is two fifths of it, one arm a tenth.

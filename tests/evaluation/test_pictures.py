@@ -121,9 +121,9 @@ def test_damaged_and_missing_images_are_named(tmp_path: Path) -> None:
     run_id = store_run(tmp_path, subjects=2)
     image = next(path for path in sorted((tmp_path / "images").rglob("*0.png")))
     image.write_bytes(image.read_bytes()[:40])
-    with pytest.raises(UserError, match="damaged") as told:
+    with pytest.raises(UserError, match="damaged") as raised:
         write_grid(tmp_path, run_id, tmp_path / "grid.png")
-    assert image.name in str(told.value)
+    assert image.name in str(raised.value)
     image.unlink()
     with pytest.raises(UserError, match="missing"):
         write_grid(tmp_path, run_id, tmp_path / "grid.png")

@@ -289,9 +289,9 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes | Non
         path.write_bytes(path.read_bytes()[:-20])
     else:
         path.write_bytes(content)
-    with pytest.raises(UserError, match="damaged") as told:
+    with pytest.raises(UserError, match="damaged") as raised:
         build_board(tmp_path)
-    assert str(path) in str(told.value) and "\n" not in str(told.value)
+    assert str(path) in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_verdicts_that_are_not_the_runs_own(tmp_path: Path) -> None:

@@ -67,19 +67,19 @@ def test_a_skeleton_reaches_the_image_by_its_scale(tiny: Backbone, folder: Path)
 def test_one_trained_under_prompts_steers_guidances_half_with_the_prompt(
     tiny: Backbone, folder: Path, tmp_path: Path
 ) -> None:
-    told = tmp_path / "told"
-    shutil.copytree(folder, told)
-    (told / "actionbench.json").write_text('{"prompted_only": true}')
-    stock, prompted = resolve_controlnet(str(folder)), resolve_controlnet(str(told))
+    marked = tmp_path / "marked"
+    shutil.copytree(folder, marked)
+    (marked / "actionbench.json").write_text('{"prompted_only": true}')
+    stock, prompted = resolve_controlnet(str(folder)), resolve_controlnet(str(marked))
     assert prompted.prompted_only and not stock.prompted_only
     assert prompted.fingerprint != stock.fingerprint
 
     fitted, items = method(folder).fit(tiny, tiny_task(), seed=0, progress=SILENT), tiny_items()
     images = pixels(method(folder).generate(tiny, fitted, items))
-    assert (pixels(method(told).generate(tiny, fitted, items)) != images).any()
+    assert (pixels(method(marked).generate(tiny, fitted, items)) != images).any()
     tiny.sampling = Sampling(tiny.sampling.steps, guidance_scale=1.0)  # there is no other half
     images = pixels(method(folder).generate(tiny, fitted, items))
-    assert (pixels(method(told).generate(tiny, fitted, items)) == images).all()
+    assert (pixels(method(marked).generate(tiny, fitted, items)) == images).all()
 
     network = load_controlnet(tiny, prompted)
     control = Control(network, [], prompted_only=True)
@@ -149,17 +149,17 @@ def test_a_controlnet_of_another_shape_is_refused_before_anything_is_drawn(
 
 
 def test_a_missing_or_damaged_controlnet_is_told(folder: Path, tmp_path: Path) -> None:
-    def told(line: str, name: Path | str) -> None:
+    def refused(line: str, name: Path | str) -> None:
         with pytest.raises(UserError, match=line):
             _ = method(name).fingerprint
 
-    told("no ControlNet folder at ./nowhere", "./nowhere")
-    told("not a ControlNet folder", tmp_path)
+    refused("no ControlNet folder at ./nowhere", "./nowhere")
+    refused("not a ControlNet folder", tmp_path)
     shutil.copy(folder / "config.json", tmp_path)
-    told("no safetensors weights", tmp_path)
+    refused("no safetensors weights", tmp_path)
     whole = (folder / "diffusion_pytorch_model.safetensors").read_bytes()
     (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(whole[:-8])
-    told("damaged", tmp_path)
+    refused("damaged", tmp_path)
 
 
 def test_images_of_another_training_are_not_taken_for_this_ones(

@@ -168,11 +168,11 @@ def test_what_is_kept_is_the_change_to_a_2000th_part(tiny: Backbone) -> None:
 
 
 def test_a_loss_that_is_no_number_stops_the_fit_soon(tiny: Backbone) -> None:
-    told: list[tuple[int, int, str]] = []
+    reported: list[tuple[int, int, str]] = []
 
     class Watch(Progress):
         def update(self, done: int, total: int, what: str = "") -> None:
-            told.append((done, total, what))
+            reported.append((done, total, what))
 
     before = state_hash(tiny)
     with pytest.raises(UserError, match=r"no finite number after 25 steps: try a lower learning"):
@@ -180,7 +180,7 @@ def test_a_loss_that_is_no_number_stops_the_fit_soon(tiny: Backbone) -> None:
             tiny, tiny_task(), seed=0, progress=Watch()
         )
     assert state_hash(tiny) == before
-    assert told == [(3, 3, "class images"), *((step, 60, "learning") for step in range(1, 25))]
+    assert reported == [(3, 3, "class images"), *((step, 60, "learning") for step in range(1, 25))]
 
 
 def test_weights_of_the_samples_and_the_mean_are_the_same_step(tiny: Backbone) -> None:
@@ -260,18 +260,20 @@ def test_changes_are_added_once_for_all_images(
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("conv_in.weight", r"changes conv_in.weight \(2, 3\), which is \(8, 4, 3, 3\) there"),
         ("vectors", r"changes vectors \(2, 3\), which is missing there"),
     ],
 )
-def test_a_customization_of_another_unet_is_refused(tiny: Backbone, name: str, told: str) -> None:
+def test_a_customization_of_another_unet_is_refused(
+    tiny: Backbone, name: str, message: str
+) -> None:
     method = DreamBooth(replace(QUICK, steps=1))
     fitted = method.fit(tiny, tiny_task(), seed=0, progress=SILENT)
     fitted.tensors[name] = torch.zeros(2, 3)  # type: ignore[index]
     before = state_hash(tiny)
-    with pytest.raises(UserError, match=f"does not fit the UNet of tiny: it {told}"):
+    with pytest.raises(UserError, match=f"does not fit the UNet of tiny: it {message}"):
         next(method.generate(tiny, fitted, tiny_items()))
     assert state_hash(tiny) == before
 

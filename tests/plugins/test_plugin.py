@@ -147,7 +147,7 @@ def test_the_skeleton_keeps_every_promise_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("adi", "the name 'adi' is taken"),
         ("all", "the name 'all' is taken"),
@@ -161,8 +161,8 @@ def test_the_skeleton_keeps_every_promise_as_it_is(tmp_path: Path) -> None:
         ("token-method", "the class TokenMethod would hide another"),
     ],
 )
-def test_a_name_that_cannot_be_is_refused(tmp_path: Path, name: str, told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_a_name_that_cannot_be_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         write_skeleton(name, tmp_path / "new", method_names())
     assert not (tmp_path / "new").exists()
 

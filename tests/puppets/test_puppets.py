@@ -230,8 +230,8 @@ def test_a_caption_may_be_said_in_other_ways_that_leave_the_pose_and_the_place_a
     assert len(partly) == 6  # one or two of three, in their order
     for caption in partly:
         assert caption.startswith("a person with ") and caption.endswith(" salutes on a beach")
-        told = caption.removeprefix("a person with ").removesuffix(" salutes on a beach")
-        assert set(told.split(" and ")) < looks
+        named = caption.removeprefix("a person with ").removesuffix(" salutes on a beach")
+        assert set(named.split(" and ")) < looks
     assert retell([said], 0, as_photo=0, in_part=0) == [said]
     photos = set(retell(["A panda sits", "Batman sits"] * 200, 0, as_photo=1, in_part=1))
     assert {f"{head} panda sits" for head in HEADS} < photos
