@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from actionbench.errors import UserError, unknown
+from actionbench.errors import MethodError, UserError, unknown
 from actionbench.registry import get_method, method_names
 from actionbench.runs.campaign import execute_each, prepare, unwatched
 from actionbench.runs.options import DEFAULTS, RunOptions
@@ -183,8 +183,10 @@ def run(
     plans = [setup.plan(kind, words) for kind in kinds]
     outcomes = list(execute_each(plans, _view if progress else unwatched))
     for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
+        if outcome.trace:
+            raise RuntimeError(outcome.trace)
+        if outcome.failure:
+            raise MethodError(outcome.failure)
     results = [Result(outcome.plan.run_id, outcome.plan.store) for outcome in outcomes]
     return results[0] if alone else results
 

@@ -34,7 +34,8 @@ GENERATOR = 1
 
 APART = 22.0
 """Least distance of two actions, and of an action from every pose with a name: the root mean
-square of nine bones' angles in degrees. People who hold the same pose differ by about 7."""
+square of nine bones' angles in degrees. `jittered` moves each limb of a pose by 5, one standard
+deviation."""
 OFFSET = 12.0
 """Degrees by which an action's limbs leave the state that describes them, at most."""
 LEANS = {"leaning right": -22.0, "leaning left": 22.0}

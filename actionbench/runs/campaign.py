@@ -85,20 +85,11 @@ class Outcome:
     plan: Plan
     result: RunResult | None
     """None if the run failed."""
-    error: Exception | None = None
-    """Why it failed."""
-
-    @property
-    def failure(self) -> str:
-        """Why it failed, in one line; empty if it did not."""
-        return "" if self.error is None else one_line(self.error)
-
-    @property
-    def trace(self) -> str:
-        """The traceback, if the failure is a defect and no mistake of the user's."""
-        if self.error is None or isinstance(self.error, UserError):
-            return ""
-        return "".join(traceback.format_exception(self.error))
+    failure: str = ""
+    """Why it failed, in one line. Words, because an exception would keep the frames that raised
+    it alive, and with them the failed run's backbone."""
+    trace: str = ""
+    """The traceback, if the failure is a defect and no mistake of the user's."""
 
 
 View = Callable[[Plan], AbstractContextManager[Observer]]
@@ -123,7 +114,8 @@ def execute_each(plans: Iterable[Plan], view: View = unwatched) -> Iterator[Outc
         except BrokenPipeError:  # nobody reads the output any more
             raise
         except Exception as error:  # of any kind: it is one method's, and reported under its name
-            outcome = Outcome(plan, None, error)
+            trace = "" if isinstance(error, UserError) else traceback.format_exc()
+            outcome = Outcome(plan, None, one_line(error), trace)
             # The failed method may have left the backbone changed.
             shared.forget()
         else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,27 @@ def test_finished_runs_load_nothing_and_a_fixed_one_goes_on(
     assert again[1].result.record.failure is None
     list(execute_each([setup.plan(kind) for kind in kinds]))
     assert len(loads) == 2
+
+
+def test_a_failed_runs_backbone_is_gone_before_the_next_is_loaded(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the caller still holds the failed run's outcome: two may not fit into memory."""
+    alive_at_load: list[int] = []
+    made: list[weakref.ref[Any]] = []
+
+    def load(*words: Any) -> Any:
+        gc.collect()
+        alive_at_load.append(sum(ref() is not None for ref in made))
+        backbone = load_backbone(*words)
+        made.append(weakref.ref(backbone))
+        return backbone
+
+    monkeypatch.setattr(actionbench.runs.campaign, "load_backbone", load)
+    setup = small_setup(tiny_model, tmp_path)
+    outcomes = list(execute_each([setup.plan(Faulty), setup.plan(Plain)]))
+    assert outcomes[0].failure and outcomes[1].result is not None
+    assert alive_at_load == [0, 0]
 
 
 class Mended(Drift):
