@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import socket
 import time
@@ -20,6 +21,7 @@ from actionbench.errors import UserError
 
 TEMPORARY = ".tmp-"
 """What every temporary name begins with."""
+_OURS = re.compile(rf"{re.escape(TEMPORARY)}[0-9a-f]{{8}}-\d+-[0-9a-f]+")
 _STALE_SECONDS = 24 * 3600
 HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
@@ -85,7 +87,8 @@ def remove_leftovers(folder: Path, *patterns: str) -> None:
     """
     for pattern in patterns or (f"{TEMPORARY}*",):
         for path in folder.glob(pattern):
-            if not _in_use(path):
+            # The folder may be the user's: only names that this module makes are leftovers.
+            if _OURS.fullmatch(path.name) and not _in_use(path):
                 remove(path)
 
 
