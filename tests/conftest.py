@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+# One thread here and in every process that a test starts: sums over another number of threads
+# differ in their last bits, and tests compare bits. Before torch is imported, which reads it.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch

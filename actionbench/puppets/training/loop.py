@@ -2,7 +2,8 @@
 
 A stage hands over its modules and a function from the step's number to the losses. All that is
 random in that function comes from the recipe's seed and the step's number, so that a training that
-was killed goes on from its last checkpoint to the very weights it would have reached.
+was killed goes on from its last checkpoint to the very weights it would have reached with
+the same number of threads.
 """
 
 from __future__ import annotations
