@@ -11,6 +11,7 @@ from PIL.Image import Image
 
 from actionbench.errors import UserError
 from actionbench.files.hashing import canonical_json
+from actionbench.files.models import Network, from_hub
 from actionbench.settings import NoSettings, build_settings
 
 if TYPE_CHECKING:
@@ -152,10 +153,18 @@ class Method(ABC, Generic[S]):
         return ""
 
     @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks that the settings name besides the base model, each with the class that
+        loads it: `actionbench doctor` and `prefetch` compare their weights with what the class
+        needs. Named without torch."""
+        return ()
+
+    @property
     def downloads(self) -> tuple[str, ...]:
         """Hub ids (`owner/name`, `owner/name@revision`) of what the settings name besides the base
-        model: `actionbench prefetch` fetches them. Computed without torch."""
-        return ()
+        model: `actionbench prefetch` fetches them. Computed without torch; those of `networks` if
+        not overridden."""
+        return from_hub(*(network.path_or_id for network in self.networks))
 
     @classmethod
     def ablation(cls) -> Sequence[Question]:

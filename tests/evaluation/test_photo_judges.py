@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -357,3 +358,40 @@ def test_exemplars_without_keypoints_are_read(networks, tmp_path: Path) -> None:
     assert verdict.action_score == pytest.approx(
         max(0, judge.reader.bodies.scores([points[0]])[0, 0]), abs=1e-4
     )
+
+
+# Numbers that are not finite
+
+
+def spoiled(folder: Path, out: Path, ending: str) -> Path:
+    """Copy a network with the weights whose names end so made NaN."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(folder, out)
+    tensors = load_file(out / "model.safetensors")
+    names = [name for name in tensors if name.endswith(ending)]
+    assert names
+    for name in names:
+        tensors[name] = torch.full_like(tensors[name], float("nan"))
+    save_file(tensors, out / "model.safetensors", {"format": "pt"})
+    return out
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "change", "ending", "message"),
+    [
+        ("clip", "clip", "model", "visual_projection.weight", "embeddings of pictures by the clip"),
+        ("clip", "clip", "model", "text_projection.weight", "embeddings of the suite's words by"),
+        ("clip", "clip", "model", "logit_scale", "probabilities by the clip judge's model"),
+        ("vqa", "qwen", "model", "lm_head.weight", "answers of the vqa judge's model"),
+        ("pose", "detector", "detector", "class_embed.1.weight", "boxes by the person detector"),
+        ("pose", "vitpose", "pose_model", "layernorm.weight", "points by the pose model"),
+    ],
+)
+def test_a_judge_whose_network_gives_nan_is_refused(
+    networks, tmp_path: Path, kind: str, model: str, change: str, ending: str, message: str
+) -> None:
+    folder = spoiled(networks[model], tmp_path / "spoiled", ending)
+    judge = build(networks, kind, f"{change}={folder}")
+    with pytest.raises(UserError, match=f"{message} .*not finite numbers .*its weights are damaged"):
+        judge.judge([IMAGES[0].copy()], ITEMS[:1])
