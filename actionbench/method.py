@@ -106,7 +106,7 @@ class Method(ABC, Generic[S]):
 
         class Described(Method[NoSettings]):
             name, title, reference = "described", "Described", "unpublished"
-            needs_fit = False
+            needs_fit, described = False, True
 
             def fit(self, backbone, task, *, seed, progress):
                 return Customization(self.name, task.action.name, backbone.fingerprint)
@@ -131,6 +131,9 @@ class Method(ABC, Generic[S]):
     highest value to try, both above zero."""
     needs_fit: ClassVar[bool] = True
     """False for systems that learn nothing: `fit` is then not planned."""
+    described: ClassVar[bool] = False
+    """True if its prompts name the action in words (`Item.described_prompt`). If the text encoder
+    has no room for them, the run is refused before it begins."""
     version: ClassVar[int] = 1
     """Raise it when the same settings no longer give the same result: fits are then made anew."""
 

@@ -50,6 +50,7 @@ class ControlNet(Method[Settings]):
     title = "ControlNet"
     reference = "Zhang et al., ICCV 2023, arXiv 2302.05543"
     Settings = Settings
+    described = True
     presets: ClassVar[Presets] = {
         "puppet-diffusion": {"controlnet": CONTROLNET},
         # SD 2.1's is the default. This one is recalled: not tried with this project.

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from actionbench.device import BATCH_SIZE, PLAIN, Resources
 from actionbench.diffusion.denoising import randn
+from actionbench.diffusion.lengths import prompt_length
 from actionbench.diffusion.text_prefix import Prefix, encode_from, encode_prefix
 from actionbench.errors import UserError
 from actionbench.files.models import ModelSource
@@ -112,7 +113,7 @@ class Backbone:
         self.image_size = int(pipeline.unet.config.sample_size * pipeline.vae_scale_factor)
         self.noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
         """The noise of training; the pipeline's own scheduler is for sampling."""
-        self.length = _prompt_length(pipeline, name)
+        self.length = prompt_length(pipeline.tokenizer, pipeline.text_encoder.config, name)
         """How many tokens a prompt has, beginning, end and padding included."""
         self.drawn: dict[Any, Tensor] = {}
         """Latents that a fit drew and the next fit can use again, by what they were drawn from."""
@@ -540,26 +541,3 @@ def cross_attention_layers(unet: torch.nn.Module) -> tuple[str, ...]:
 
     names = [n for n, module in unet.named_modules() if isinstance(module, Transformer2DModel)]
     return tuple(sorted(names, key=place))
-
-
-def _prompt_length(pipeline: Any, name: str) -> int:
-    """Return how many tokens a prompt has: what the tokenizer says, within the text encoder's.
-
-    A tokenizer that was saved without a length says 1e30.
-
-    Raises:
-        UserError: if neither says it, or if the tokenizer lacks the tokens around a prompt.
-    """
-    tokenizer, config = pipeline.tokenizer, pipeline.text_encoder.config
-    for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        if getattr(tokenizer, token) is None:
-            raise UserError(
-                f"model {name}: its tokenizer has no {token}: take the original's"
-            )
-    places = getattr(config, "max_position_embeddings", None)
-    if places is None:
-        raise UserError(
-            f"model {name}: its text encoder's config has no max_position_embeddings, so that the "
-            "length of a prompt is unknown: add it to text_encoder/config.json"
-        )
-    return min(tokenizer.model_max_length, int(places))

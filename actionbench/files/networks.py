@@ -38,11 +38,16 @@ HALF = ("float16", "bfloat16")
 def quiet_libraries() -> None:
     """Switch off the libraries' progress bars, and warnings about parts that are not used here."""
     from diffusers.utils import logging as diffusers_logging
+
+    _quiet_transformers()
+    diffusers_logging.disable_progress_bar()
+
+
+def _quiet_transformers() -> None:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    diffusers_logging.disable_progress_bar()
 
 
 # -- what a file holds against what a class needs ------------------------------------------
@@ -357,7 +362,7 @@ def load_part(kind: Any, folder: Path, name: str | None = None, **more: Any) -> 
         UserError: if that fails, with the reason in one line. It names a missing package: some
             tokenizers need sentencepiece.
     """
-    quiet_libraries()
+    _quiet_transformers()  # diffusers would load torch, which a tokenizer does without
     try:
         return kind.from_pretrained(folder, local_files_only=True, **more)
     except Exception as error:  # the libraries raise errors of many kinds

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from packaging.requirements import Requirement
 
 from actionbench.device import memory, resolve_device
+from actionbench.diffusion.lengths import check_texts
 from actionbench.errors import UserError
 from actionbench.files.hub import how_to_get
 from actionbench.files.models import (
@@ -31,7 +32,7 @@ from actionbench.judge import Judge
 from actionbench.method import Method
 from actionbench.registry import get_judge, get_method, judge_names, make_judge, method_names
 from actionbench.runs.options import RunOptions
-from actionbench.suite.items import ActionTask, Sampling
+from actionbench.suite.items import ActionTask, Sampling, Subject
 from actionbench.suite.shipped import CHECKOUT
 from actionbench.suite.suite import Suite, get_suite
 
@@ -100,6 +101,10 @@ def examine(
             yield Finding(method, "fail", str(error))
     if tasks is not None:
         yield from check_tasks(systems, [tasks[action.name] for action in actions])
+    if folder is not None:
+        chosen = [tasks[a.name] if tasks else ActionTask(a, (), "") for a in actions]
+        subjects = suite.pick_subjects(options.subjects)
+        yield from check_prompts(systems, folder, suite.prompt, chosen, subjects)
     try:
         judge = make_judge(options.judge or suite.judge, suite, options.judge_words)
     except UserError as error:
@@ -217,6 +222,32 @@ def check_tasks(methods: Sequence[Method[Any]], tasks: Sequence[ActionTask]) -> 
                 method.check_task(task)
         except UserError as error:
             yield Finding(method.name, "fail", str(error))
+
+
+def check_prompts(
+    methods: Sequence[Method[Any]],
+    folder: Path,
+    prompt: str,
+    tasks: Sequence[ActionTask],
+    subjects: Sequence[Subject],
+) -> Iterator[Finding]:
+    """Report methods whose prompts or captions the text encoder has no room for.
+
+    Args:
+        folder: the base model.
+        prompt: the suite's.
+        tasks: the run's actions, with their exemplars if there are any.
+        subjects: the run's subjects.
+    """
+    fix = "shorten descriptions, phrases or captions"
+    for method in methods:
+        try:
+            lines = check_texts(folder, prompt, method, tasks, subjects)
+        except UserError as error:
+            yield Finding("prompts", "fail", str(error), fix)
+        else:
+            for line in lines:
+                yield Finding("prompts", "warn", line, fix)
 
 
 def check_model(name: str) -> tuple[Path | None, Finding]:

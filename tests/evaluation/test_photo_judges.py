@@ -129,14 +129,21 @@ def test_the_fingerprint_tells_all_that_decides_a_verdict(networks, kind, tmp_pa
     assert same.fingerprint == first, "neither the folder's name nor the batch decides anything"
 
 
-def test_a_missing_model_is_told_with_what_to_download(networks, monkeypatch) -> None:
+def test_a_missing_model_is_told_with_what_to_download(
+    networks, monkeypatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     judge = make_judge("clip", SUITE, ["model=nobody/clip@abc"])
     assert judge.downloads == ("nobody/clip@abc",)
     with pytest.raises(UserError, match="hf download nobody/clip --revision abc"):
         _ = judge.fingerprint
-    with pytest.raises(UserError, match="is no model of images and text"):
+    with pytest.raises(UserError, match="not a whole vqa judge's model: it lacks tokenizer_config"):
         make_judge("vqa", SUITE, [f"model={networks['detector']}"]).judge(IMAGES[:1], ITEMS[:1])
+    other = shutil.copytree(networks["detector"], tmp_path / "detector")
+    for file in networks["clip"].glob("tokenizer*"):
+        shutil.copy(file, other)
+    with pytest.raises(UserError, match="is no model of images and text"):
+        make_judge("vqa", SUITE, [f"model={other}"]).judge(IMAGES[:1], ITEMS[:1])
 
 
 # CLIP

@@ -11,6 +11,7 @@ from actionbench.commands.display import JobProgress
 from actionbench.commands.options import FOLDER, device_option
 from actionbench.device import resolve_device
 from actionbench.errors import UserError
+from actionbench.files.models import local_model
 from actionbench.suite.suite import get_suite
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def import_(
             progress=progress,
         )
     _print_imported(imported)
+    _print_lengths(out)
     click.echo(f"next: actionbench run --suite {out} --method adi")
 
 
@@ -97,6 +99,24 @@ def _reader(
     if detector or pose_model:
         raise UserError("--detector and --pose-model are for --keypoints: give it as well")
     return None
+
+
+def _print_lengths(out: Path) -> None:
+    """Say which captions are too long for the base model's text encoder, if it is here."""
+    from actionbench.diffusion.lengths import captions, lengths_of, say
+
+    suite = get_suite(str(out))
+    try:
+        folder = local_model(suite.model)
+    except UserError as error:  # the dataset is written all the same
+        click.echo(f"captions' lengths are not checked: {error}")
+        return
+    if folder is None:
+        click.echo(f"captions' lengths are not checked: {suite.model} is not on this machine")
+        return
+    lengths = lengths_of(folder)
+    for line in say(lengths.cut([*captions(suite.tasks.values())]), lengths.length):
+        click.echo(f"note: {line}")
 
 
 def _print_imported(imported: Imported) -> None:
