@@ -162,8 +162,8 @@ class Judge(ABC):
             items: what each image should show, in the same order.
 
         Returns:
-            One verdict per image, in the same order. It must not depend on the other images of
-            the batch.
+            One verdict per image, in the same order, with finite scores. It must not depend on the
+            other images of the batch, but for the rounding of half precision.
 
         Raises:
             UserError: if the weights are missing or damaged.

@@ -89,13 +89,13 @@ class PromptLengths:
         """
         firsts = [Item(actions[0], s, 0, prompt=prompt).slot_prompt for s in subjects]
         around = self.count([first.replace(SLOT, " ") for first in firsts])
-        words: list[str | None] = [a.description for a in actions] if described else [None]
-        own = self.count([word for word in words if word is not None]) if described else [1]
+        words = [(f" {a.name}", a.description) for a in actions] if described else [("", None)]
+        own = self.count([word for _, word in words if word is not None]) if described else [1]
         # Words are separate tokens, so that only pairs whose sum is near the limit are counted.
         near = [
-            Text(f"prompt of '{subject.name}'", first, word)
+            Text(f"prompt of {subject.name}{name}", first, word)
             for subject, first, outer in zip(subjects, firsts, around, strict=True)
-            for word, inner in zip(words, own, strict=True)
+            for (name, word), inner in zip(words, own, strict=True)
             if outer + inner > self.length - AROUND - 2
         ]
         return self.cut(near)
@@ -173,14 +173,14 @@ def captions(tasks: Iterable[ActionTask], *, described: bool = False) -> Iterato
 def say(cut: Sequence[Cut], length: int) -> list[str]:
     """Say in a line each which texts lose the action, and which lose other words."""
     lines = []
-    for loses, what in ((True, "lose the action"), (False, "lose their last words")):
+    for loses, what in ((True, "the action"), (False, "last words")):
         own = [c for c in cut if c.loses_action == loses]
         if own:
             named = ", ".join(f"{c.text.where} ({c.tokens})" for c in own[:_SHOWN])
             more = ", ..." if len(own) > _SHOWN else ""
             lines.append(
-                f"{len(own)} texts {what}, because the text encoder takes {length} tokens: "
-                f"{named}{more}; shorten them"
+                f"the text encoder takes {length} tokens and drops {what} of {len(own)} "
+                f"longer texts: {named}{more}; shorten them"
             )
     return lines
 

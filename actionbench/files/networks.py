@@ -320,6 +320,7 @@ def load_pipeline(
         StableDiffusionPipeline,
         folder,
         **networks,
+        low_cpu_mem_usage=False,  # otherwise it asks for accelerate
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

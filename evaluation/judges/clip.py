@@ -67,7 +67,9 @@ class ClipSettings:
     dtype: Literal["float32", "float16", "bfloat16"] = setting(
         "float32", "number format of its networks"
     )
-    batch_size: int = setting(32, "images looked at at once: speed and memory, no more", low=1)
+    batch_size: int = setting(
+        32, "images looked at at once: speed and memory; in half precision also rounding", low=1
+    )
     action_margin: float = setting(
         0.1,
         "how much the first action's probability must lie above the second's; else none is seen",

@@ -58,7 +58,9 @@ class VqaSettings:
     dtype: Literal["float32", "float16", "bfloat16"] = setting(
         "bfloat16", "number format of the network"
     )
-    batch_size: int = setting(8, "questions asked at once: speed and memory, no more", low=1)
+    batch_size: int = setting(
+        8, "questions asked at once: speed and memory; in half precision also rounding", low=1
+    )
     exemplars: int = setting(3, "exemplars shown with the question for the action", low=0)
     image_size: int = setting(
         448, "images are made at most this large, in pixels: what a picture costs in tokens", low=28

@@ -82,7 +82,9 @@ def test_exemplars_that_cannot_be_encoded(model: Path) -> None:
     scaled(model, "vae", "encoder.conv_out.weight", 1e6)
     pictures = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue", "green")]
     half = Backbone.load(resolve_model(str(model)), dtype="float16")
-    with pytest.raises(UserError, match=r"latents of exemplars are not finite .* in 3 of 3: float16"):
+    with pytest.raises(
+        UserError, match=r"latents of exemplars are not finite .* in 3 of 3: float16"
+    ):
         half.encode_images(pictures)
     scaled(model, "vae", "encoder.conv_out.weight", float("nan"))
     with pytest.raises(UserError, match="its weights are damaged"):
@@ -119,5 +121,7 @@ def test_rows_are_counted_for_tensors_and_arrays() -> None:
     rows[1, 0, 0], rows[3, 1, 2] = float("nan"), -float("inf")
     make: list[Callable[[torch.Tensor], object]] = [lambda t: t, lambda t: t.half(), np.asarray]
     for made in make:
-        with pytest.raises(UserError, match=r"^rows are not finite numbers \(NaN or infinite\) in 2 "):
+        with pytest.raises(
+            UserError, match=r"^rows are not finite numbers \(NaN or infinite\) in 2 "
+        ):
             check_finite(made(rows), "rows", judge_advice("float16"))

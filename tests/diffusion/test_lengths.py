@@ -40,7 +40,7 @@ def captioned(task: ActionTask, template: str) -> ActionTask:
 
 def test_what_is_counted_is_what_the_backbone_sees(tiny_model: Path) -> None:
     lengths, backbone = lengths_of(tiny_model), load_tiny(tiny_model)
-    assert lengths.length == backbone.length == 77
+    assert lengths.length == backbone.length == 32
     for prompt in ("", "A panda", "A panda with Zoë's hat, twice"):
         (count,) = lengths.count([prompt])
         tokens = backbone.tokenize(prompt).ids
@@ -56,11 +56,14 @@ def test_a_method_that_loses_the_action_is_refused(tiny_model: Path) -> None:
     with pytest.raises(UserError) as raised:
         check_texts(tiny_model, PROMPT, text, tasks, subjects)
     message = str(raised.value)
-    assert message.startswith("stable-diffusion: 3 texts lose the action, because the text encoder")
-    assert "takes 77 tokens: prompt of 'Superman' (" in message and "\n" not in message
+    assert message.startswith(
+        "stable-diffusion: the text encoder takes 32 tokens and drops the action of 3 longer "
+        "texts: prompt of boy cheer ("
+    )
+    assert message.endswith("); shorten them") and "\n" not in message
     assert check_texts(tiny_model, PROMPT, token, tasks, subjects) == []
     late = f"{{subject}} with {LONG} {LONG} {{action}}"
-    with pytest.raises(UserError, match="textual-inversion: 3 texts lose the action"):
+    with pytest.raises(UserError, match="textual-inversion: .* drops the action of 3 "):
         check_texts(tiny_model, late, token, [tiny_task()], subjects)
 
 
@@ -69,8 +72,9 @@ def test_words_behind_the_action_are_a_note(tiny_model: Path) -> None:
     by_caption = get_method("p-plus").for_model(None, ["prompts=caption"])
     behind = captioned(task, f"a person {SLOT} {LONG} {LONG}")
     (line,) = check_texts(tiny_model, PROMPT, by_caption, [behind], subjects)
-    assert line.startswith("p-plus: 1 texts lose their last words") and "cheer-0 (" in line
-    with pytest.raises(UserError, match=r"lose the action.*caption of cheer-0"):
+    assert "p-plus: the text encoder takes 32 tokens and drops last words of 1 " in line
+    assert "caption of cheer-0 (" in line
+    with pytest.raises(UserError, match="drops the action of 1 .*caption of cheer-0"):
         lost = captioned(task, f"{LONG} {LONG} {SLOT}")
         check_texts(tiny_model, PROMPT, by_caption, [lost], subjects)
     by_template = get_method("p-plus").for_model(None, ["prompts=template"])
@@ -87,7 +91,7 @@ def test_a_plan_is_refused_before_the_first_fit(tiny_model: Path, tmp_path: Path
     long.__dict__["tasks"] = {a.name: replace(suite.tasks[a.name], action=a) for a in long.actions}
     options = RunOptions(runs=tmp_path / "runs", device="cpu")
     setup = Setup(options, long, resolve_model(str(tiny_model)), Brightness(long))
-    with pytest.raises(UserError, match="stable-diffusion: 3 texts lose the action"):
+    with pytest.raises(UserError, match="stable-diffusion: .* drops the action of 3 "):
         setup.plan(get_method("stable-diffusion"))
     setup.plan(get_method("textual-inversion"))
 
@@ -96,19 +100,21 @@ def test_an_import_says_which_captions_are_too_long(
     typed: Callable[..., Done], tiny_model: Path, tmp_path: Path
 ) -> None:
     source = make_folder(tmp_path / "source")
-    (source / "jump" / "a1.txt").write_text(f"a man {{}} {LONG} {LONG}", "utf-8")
+    (source / "jump" / "0.txt").write_text(f"a man {{}} {LONG} {LONG}", "utf-8")
     suite = write_suite(tmp_path)
     suite.write_text(suite.read_text("utf-8") + f"model: {tiny_model}\n", "utf-8")
     done = typed(
         *("data", "import", source, "--out", tmp_path / "mine", "--suite", suite, "--count", "any")
     )
     assert done.returncode == 0, done.stderr
-    assert "note: 1 texts lose their last words" in done.stdout
+    assert "note: the text encoder takes 32 tokens and drops last words of 1 " in done.stdout
 
 
 def test_many_actions_take_one_pass(tiny_model: Path) -> None:
     """Only pairs near the limit are counted together: 2,000 actions with 23 subjects."""
-    actions = [replace(tiny_task().action, name=f"a{n}", description=f"sits {n}") for n in range(2000)]
+    actions = [
+        replace(tiny_task().action, name=f"a{n}", description=f"sits {n}") for n in range(2000)
+    ]
     assert lengths_of(tiny_model).cut_prompts(PROMPT, actions, paper_subjects(), True) == []
 
 
@@ -119,7 +125,7 @@ def test_a_tokenizer_without_a_length(tiny_model: Path, tmp_path: Path) -> None:
     file.write_text(json.dumps({k: v for k, v in facts.items() if k != "model_max_length"}))
     backbone, whole = load_tiny(model), load_tiny(tiny_model)
     assert backbone.pipeline.tokenizer.model_max_length > sys.maxsize
-    assert backbone.length == 77
+    assert backbone.length == 32
     assert backbone.tokenize("A panda {}") == whole.tokenize("A panda {}")
     (one,), (two,) = (list(b.generate(["A panda"], [1])) for b in (backbone, whole))
     assert one.tobytes() == two.tobytes()

@@ -400,5 +400,7 @@ def test_a_judge_whose_network_gives_nan_is_refused(
 ) -> None:
     folder = spoiled(networks[model], tmp_path / "spoiled", ending)
     judge = build(networks, kind, f"{change}={folder}")
-    with pytest.raises(UserError, match=f"{message} .*not finite numbers .*its weights are damaged"):
+    with pytest.raises(
+        UserError, match=f"{message} .*not finite numbers .*its weights are damaged"
+    ):
         judge.judge([IMAGES[0].copy()], ITEMS[:1])

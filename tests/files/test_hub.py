@@ -188,7 +188,9 @@ def test_prefetch_completes_what_is_there_in_part(
     (finding,) = check_downloads(methods, judge, "prefetch")
     assert finding.state == "ok" and "its weights fit" in finding.message
     prefetched = list(prefetch("somebody/model", methods, judge, report))
-    assert all(fetched.folder for fetched in prefetched) and len(asked) == 2, "nothing is asked anew"
+    assert all(fetched.folder for fetched in prefetched) and len(asked) == 2, (
+        "nothing is asked anew"
+    )
 
 
 def test_prefetch_and_doctor_compare_names_without_loading(
@@ -205,7 +207,10 @@ def test_prefetch_and_doctor_compare_names_without_loading(
     put(cache, "somebody/clip", clip)
     judge, methods = Judged(small_suite(tmp_path / "suite")), list[Method[Any]]([Plain()])
     first, second = prefetch(str(model), methods, judge, report=lambda _line: None)
-    for fetched, kind in ((first, "transformers.CLIPTextModel"), (second, "transformers.AutoModel")):
+    for fetched, kind in (
+        (first, "transformers.CLIPTextModel"),
+        (second, "transformers.AutoModel"),
+    ):
         assert fetched.folder is None
         assert f"its weights are not those of {kind}: 2 missing (" in fetched.message
     (finding,) = check_parts(model)
