@@ -382,7 +382,6 @@ class Backbone:
             part = slice(start, start + self.batch_size)
             with torch.no_grad():
                 states = self.encode_prompts(tokens[part], shared)
-            self._check(states, "the text encoder's states of prompts")
             yield from self.sample(states, seeds[part], control=control and control[part])
 
     def sample(
@@ -433,6 +432,7 @@ class Backbone:
         output_type: str,
         control: Control | None = None,
     ) -> Any:
+        self._check(states, "the text encoder's states of prompts")
         pipeline = self.pipeline if control is None else control.pipeline(self)
         extra = {} if control is None else control.arguments
         guided = sampling.guidance_scale > 1
@@ -484,7 +484,8 @@ class Backbone:
                 "or prediction_type to what it was trained for, in scheduler/scheduler_config.json"
             )
         advice = self._dtype_advice()
-        return f"{advice}; or its scheduler ({type(self.pipeline.scheduler).__name__}) is not its"
+        kind = type(self.pipeline.scheduler).__name__
+        return f"{advice}; or another scheduler than {kind} suits it (scheduler_config.json)"
 
 
 def compile_blocks(unet: Any, backend: str = "inductor") -> None:

@@ -128,7 +128,7 @@ def prompt_length(tokenizer: Any, config: Any, name: object) -> int:
             f"model {name}: its text encoder's config has no max_position_embeddings, so that the "
             "length of a prompt is unknown: add it to text_encoder/config.json"
         )
-    return min(tokenizer.model_max_length, int(places))
+    return min(int(tokenizer.model_max_length), int(places))
 
 
 def cut_texts(

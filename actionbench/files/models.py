@@ -422,7 +422,7 @@ def stored_shapes(folder: Path, variant: str | None = None) -> dict[str, tuple[i
     Raises:
         UserError: if a file is damaged.
     """
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for path in weight_files(folder, variant):
         header = _read_header(path, path.stat().st_size)
         shapes |= {name: tuple(entry["shape"]) for name, entry in header.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -286,6 +287,12 @@ def check_parts(folder: Path) -> Iterator[Finding]:
             yield Finding("weights", "fail", message, fix)
     if not any(parts.values()):
         yield Finding("weights", "ok", "names and shapes are those that the classes need")
+    scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text("utf-8"))
+    noise = scheduler.get("prediction_type", "epsilon") == "epsilon"
+    if noise and scheduler.get("rescale_betas_zero_snr"):
+        message = "the scheduler may begin with pure noise, where a model that predicts noise cannot"
+        fix = "set rescale_betas_zero_snr to false in scheduler/scheduler_config.json"
+        yield Finding("scheduler", "warn", message, fix)
 
 
 def check_downloads(methods: Sequence[Method[Any]], judge: Judge, fix: str) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from actionbench.errors import UserError
 from actionbench.files.models import resolve_model
 from actionbench.files.networks import check_finite, judge_advice
 from actionbench.plugins.tiny import load_tiny
+from actionbench.runs.doctor import check_parts
 from actionbench.suite.items import Sampling
 
 PROMPTS = ["A panda waves", "A boy waves"]
@@ -60,7 +61,9 @@ def test_a_model_that_predicts_noise_cannot_begin_with_pure_noise(model: Path) -
         states = backbone.encode_prompts([backbone.tokenize(PROMPTS[0])])
     with pytest.raises(UserError, match="the latents that the UNet drew"):
         backbone.sample_latents(states, [0], Sampling(2, 4.0))
+    assert [finding.state for finding in check_parts(model)] == ["ok", "warn"]
     file.write_text(json.dumps({**facts, **changes, "prediction_type": "v_prediction"}))
+    assert [finding.state for finding in check_parts(model)] == ["ok"]
     assert len(draw(load_tiny(model))) == 2, "a model that predicts the velocity can"
 
 

@@ -253,7 +253,7 @@ def test_a_judge_in_half_precision_alone_says_what_to_rename(tmp_path: Path) -> 
     weights.rename(folder / "model.fp16.safetensors")
     with pytest.raises(UserError, match=r"rename model\.fp16\.safetensors without `\.fp16`"):
         resolve_network(str(folder), "clip judge's model")
-    with pytest.raises(UserError, match="not a whole ControlNet: it lacks model.safetensors"):
+    with pytest.raises(UserError, match=r"not a whole ControlNet: it lacks model.safetensors"):
         (folder / "model.fp16.safetensors").unlink()
         resolve_controlnet(str(folder))
 

@@ -38,7 +38,7 @@ from actionbench.plugins.tiny import load_tiny
 from tests.helpers.tiny_judges import tiny_clip, tiny_detector, tiny_llava, tiny_qwen, tiny_vitpose
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = {part: "diffusion_pytorch_model.safetensors" for part in NETWORKS} | {
+FILES = dict.fromkeys(NETWORKS, "diffusion_pytorch_model.safetensors") | {
     "text_encoder": "model.safetensors"
 }
 

@@ -154,7 +154,7 @@ def test_a_missing_or_damaged_controlnet_is_told(folder: Path, tmp_path: Path) -
             _ = method(name).fingerprint
 
     refused("no ControlNet folder at ./nowhere", "./nowhere")
-    refused("not a ControlNet folder", tmp_path)
+    refused("not a whole ControlNet: it lacks config.json, model.safetensors", tmp_path)
     shutil.copy(folder / "config.json", tmp_path)
     refused("no safetensors weights", tmp_path)
     whole = (folder / "diffusion_pytorch_model.safetensors").read_bytes()
