@@ -185,7 +185,11 @@ def remedy(error: Exception) -> str:
     from huggingface_hub import errors
 
     if isinstance(error, Incomplete):
-        return f"it is not whole: {error}"
+        single = (
+            "; if it holds a model in a single file, download that and name it with --model, which "
+            "says how to convert it"
+        )
+        return f"it is not whole: {error}" + single * ("model_index.json" in error.lacking)
     # A refused download is wrapped in the error that the file is not in the cache either.
     error = error.__cause__ if isinstance(error.__cause__, errors.HfHubHTTPError) else error
     log_in = "log in with `hf auth login`, or set HF_TOKEN"

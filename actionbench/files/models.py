@@ -157,20 +157,29 @@ class Network:
         Raises:
             UserError: if its name is neither a folder's here nor a Hub id.
         """
-        return network_repository(_hub_id(self.path_or_id, "model folder"), self.beside)
+        return network_repository(_hub_id(self.path_or_id, "model folder"), self.beside, self._stem)
+
+    @property
+    def _stem(self) -> str:
+        """What its weights are called if they are in one file."""
+        return _STEMS[0] if self.loader.startswith("diffusers.") else _STEMS[1]
+
+    def lacking(self, folder: Path) -> list[str]:
+        """List the files that a folder lacks of it."""
+        return lacking_network(folder, self.beside, self._stem)
 
     def local(self) -> Path | None:
         """Return its folder if it is whole on this machine; nothing is fetched or read."""
         folder = Path(self.path_or_id).expanduser()
         if folder.exists():
-            return None if lacking_network(folder, self.beside) else folder.resolve()
+            return None if self.lacking(folder) else folder.resolve()
         return self.repository.cached()
 
     def missing(self) -> list[str]:
         """List what its folder lacks; empty if it is whole or not here at all."""
         folder = Path(self.path_or_id).expanduser()
         if folder.exists():
-            return lacking_network(folder, self.beside)
+            return self.lacking(folder)
         return self.repository.missing()
 
 
@@ -234,9 +243,11 @@ def model_repositories(path_or_id: str) -> list[Repository]:
     return [Repository(hub_id, wanted, lacking_pipeline) for hub_id in ids]
 
 
-def network_repository(hub_id: str, beside: Sequence[str] = ()) -> Repository:
-    """Return a network's repository; `beside` as in `Network`."""
-    return Repository.whole(hub_id, partial(lacking_network, beside=beside))
+def network_repository(
+    hub_id: str, beside: Sequence[str] = (), stem: str = _STEMS[1]
+) -> Repository:
+    """Return a network's repository; arguments as for `lacking_network`."""
+    return Repository.whole(hub_id, partial(lacking_network, beside=beside, stem=stem))
 
 
 def _preset(path_or_id: str) -> ModelPreset | None:
@@ -289,10 +300,10 @@ def resolve_controlnet(path_or_id: str) -> ControlNetSource:
     folder = Path(path_or_id).expanduser()
     name = folder.resolve().name
     if not folder.exists():
-        repository = network_repository(_hub_id(path_or_id, "ControlNet"))
+        repository = network_repository(_hub_id(path_or_id, "ControlNet"), stem=_STEMS[0])
         folder = fetch([repository], "ControlNet", path_or_id, "--set controlnet=")
         name = path_or_id
-    _check_whole(folder, "ControlNet", lacking_network(folder))
+    _check_whole(folder, "ControlNet", lacking_network(folder, stem=_STEMS[0]))
     config = folder / "config.json"
     variant = variant_of(folder)
     digest = hashlib.sha256(_hash_config(config).encode())

@@ -290,7 +290,9 @@ def check_parts(folder: Path) -> Iterator[Finding]:
     scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text("utf-8"))
     noise = scheduler.get("prediction_type", "epsilon") == "epsilon"
     if noise and scheduler.get("rescale_betas_zero_snr"):
-        message = "the scheduler may begin with pure noise, where a model that predicts noise cannot"
+        message = (
+            "the scheduler may begin with pure noise, where a model that predicts noise cannot"
+        )
         fix = "set rescale_betas_zero_snr to false in scheduler/scheduler_config.json"
         yield Finding("scheduler", "warn", message, fix)
 

@@ -14,7 +14,6 @@ from actionbench.files.hub import Repository, fetch
 from actionbench.files.models import (
     NETWORKS,
     Network,
-    lacking_network,
     local_model,
     model_repositories,
     network_class,
@@ -95,7 +94,7 @@ def _model(name: str, report: Callable[[str], None], progress: Progress) -> Fetc
 def _network(network: Network, what: str, report: Callable[[str], None]) -> Fetched:
     folder = Path(network.path_or_id).expanduser()
     if folder.exists():
-        if lacking := lacking_network(folder, network.beside):
+        if lacking := network.lacking(folder):
             raise UserError(f"{folder} lacks {', '.join(lacking)}")
         fetched = Fetched(what, folder.resolve(), "a local folder")
     else:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedConfig
 
-from actionbench.diffusion.lengths import check_texts, lengths_of
+from actionbench.diffusion.lengths import check_texts, lengths_of, prompt_length
 from actionbench.errors import UserError
 from actionbench.files.models import resolve_model
 from actionbench.plugins.tiny import load_tiny, tiny_task
@@ -132,9 +133,8 @@ def test_a_tokenizer_without_a_length(tiny_model: Path, tmp_path: Path) -> None:
     (one,), (two,) = (list(b.generate(["A panda"], [1])) for b in (backbone, whole))
     assert one.tobytes() == two.tobytes()
 
-    backbone.pipeline.text_encoder.config.max_position_embeddings = None
     with pytest.raises(UserError, match=r"add it to text_encoder/config.json"):
-        type(backbone)(backbone.pipeline, name="x", fingerprint="x", preset=None)
+        prompt_length(backbone.pipeline.tokenizer, PreTrainedConfig(), "x")
     whole.pipeline.tokenizer.pad_token = None
     with pytest.raises(UserError, match="its tokenizer has no pad_token_id"):
         type(backbone)(whole.pipeline, name="x", fingerprint="x", preset=None)

@@ -87,6 +87,7 @@ def test_a_base_model_that_lacks_a_file_is_not_cached(
     message = str(raised.value)
     assert f"it is not whole: {snapshot} lacks {lost}" in message
     assert "hf download somebody/model" in message
+    assert ("a model in a single file" in message) == (lost == "model_index.json")
     folder, finding = check_model("somebody/model")
     assert folder is None and finding.state == "fail"
     assert f"is not whole on this machine: {lost}" in finding.message
@@ -253,7 +254,9 @@ def test_a_judge_in_half_precision_alone_says_what_to_rename(tmp_path: Path) -> 
     weights.rename(folder / "model.fp16.safetensors")
     with pytest.raises(UserError, match=r"rename model\.fp16\.safetensors without `\.fp16`"):
         resolve_network(str(folder), "clip judge's model")
-    with pytest.raises(UserError, match=r"not a whole ControlNet: it lacks model.safetensors"):
+    with pytest.raises(
+        UserError, match=r"not a whole ControlNet: it lacks diffusion_pytorch_model"
+    ):
         (folder / "model.fp16.safetensors").unlink()
         resolve_controlnet(str(folder))
 
