@@ -10,7 +10,10 @@ import codecs
 import io
 import sys
 import unicodedata
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import rich.text
 
 _STEERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Marks that turn the direction of what follows: text after them reads as other text."""
@@ -41,6 +44,13 @@ def unprintable_sign(text: str) -> str:
 def say(text: str = "", *, err: bool = False) -> None:
     """Print data in one line, on standard output or standard error."""
     print(printable(text), file=ready(sys.stderr if err else sys.stdout), flush=True)
+
+
+def shown(text: str, style: str = "") -> rich.text.Text:
+    """Return data for rich, which would read the brackets of a string as its own markup."""
+    from rich.text import Text
+
+    return Text(printable(text), style)
 
 
 def ready(stream: IO[str]) -> IO[str]:

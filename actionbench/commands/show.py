@@ -8,6 +8,7 @@ import click
 
 from actionbench.commands.options import FILE, dataset_option, names, runs_option
 from actionbench.commands.prepare import find_runs
+from actionbench.printing import say
 from actionbench.runs.store import Store
 
 
@@ -41,4 +42,4 @@ def show(
     else:
         file = out or Path("comparison.png")
         write_comparison(store.root, shown, file, actions=actions, subjects=subjects, suite=suite)
-    click.echo(f"wrote {file}")
+    say(f"wrote {file}")

@@ -165,7 +165,7 @@ def import_photographs(
         write_definition(suite, folder / SUITE_FILE)
         write_card(suite, facts, folder / dataset.CARD)
         (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False), "utf-8")
-    notes |= captions.notes
+    notes |= {note: [*files] for note, files in captions.notes.items()}
     for name, picture in pictures.items():
         for note in picture.notes:
             notes.setdefault(note, []).append(name)

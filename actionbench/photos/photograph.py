@@ -97,7 +97,7 @@ def _read(opened: Image.Image, size: int, fit: Fit) -> Picture:
     opened.load()
     turned = opened.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9)
     image, remark = _as_rgb(ImageOps.exif_transpose(opened), stored)
-    if max(high for _, high in image.getextrema()) < _DARKEST:
+    if np.asarray(image).max() < _DARKEST:
         raise UserError(
             f"is black (no value reaches {_DARKEST} of 255): if its values have fewer bits than "
             "its file says, save it with 8 bits a channel"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -86,11 +87,13 @@ class Suite(Definition):
         """How to put the exemplars where they belong."""
         if self.file is None:
             return "`actionbench data build` draws it again"
-        folder, name = self.file.parent, self.name if self.name in suites() else self.file
+        folder = shlex.quote(str(self.file.parent))
+        name = shlex.quote(self.name if self.name in suites() else str(self.file))
         if self.file.name != SUITE_FILE:  # only a definition: its dataset is not made yet
+            own = shlex.quote(self.name)
             return (
-                f"`actionbench data import DIR --suite {name} --out {self.name}` makes a dataset "
-                f"from photographs; then pass --suite {self.name}"
+                f"`actionbench data import DIR --suite {name} --out {own}` makes a dataset "
+                f"from photographs; then pass --suite {own}"
             )
         return (
             f"`actionbench data import DIR --suite {name} --out {folder}` makes it from "

@@ -17,6 +17,7 @@ from actionbench.commands.options import (
 from actionbench.commands.prepare import command_line, find_runs
 from actionbench.device import resolve_device
 from actionbench.judge import Judge
+from actionbench.printing import say
 from actionbench.registry import make_judge
 from actionbench.runs.judging import judge_run
 from actionbench.runs.kept import find_suite
@@ -51,6 +52,6 @@ def run_judge(
             judges[record.suite_fingerprint] = own
         with JobProgress() as progress:
             made = judge_run(store, run_id, own, command_line(), progress)
-        click.echo(f"judged {run_id} by {judge}: run {made}")
+        say(f"judged {run_id} by {judge}: run {made}")
     option = runs_words(runs)
-    click.echo(f"next: actionbench report{option} / actionbench judges agree{option}")
+    say(f"next: actionbench report{option} / actionbench judges agree{option}")
