@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 
 import click
 
 from actionbench.commands.lazy import LazyGroup, Table
 from actionbench.errors import Problems, UserError
+from actionbench.printing import ready, say
 
 HERE = "actionbench.commands"
 METHODS: Table = {
@@ -81,7 +83,9 @@ def main() -> None:
     """
     # What a library will change some day is its callers' matter, not the user's.
     warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+    ready(sys.stdout)
     try:
+        _check_arguments(sys.argv[1:])
         status = cli.main(standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -91,11 +95,11 @@ def main() -> None:
     except Problems as error:
         status = _refuse(error.heading)
         for line in error.lines:
-            click.echo(f"  {' '.join(line.split())}", err=True)
+            say(f"  {' '.join(line.split())}", err=True)
     except UserError as error:
         status = _refuse(str(error))
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; the same command goes on from here", err=True)
+        say("interrupted; the same command goes on from here", err=True)
         status = 130
     except BrokenPipeError:  # the reader (`| head`) has gone: nobody is left to read a message
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -106,8 +110,17 @@ def main() -> None:
     sys.exit(status)
 
 
+def _check_arguments(words: Sequence[str]) -> None:
+    """Refuse what could be written into no record: the name of a file that is not UTF-8."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"'{word}' is not UTF-8: rename it") from error
+
+
 def _refuse(message: str) -> int:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    say(f"error: {' '.join(message.split())}", err=True)
     return 2
 
 

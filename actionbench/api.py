@@ -76,7 +76,10 @@ class Result:
         return Images(self.store, self.verdicts)
 
     def show(
-        self, actions: Sequence[str] | None = None, subjects: Sequence[str] | None = None
+        self,
+        actions: Sequence[str] | None = None,
+        subjects: Sequence[str] | None = None,
+        suite: str | None = None,
     ) -> Image:
         """Draw the labelled grid that `actionbench show` writes: exemplars and generated images.
 
@@ -84,6 +87,7 @@ class Result:
             actions: the rows; by default all of the run.
             subjects: the columns: names, groups (`animal`) or `all`; by default a few of each
                 group.
+            suite: the dataset's place, if it was moved and the runs folder keeps no thumbnails.
 
         Raises:
             UserError: for an action or subject that the run does not have, or a missing image.
@@ -92,7 +96,9 @@ class Result:
 
         file = self.folder / "grid.png"
         return read_image(
-            write_grid(self.store.root, self.run_id, file, actions=actions, subjects=subjects)
+            write_grid(
+                self.store.root, self.run_id, file, actions=actions, subjects=subjects, suite=suite
+            )
         )
 
     def __str__(self) -> str:

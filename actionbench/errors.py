@@ -41,5 +41,11 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
     """Return an error for a name that does not exist, with the nearest valid names first."""
     names = sorted(valid)
     near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return UserError(f"unknown {kind} '{name}': {hint}valid: {', '.join(names) or '(none)'}")
+    hint = f"did you mean {' or '.join(map(listed, near))}? " if near else ""
+    every = ", ".join(map(listed, names)) or "(none)"
+    return UserError(f"unknown {kind} '{name}': {hint}valid: {every}")
+
+
+def listed(name: str) -> str:
+    """Return a name as options take it in a list: in quotes if a comma is in it."""
+    return '"' + name.replace('"', '""') + '"' if "," in name or name.startswith('"') else name

@@ -30,6 +30,7 @@ ROOMS = {
     "actionbench.suite": "actions, subjects, exemplars, and the formats that hold them",
     "actionbench.files": "atomic writing, hashing, the Hub, where models lie",
     "actionbench.errors": "what people read",
+    "actionbench.printing": "how it is shown",
     "actionbench.settings": "hyper-parameters",
     "actionbench.progress": "how far a job is",
     "actionbench.device": "device, memory",

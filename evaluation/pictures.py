@@ -17,11 +17,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from actionbench.errors import UserError, unknown
 from actionbench.files.atomic import written
+from actionbench.runs.kept import shown_suite
 from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store, read_image
+from actionbench.suite.items import fold
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from actionbench.suite.suite import Suite
 
 RIGHT, WRONG = (0, 150, 75), (214, 39, 40)
 INK, FAINT, PAPER, EMPTY = (25, 25, 25), (110, 110, 110), (255, 255, 255), (238, 238, 238)
@@ -51,6 +55,7 @@ def write_grid(
     subjects: Sequence[str] | None = None,
     exemplars: int = 3,
     index: int = 0,
+    suite: str | None = None,
 ) -> Path:
     """One run as a PNG: a row an action; a few exemplars, then a column a subject.
 
@@ -58,15 +63,15 @@ def write_grid(
         actions: the rows; None is all of the run.
         subjects: the columns: names, categories, or `all` (see `_pick_subjects`); None is at most
             `GRID_SUBJECTS` of the run's, from each category.
+        suite: the dataset's place, if it was moved and the runs folder keeps no thumbnails.
 
     Cells that a partial run has not judged stay empty. Raises UserError: unknown run, action or
     subject, damaged or missing image.
     """
-    shown = _read_run(runs, run_id)
-    suite = shown.record.load_suite()
+    shown = _read_run(runs, run_id, suite)
     columns = _pick_subjects(shown, subjects, GRID_SUBJECTS)
     picked = _pick_actions(shown, actions)
-    tasks = {action.name: suite.tasks[action.name] for action in suite.pick_actions(picked)}
+    tasks = {a.name: shown.suite.tasks[a.name] for a in shown.suite.pick_actions(picked)}
 
     left, top = 150, 118
     start = left + exemplars * STEP + GAP
@@ -76,7 +81,9 @@ def write_grid(
     draw = ImageDraw.Draw(canvas)
     record = shown.record
     draw.text((MARGIN, 16), record.title, INK, _font(28))
-    draw.text((MARGIN, 50), f"{suite.title} · {record.model.name} · {run_id}", FAINT, _font(15))
+    draw.text(
+        (MARGIN, 50), f"{shown.suite.title} · {record.model.name} · {record.id}", FAINT, _font(15)
+    )
     if exemplars:
         _header(draw, left, top, exemplars * STEP - 8, "exemplars")
     for place, subject in enumerate(columns):
@@ -101,6 +108,7 @@ def write_comparison(
     subjects: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
     index: int = 0,
+    suite: str | None = None,
 ) -> Path:
     """Several runs side by side as a PNG: a row a run; for each action, a column a subject.
 
@@ -109,15 +117,18 @@ def write_comparison(
     Args:
         actions, subjects: as for `write_grid`, out of the first run's.
         labels: the rows' names; None: the methods' titles, with the runs' ids if two are alike.
+        suite: as for `write_grid`.
 
     Raises UserError as `write_grid` does, and if the runs' suites differ.
     """
-    shown = [_read_run(runs, run_id) for run_id in run_ids]
-    suites = {run.record.suite for run in shown}
+    shown = [_read_run(runs, run_id, suite) for run_id in run_ids]
+    suites = {f"{r.record.suite} {r.record.suite_fingerprint[:8]}" for r in shown}
     if len(suites) != 1:
-        raise UserError(f"runs of one suite can be compared, these are of {sorted(suites)}")
-    suite = shown[0].record.load_suite()
-    picked = suite.pick_actions(_pick_actions(shown[0], actions))
+        raise UserError(
+            f"runs of one suite can be compared, these are of {', '.join(sorted(suites))}"
+        )
+    own = shown[0].suite
+    picked = own.pick_actions(_pick_actions(shown[0], actions))
     columns = _pick_subjects(shown[0], subjects, COMPARED_SUBJECTS)
     titles = [str(run.record.title) for run in shown]
     names = list(labels or titles)
@@ -143,7 +154,7 @@ def write_comparison(
                 _row_label(draw, below + row * ROW, left, label, more[row])
         x = left + place % across * block
         _header(draw, x, top, block - GAP - 8, heads[place], _HEAD_SIZE)
-        for column, exemplar in enumerate(suite.tasks[action.name].exemplars[: len(columns)]):
+        for column, exemplar in enumerate(own.tasks[action.name].exemplars[: len(columns)]):
             _paste(canvas, exemplar.image, x + column * STEP, top)
         for column, subject in enumerate(columns):
             _header(draw, x + column * STEP, below, STEP - 8, subject)
@@ -206,6 +217,7 @@ class _Shown:
 
     root: Path
     record: RunRecord
+    suite: Suite
     rows: dict[tuple[str, str, int], pd.Series]
     """By (action, subject, index)."""
 
@@ -214,7 +226,7 @@ class _Shown:
         return sorted({str(row["judge"]) for row in self.rows.values()})
 
 
-def _read_run(runs: Path, run_id: str) -> _Shown:
+def _read_run(runs: Path, run_id: str, place: str | None) -> _Shown:
     store = Store(runs)
     run_id = store.find_run(run_id)
     record = store.read_record(run_id)
@@ -223,7 +235,7 @@ def _read_run(runs: Path, run_id: str) -> _Shown:
         (str(row["action"]), str(row["subject"]), int(row["index"])): row
         for _, row in rows.iterrows()
     }
-    return _Shown(Path(runs), record, keyed)
+    return _Shown(Path(runs), record, shown_suite(store, record, place), keyed)
 
 
 def _pick_actions(shown: _Shown, names: Sequence[str] | None) -> list[str]:
@@ -241,19 +253,20 @@ def _pick_subjects(shown: _Shown, names: Sequence[str] | None, most: int) -> lis
     evenly spread over it.
     """
     own: list[str] = shown.record.subjects
-    by_name = {name.lower(): name for name in own}
+    by_name = {fold(name): name for name in own}
     groups: dict[str, list[str]] = {}
-    for subject in shown.record.load_suite().subjects:
+    for subject in shown.suite.subjects:
         if subject.name in own:
-            groups.setdefault(subject.category.lower(), []).append(subject.name)
+            groups.setdefault(fold(subject.category), []).append(subject.name)
     if names is None:
         return _spread(own, list(groups.values()), most)
     picked: list[str] = []
     for name in names:
-        group = own if name.lower() == "all" else groups.get(name.lower())
-        if group is None and name.lower() not in by_name:
+        word = fold(name)
+        group = own if word == "all" else groups.get(word, [])
+        if not group and word not in by_name:
             raise unknown("subject of this run", name, own)
-        picked += group or [by_name[name.lower()]]
+        picked += [*group, *([by_name[word]] if word in by_name else [])]
     return list(dict.fromkeys(picked))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from actionbench.files.atomic import write_text
+from actionbench.printing import shown
 
 if TYPE_CHECKING:
     import rich.table
@@ -41,10 +42,10 @@ class Table:
 
     def rich(self) -> rich.table.Table:
         """Build it for a terminal, with the title above."""
-        from rich import box, table, text
+        from rich import box, table
 
         built = table.Table(
-            title=text.Text(self.title) if self.title else None,
+            title=shown(self.title) if self.title else None,
             title_justify="left",
             title_style="bold",
             box=box.SIMPLE_HEAD,
@@ -52,10 +53,9 @@ class Table:
             pad_edge=False,
         )
         for name, left in zip(self.columns, self._are_left()):
-            built.add_column(text.Text(name), justify="left" if left else "right")
+            built.add_column(shown(name), justify="left" if left else "right")
         for row in self.rows:
-            # As Text: rich reads the brackets of a string as a style.
-            built.add_row(*(text.Text(_shown(cell)) for cell in row))
+            built.add_row(*(shown(_shown(cell)) for cell in row))
         return built
 
     def markdown(self) -> str:

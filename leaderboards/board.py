@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from actionbench.files.hashing import canonical_json
+from actionbench.runs.kept import known_suite
 from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store
-from actionbench.suite.suite import get_suite
+from actionbench.suite.suite import Suite, get_suite
 from evaluation.measures.accuracy import MIN_ACTIONS, Share, overall
 from evaluation.measures.comparison import Comparison, rank_verdicts
 from evaluation.measures.failures import Failures, copied_images, failures
@@ -54,6 +55,8 @@ class BoardRow:
     reference: bool
     """Kept from an earlier measurement, not of the runs folder."""
     record: RunRecord = field(repr=False)
+    suite: Suite | None = field(repr=False, compare=False)
+    """None if it is gone: then its name stands for its title."""
     verdicts: pd.DataFrame = field(repr=False, compare=False)
 
     @property
@@ -240,6 +243,7 @@ def _row(store: Store, record: RunRecord, *, reference: bool) -> BoardRow:
         device=record.device or "unknown",
         reference=reference,
         record=record,
+        suite=known_suite(store, record),
         verdicts=verdicts,
     )
 
@@ -314,7 +318,7 @@ def _group(rows: list[BoardRow], first: RunRecord | None, lead: str) -> Group:
     rows.sort(key=lambda row: (row.partial, -row.shares["total"].value, row.name))
     record = rows[0].record
     return Group(
-        heading=f"{record.protocol}: {_heading(record, first)}",
+        heading=f"{record.protocol}: {_heading(rows[0], first)}",
         notes=tuple(_notes(rows, comparisons)),
         rows=tuple(rows),
         comparisons=comparisons,
@@ -323,8 +327,8 @@ def _group(rows: list[BoardRow], first: RunRecord | None, lead: str) -> Group:
     )
 
 
-def _heading(record: RunRecord, first: RunRecord | None) -> str:
-    known = record.known_suite()
+def _heading(row: BoardRow, first: RunRecord | None) -> str:
+    record, known = row.record, row.suite
     parts = []
     for kind, every in (
         ("actions", known and known.actions),
@@ -364,7 +368,7 @@ def _notes(
         f"({judge.fingerprint[:8]}); {len(record.actions)} actions x "
         f"{len(record.subjects)} subjects x {record.images_per_pair} images."
     ]
-    suite = record.known_suite()
+    suite = rows[0].suite
     for kind, every in (
         ("Actions", suite and suite.actions),
         ("Subjects", suite and suite.subjects),

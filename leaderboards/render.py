@@ -12,6 +12,7 @@ import pandas as pd
 from rich.padding import Padding
 from rich.text import Text
 
+from actionbench.printing import shown
 from evaluation.measures.accuracy import MEASURES, Breakdown, Share, breakdown
 from evaluation.tables import NONE, Table, bullets, write_texts
 
@@ -60,7 +61,7 @@ def print_board(board: Board, console: Console) -> None:
     table = _table(f"{source.title} · {source.protocol}", narrow, costs=False)
     for published in source.rows:
         shares = _shares(published.shares, narrow, _PUBLISHED_DIGITS)
-        table.add_row("", Text(published.title), str(source.n), *shares)
+        table.add_row("", shown(published.title), str(source.n), *shares)
     _show(console, table, source.notes)
     _note(console, MEANING)
     if board.groups:
@@ -85,9 +86,9 @@ def _table(title: str, narrow: bool, *, costs: bool = True) -> RichTable:
 
 
 def _cells(row: BoardRow, narrow: bool) -> list[str | Text]:
-    name = Text(row.title)
+    name = shown(row.title)
     for part in row.marks:
-        name.append(f"\n  {part}", style="italic")
+        name.append("\n  ").append(shown(part, "italic"))
     if row.partial:
         name.append(f"\n  partial: {100 * row.done // row.planned}%", style="yellow")
     return [
@@ -148,7 +149,7 @@ def _agreement_table(group: Group) -> Table | None:
 
 
 def _shares(shares: Mapping[str, Share], narrow: bool, digits: int = 1) -> list[str | Text]:
-    # As Text: rich would read the brackets of an interval as a style.
+    # As Text: rich would read the brackets of an interval as a style. The new lines are ours.
     cells = _share_cells(shares, digits)
     return [Text(cell.replace(" ", "\n") if narrow else cell) for cell in cells]
 
@@ -168,7 +169,7 @@ def _show(console: Console, table: RichTable, notes: Iterable[str]) -> None:
 
 
 def _note(console: Console, note: str) -> None:
-    console.print(Padding(Text(note, style="dim"), (0, 0, 0, 1)))
+    console.print(Padding(shown(note, "dim"), (0, 0, 0, 1)))
 
 
 def _number(value: float | None, digits: int = 0) -> str:

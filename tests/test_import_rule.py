@@ -10,7 +10,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
-    {"actionbench.errors", "actionbench.progress", "actionbench.settings", "actionbench.device"},
+    {
+        *("actionbench.errors", "actionbench.printing", "actionbench.progress"),
+        *("actionbench.settings", "actionbench.device"),
+    },
     {"actionbench.files"},
     {"actionbench.suite"},
     {"actionbench.method", "actionbench.judge", "actionbench.registry"},

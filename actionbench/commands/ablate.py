@@ -20,6 +20,7 @@ from actionbench.commands.options import (
     suite_option,
 )
 from actionbench.commands.prepare import make_setup
+from actionbench.printing import say
 from actionbench.runs.options import RunOptions
 from actionbench.runs.store import Store
 
@@ -60,21 +61,22 @@ def ablate(
         _print_plan(planned, ablation.estimate(plans, Store(setup.options.runs)))
         return
     results = ablation.collect(planned, measured.measure_each(plans, RunView))
+    written = ablation.write_ablation(results, out or setup.options.runs / "ablation" / method)
     for question in results.questions:
         print_table(ablation.table(results, question).rich())
-    for path in ablation.write_ablation(results, out or setup.options.runs / "ablation" / method):
-        click.echo(f"wrote {path}")
+    for path in written:
+        say(f"wrote {path}")
     end_with(results.failures)
 
 
 def _print_plan(planned: Sequence[PlannedVariant], estimate: Estimate) -> None:
     for variant in planned:
         words = " ".join(variant.variant.words)
-        click.echo(f"{variant.question.name:<9}{variant.variant.method:<19}{words}")
-    click.echo(
+        say(f"{variant.question.name:<9}{variant.variant.method:<19}{words}")
+    say(
         f"{estimate.runs} runs, {estimate.runs_to_do} to do: {estimate.fits} fits, "
         f"{estimate.images} images, about {estimate.seconds / 60:.0f} minutes"
     )
     if estimate.untimed:
         untimed = ", ".join(estimate.untimed)
-        click.echo(f"not counted, because no run has recorded their time: {untimed}")
+        say(f"not counted, because no run has recorded their time: {untimed}")

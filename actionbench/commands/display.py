@@ -14,6 +14,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from actionbench.printing import printable, ready, say, shown
 from actionbench.progress import Progress
 from actionbench.settings import describe_settings
 
@@ -29,7 +30,7 @@ _PLAIN_WIDTH = 160
 
 def output() -> Console:
     """Standard output; without colours and wide if it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+    return Console(file=ready(sys.stdout), width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
 
 
 def table(
@@ -40,21 +41,21 @@ def table(
     right: Container[str] = (),
     lines: bool = False,
 ) -> Table:
-    """Build a table of data. rich reads a string's brackets as markup, so every cell is a Text.
+    """Build a table of data; see `shown`.
 
     `right` are the columns to justify right; `lines` separates the rows.
     """
-    heading = Text(title, style="table.title") if title else None
+    heading = shown(title, "table.title") if title else None
     built = Table(title=heading, title_justify="left", show_lines=lines)
     for column in columns:
-        built.add_column(Text(column), justify="right" if column in right else "left")
+        built.add_column(shown(column), justify="right" if column in right else "left")
     for row in rows:
         add_row(built, row)
     return built
 
 
 def add_row(built: Table, row: Sequence[str | Text], style: str = "") -> None:
-    cells = (Text(cell) if isinstance(cell, str) else cell for cell in row)
+    cells = (shown(cell) if isinstance(cell, str) else cell for cell in row)
     built.add_row(*cells, style=style or None)
 
 
@@ -78,13 +79,13 @@ def print_settings(kind: type[Method[Any]] | type[Judge]) -> None:
     if rows:
         print_table(table(("setting", "kind", "default", *presets, "help"), rows, kind.name))
     else:
-        click.echo(f"{kind.name} has no settings")
+        say(f"{kind.name} has no settings")
 
 
 def end_with(failures: Sequence[str]) -> None:
     """Report what failed and end with status 1; go on if nothing did."""
     for line in failures:
-        click.echo(f"failed: {line}", err=True)
+        say(f"failed: {line}", err=True)
     if failures:
         raise click.exceptions.Exit(1)
 
@@ -121,9 +122,9 @@ class JobProgress(Progress):
     def update(self, done: int, total: int, what: str = "") -> None:
         if sys.stderr.isatty():
             if what != self.what:
-                self.bars.reset(self.task, description=what, total=total)
+                self.bars.reset(self.task, description=printable(what), total=total)
             self.bars.update(self.task, completed=done, total=total)
         elif time.monotonic() - self.reported > 60:
             self.reported = time.monotonic()
-            print(f"{what} {done}/{total}", file=sys.stderr, flush=True)
+            say(f"{what} {done}/{total}", err=True)
         self.what = what

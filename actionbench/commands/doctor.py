@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.text import Text
 
 from actionbench.commands.display import JobProgress, print_table, table
 from actionbench.commands.options import (
@@ -18,6 +17,7 @@ from actionbench.commands.options import (
     suite_option,
 )
 from actionbench.commands.prepare import chosen_methods
+from actionbench.printing import shown
 from actionbench.runs.doctor import examine
 from actionbench.runs.options import RunOptions
 
@@ -44,7 +44,7 @@ def doctor(methods: list[str], words: tuple[str, ...], **options: Any) -> None:
         for finding in examine(RunOptions(**options), chosen, words):
             findings.append(finding)
             progress.update(len(findings), len(findings) + 1, f"checked {finding.what}")
-    rows = [(Text(f.state, _STYLES[f.state]), f.what, f.message, f.fix) for f in findings]
+    rows = [(shown(f.state, _STYLES[f.state]), f.what, f.message, f.fix) for f in findings]
     columns = ("", "what", "finding", "how to fix it")
     print_table(table(columns, rows, lines=any(f.fix for f in findings)))
     if any(finding.state == "fail" for finding in findings):

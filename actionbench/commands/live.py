@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import Self
 
-import click
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
@@ -15,6 +14,7 @@ from rich.table import Table
 
 from actionbench.commands.display import add_row, description, print_table, table
 from actionbench.commands.options import runs_words
+from actionbench.printing import printable, say
 from actionbench.progress import Observer
 from actionbench.runs.execute import ActionRow, RunResult
 from actionbench.runs.plan import Plan
@@ -24,21 +24,21 @@ _NUMBERS = ("action %", "subject %", "total %", "n", "seconds")
 
 def print_work(plan: Plan) -> None:
     """Print what a run comes to and what of it is there already."""
-    click.echo(
+    say(
         f"{plan.run_id}: {plan.method.name} on {plan.suite.name}, "
         f"model {plan.source.name} {plan.source.fingerprint}, judge {plan.judge.name}"
     )
     for work in plan.work():
-        click.echo(f"  {work.what:<9} {work.to_do:>5} to do, {work.total - work.to_do:>5} present")
+        say(f"  {work.what:<9} {work.to_do:>5} to do, {work.total - work.to_do:>5} present")
 
 
 def print_result(plan: Plan, result: RunResult) -> None:
     """Print where a finished run is and what to do with it."""
     if not shows_table():
-        click.echo(run_line(total_row(result.rows)))
+        say(run_line(total_row(result.rows)))
     runs = runs_words(plan.store.root)
-    click.echo(f"run {result.run_id}, stored in {result.folder}")
-    click.echo(f"next: actionbench report{runs} / actionbench show {result.run_id}{runs}")
+    say(f"run {result.run_id}, stored in {result.folder}")
+    say(f"next: actionbench report{runs} / actionbench show {result.run_id}{runs}")
 
 
 def shows_table() -> bool:
@@ -115,7 +115,7 @@ class RunView(Observer):
             print_table(run_table(self.title, self.rows, with_total=True))
 
     def step(self, action: str, stage: str, done: int, total: int, what: str = "") -> None:
-        words = f"{action} · {stage}" + (f" · {what}" if what else "")
+        words = printable(f"{action} · {stage}" + (f" · {what}" if what else ""))
         if self.bars.tasks[self.stage].description != words:
             self.bars.reset(self.stage, description=words, total=total)
         self.bars.update(self.stage, completed=done)
@@ -126,7 +126,7 @@ class RunView(Observer):
         self.rows.append(row)
         self._advance(0.0)
         if not self.table:
-            print(run_line(row), flush=True)
+            say(run_line(row))
 
     def _advance(self, within: float) -> None:
         """Move the bar of the whole run; a fit of several parts never moves it back."""

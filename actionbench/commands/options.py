@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +20,17 @@ Decorator = Callable[[Command], Command]
 
 
 def names(_context: click.Context, _option: click.Parameter, text: str | None) -> list[str] | None:
-    """Read `A,B` as a list; None if the option is not given."""
+    """Read `A,B` as a list; None if the option is not given.
+
+    A name with a comma stands in quotes, as in a CSV file: `"Smith, Jr.",panda`.
+    """
     if text is None:
         return None
-    listed = [name.strip() for name in text.split(",") if name.strip()]
+    try:
+        row = next(csv.reader([" ".join(text.split())], skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        raise click.BadParameter(f'{error}: quote a name as a whole, "A, B"') from error
+    listed = [name.strip() for name in row if name.strip()]
     if not listed:
         raise click.BadParameter("is empty")
     return listed
@@ -62,8 +70,13 @@ methods_option = click.option(
     metavar="NAME[,NAME...]",
 )  # fmt: skip
 actions_option = click.option(
-    "--actions", callback=names, metavar="A,B", help="Only these of the suite."
-)
+    "--actions", callback=names, metavar="A,B",
+    help="Only these of the suite; a name with a comma stands in double quotes.",
+)  # fmt: skip
+dataset_option = click.option(
+    "--suite", metavar="PATH",
+    help="Where the runs' dataset is, if it was moved: its folder or YAML file.",
+)  # fmt: skip
 images_option = click.option(
     "--images-per-pair",
     default=DEFAULTS.images_per_pair,
@@ -83,7 +96,8 @@ shipped_option = click.option(
 def subjects_option(default: str = "") -> Decorator:
     return click.option(
         "--subjects", callback=names, metavar="A,B",
-        help=f"Only these, or groups of them (human, celebrity, animal){default}.",
+        help=f"Only these, or groups of them (human, celebrity, animal){default}; a name with a "
+        "comma stands in double quotes.",
     )  # fmt: skip
 
 

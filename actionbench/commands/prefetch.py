@@ -15,6 +15,7 @@ from actionbench.commands.options import (
 )
 from actionbench.commands.prepare import chosen_methods
 from actionbench.files.models import local_model, preset_name
+from actionbench.printing import say
 from actionbench.registry import get_method, make_judge
 from actionbench.runs.prefetch import Fetched
 from actionbench.runs.prefetch import prefetch as fetch_each
@@ -49,7 +50,7 @@ def prefetch(
     chosen_judge = make_judge(judge or chosen_suite.judge, chosen_suite, judge_words)
     missing = []
     with JobProgress() as progress:
-        for fetched in fetch_each(name, systems, chosen_judge, click.echo, progress):
+        for fetched in fetch_each(name, systems, chosen_judge, say, progress):
             _print_fetched(fetched)
             if fetched.folder is None:
                 missing.append(fetched.what)
@@ -57,7 +58,7 @@ def prefetch(
 
 
 def _print_fetched(fetched: Fetched) -> None:
-    click.echo(f"{fetched.what}: {fetched.message}")
+    say(f"{fetched.what}: {fetched.message}")
     for line in (str(fetched.folder or ""), *fetched.pins):
         if line:
-            click.echo(f"  {line}")
+            say(f"  {line}")

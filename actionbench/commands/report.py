@@ -10,6 +10,7 @@ import click
 from actionbench.commands.display import output
 from actionbench.commands.options import FOLDER, runs_option
 from actionbench.errors import UserError
+from actionbench.printing import say
 from actionbench.runs.store import Store
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def report(
 
     board = make_report(runs, suite, reference, out)
     if keep:
-        click.echo(f"kept in {keep_reference(board, runs, keep)}")
+        say(f"kept in {keep_reference(board, runs, keep)}")
 
 
 def make_report(runs: Path, suite: str | None, reference: str | None, out: Path | None) -> Board:
@@ -45,8 +46,14 @@ def make_report(runs: Path, suite: str | None, reference: str | None, out: Path 
     if not store.run_ids() and not kept:
         raise UserError(f"no runs in {runs}: `actionbench run --method NAME` makes them")
     board = build_board(store.root, suite, kept)
-    board.print(output())
+    # Files first: they are there whatever becomes of the output.
+    written: list[Path] = []
     if out or store.root.exists():
-        for path in board.write(out or store.root / "report"):
-            click.echo(f"wrote {path}")
+        try:
+            written = board.write(out or store.root / "report")
+        except UserError as error:
+            raise UserError(f"{error}; name another folder with --out") from error
+    board.print(output())
+    for path in written:
+        say(f"wrote {path}")
     return board

@@ -21,6 +21,7 @@ from actionbench.commands.options import (
 )
 from actionbench.commands.prepare import chosen_methods, make_setup
 from actionbench.errors import UserError
+from actionbench.printing import say
 from actionbench.registry import get_method
 from actionbench.runs.campaign import Setup, check_prompts, execute_each
 from actionbench.runs.options import RunOptions
@@ -84,6 +85,8 @@ def _execute_each(plans: Sequence[Plan]) -> list[str]:
             print_result(outcome.plan, outcome.result)
             continue
         failures.append(f"{outcome.failure} (run {outcome.plan.run_id})")
-        now = f"{failures[-1]}\n" if len(plans) > 1 else ""
-        click.echo(f"{outcome.trace}{now}", err=True, nl=False)
+        # A traceback is several lines, of which each may name a file.
+        now = failures[-1:] if len(plans) > 1 else []
+        for line in [*outcome.trace.splitlines(), *now]:
+            say(line, err=True)
     return failures

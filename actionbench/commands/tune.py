@@ -18,6 +18,7 @@ from actionbench.commands.options import (
     suite_option,
 )
 from actionbench.commands.prepare import make_setup
+from actionbench.printing import say
 from actionbench.registry import get_method
 from actionbench.runs.options import RunOptions
 from actionbench.suite.suite import get_suite
@@ -54,11 +55,12 @@ def tune(
     if dry_run:
         for plan in plans:
             print_work(plan)
-            click.echo(f"  {tuning.changes(plan)}")
+            say(f"  {tuning.changes(plan)}")
         return
     search = tuning.choose(measured.measure_each(plans, RunView))
-    print_table(tuning.table(search).rich())
     file = out or setup.options.runs / "tuning" / f"{method}.json"
-    click.echo(f"wrote {tuning.write_tuning(search, file)}")
+    written = tuning.write_tuning(search, file)
+    print_table(tuning.table(search).rich())
+    say(f"wrote {written}")
     if search.chosen is None:
         raise click.exceptions.Exit(1)

@@ -52,8 +52,32 @@ def replacing(path: Path) -> Iterator[Path]:
     with beside(path) as temporary:
         yield temporary
         if path.is_dir():
-            remove(path)
-        temporary.replace(path)
+            # A folder cannot be renamed onto another. Moved aside, the old one comes back if the
+            # new one cannot take its place.
+            with beside(path) as old:
+                path.replace(old)
+                try:
+                    temporary.replace(path)
+                except BaseException:
+                    old.replace(path)
+                    raise
+                remove(old)
+        else:
+            temporary.replace(path)
+
+
+@contextmanager
+def once(path: Path) -> Iterator[Path]:
+    """Yield a temporary place for a folder whose name decides its contents; it becomes `path`
+    unless another process was faster, whose folder is as good."""
+    with beside(path) as temporary:
+        yield temporary
+        try:
+            temporary.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+            remove(temporary)
 
 
 @contextmanager

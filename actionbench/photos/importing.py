@@ -18,12 +18,13 @@ from PIL import Image
 from actionbench.errors import Problems, UserError, unknown
 from actionbench.files.atomic import own_folder, replacing
 from actionbench.photos.captioner import Captioner
-from actionbench.photos.captions import PLAIN, read_captions, with_slot
+from actionbench.photos.captions import LISTS, PLAIN, Captions, read_captions, with_slot
 from actionbench.photos.imported import FACTS, FIX, FORMAT, TABLES, write_card
 from actionbench.photos.photograph import SIMILAR, Fit, Picture, read_picture
+from actionbench.printing import unprintable_sign
 from actionbench.progress import SILENT, Progress
 from actionbench.suite import tables as dataset
-from actionbench.suite.items import SLOT, Action, slug
+from actionbench.suite.items import SLOT, Action, fold, slug
 from actionbench.suite.suite import Suite
 from actionbench.suite.yaml_file import SUITE_FILE, write_definition
 
@@ -65,7 +66,8 @@ class Imported:
     captions: str
     """Where the captions are from."""
     notes: Mapping[str, Sequence[str]]
-    """The photographs' names by what was done to them: "turned upright"."""
+    """Names by what was done to them: photographs that were "turned upright", files that are
+    "passed over"."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,13 @@ def import_photographs(
         raise UserError(f"the exemplars of suite {suite.name} are drawn: name another with --suite")
     out = _checked_folders(source, out)
     problems: list[str] = []
-    photos = _find(source, suite.actions, choices.count, problems)
+    notes: dict[str, list[str]] = {}
+    photos, files = _find(source, suite.actions, choices.count, problems, notes)
     pictures = _read(photos, choices, problems, progress)
     _report_similar(photos, pictures, choices.allow_similar, problems)
-    captions = read_captions(source, [photo.name for photo in photos], problems)
+    captions = read_captions(source, files, [photo.name for photo in photos], problems)
     templates, caption_source = _templates(
-        photos, captions.by_file, captions.source, choices, captioner is not None, problems
+        photos, captions, choices, captioner is not None, problems
     )
     images = {name: picture.image for name, picture in pictures.items()}
     keypoints = _keypoints(pose_reader, images, problems) if pose_reader and images else {}
@@ -162,7 +165,7 @@ def import_photographs(
         write_definition(suite, folder / SUITE_FILE)
         write_card(suite, facts, folder / dataset.CARD)
         (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False), "utf-8")
-    notes: dict[str, list[str]] = {}
+    notes |= {note: [*files] for note, files in captions.notes.items()}
     for name, picture in pictures.items():
         for note in picture.notes:
             notes.setdefault(note, []).append(name)
@@ -182,16 +185,26 @@ def _checked_folders(source: Path, out: Path) -> Path:
 
 
 def _find(
-    source: Path, actions: Sequence[Action], count: int | None, problems: list[str]
-) -> list[_Photograph]:
-    """List the files that should be photographs, in the order of the actions and their names."""
+    source: Path,
+    actions: Sequence[Action],
+    count: int | None,
+    problems: list[str],
+    notes: dict[str, list[str]],
+) -> tuple[list[_Photograph], list[str]]:
+    """List the files that should be photographs, in the order of the actions and their names, and
+    the names of the files that are in no action's folder."""
     by_name = {action.name: action for action in actions}
     photos: dict[str, list[_Photograph]] = {}
+    files = []
     pictures = Image.registered_extensions()
-    for entry in _entries(source):
+    for entry in _entries(source, "", problems, notes):
         if not entry.is_dir():
-            if entry.suffix.lower() in pictures:
+            files.append(entry.name)
+            suffix = entry.suffix.lower()
+            if suffix in pictures:
                 problems.append(f"{entry.name}: is not in an action's folder: move it into one")
+            elif suffix not in LISTS:  # which are read as captions, or reported there
+                notes.setdefault(PASSED_OVER, []).append(entry.name)
             continue
         name = slug(entry.name)
         if name not in by_name:
@@ -202,7 +215,7 @@ def _find(
         elif name in photos:
             problems.append(f"{entry.name}/: is another folder of '{name}': put them together")
         else:
-            photos[name] = _photographs(entry, by_name[name], problems)
+            photos[name] = _photographs(entry, by_name[name], problems, notes)
     for name in by_name:
         number = len(photos.get(name, ()))
         if name not in photos:
@@ -218,30 +231,57 @@ def _find(
                 f"{name}/: the photographs are {number}, not {count}: {change}, or take --count "
                 f"{number} or --count any"
             )
-    return [photo for name in by_name for photo in photos.get(name, ())]
+    return [photo for name in by_name for photo in photos.get(name, ())], files
 
 
-def _photographs(folder: Path, action: Action, problems: list[str]) -> list[_Photograph]:
-    entries = _entries(folder)
-    stems = {entry.stem for entry in entries if entry.suffix.lower() != ".txt"}
-    photos = []
+def _photographs(
+    folder: Path, action: Action, problems: list[str], notes: dict[str, list[str]]
+) -> list[_Photograph]:
+    entries = _entries(folder, f"{folder.name}/", problems, notes)
+    stems = {fold(entry.stem) for entry in entries if entry.suffix.lower() != ".txt"}
+    photos, texts = [], set()
     for entry in entries:
         name = f"{folder.name}/{entry.name}"
+        stem = fold(entry.stem)
         if entry.is_dir():
             problems.append(f"{name}/: is a folder in an action's folder: move its files up")
         elif entry.suffix.lower() != ".txt":
             photos.append(_Photograph(name, entry, action))
-        elif entry.stem not in stems:
+        elif stem not in stems:
             problems.append(f"{name}: is the caption of no photograph: rename or remove it")
+        elif stem in texts:
+            problems.append(f"{name}: is another caption of one photograph: keep one")
+        else:
+            texts.add(stem)
     return photos
 
 
-def _entries(folder: Path) -> list[Path]:
-    """List a folder's entries by name, so in the same order on every system; no hidden ones."""
-    return sorted(
-        (entry for entry in folder.iterdir() if not entry.name.startswith(".")),
-        key=lambda entry: entry.name,
-    )
+PASSED_OVER = "passed over"
+_OF_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r", "@eadir")
+"""What systems leave in folders, besides hidden files."""
+
+
+def _entries(
+    folder: Path, where: str, problems: list[str], notes: dict[str, list[str]]
+) -> list[Path]:
+    """List a folder's files and folders by name, so in the same order on every system.
+
+    What is hidden or a system's own is passed over with a note; what cannot be named or read is a
+    problem.
+    """
+    kept = []
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if unprintable_sign(entry.name):
+            problems.append(
+                f"{where}{entry.name}: its name is not UTF-8 or holds control signs: rename it"
+            )
+        elif entry.name.startswith(".") or entry.name.lower() in _OF_SYSTEMS:
+            notes.setdefault(PASSED_OVER, []).append(f"{where}{entry.name}")
+        elif entry.is_dir() or entry.is_file():
+            kept.append(entry)
+        else:
+            problems.append(f"{where}{entry.name}: is neither a file nor a folder: remove it")
+    return kept
 
 
 def _read(
@@ -287,31 +327,30 @@ def _report_similar(
 
 def _templates(
     photos: Sequence[_Photograph],
-    captions: Mapping[str, str],
-    source: str,
+    captions: Captions,
     choices: Choices,
     captioner: bool,
     problems: list[str],
 ) -> tuple[dict[str, str], str]:
     """Return the templates, and where they are from; without those that a captioner will write."""
-    if not captions and source == "none":
+    if captions.source == "none":
         if captioner:
             return {}, ""
         return {photo.name: PLAIN for photo in photos}, f"plain: '{PLAIN}'"
     templates = {}
     for photo in photos:
-        caption = captions.get(photo.name, "")
+        caption = captions.by_file.get(photo.name, "")
         if caption:
             try:
                 templates[photo.name] = with_slot(caption, photo.action, append=choices.append_slot)
             except UserError as error:
                 problems.append(f"{photo.name}: {error}")
-        elif not captioner:
+        elif not captioner and photo.name not in captions.reported:
             problems.append(
-                f"{photo.name}: has no caption, but others have ({source}): "
+                f"{photo.name}: has no caption, but others have ({captions.source}): "
                 "write one, or take --captioner"
             )
-    return templates, source
+    return templates, captions.source
 
 
 def _keypoints(

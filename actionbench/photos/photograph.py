@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -29,6 +29,10 @@ by a fiftieth on each side; any two of the drawn exemplars differ by more.
 """
 
 _EXIF_ORIENTATION = 0x0112
+_TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
+_ON_WHITE = "alpha laid on white"
+_DARKEST = 16
+"""A picture without a value from here on is black, or its 12 bits were read as 16."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ def read_picture(path: Path, size: int, fit: Fit) -> Picture:
             ) from error
         except UserError:
             raise
+        except PermissionError as error:
+            raise UserError("cannot be read: no permission; change it") from error
         except Exception as error:  # a broken file makes decoders raise errors of any kind
             reason = one_line(error)
             raise UserError(f"is damaged or cut short ({reason}): fetch it again") from error
@@ -85,11 +91,17 @@ def _read(opened: Image.Image, size: int, fit: Fit) -> Picture:
     frames = getattr(opened, "n_frames", 1)
     if frames > 1 and opened.format != "MPO":
         raise UserError(f"has {frames} frames: save the one that you mean as JPEG or PNG")
+    stored = _Stored.of(opened)
     # JPEG can be decoded at a fraction of its size, several times faster.
     opened.draft(None, (2 * size, 2 * size))
     opened.load()
     turned = opened.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9)
-    image, remark = _as_rgb(ImageOps.exif_transpose(opened))
+    image, remark = _as_rgb(ImageOps.exif_transpose(opened), stored)
+    if np.asarray(image).max() < _DARKEST:
+        raise UserError(
+            f"is black (no value reaches {_DARKEST} of 255): if its values have fewer bits than "
+            "its file says, save it with 8 bits a channel"
+        )
     notes = [*(["turned upright"] if turned else []), *([remark] if remark else [])]
     side = max(width, height) if fit == "pad" else min(width, height)
     if side < size:
@@ -99,20 +111,80 @@ def _read(opened: Image.Image, size: int, fit: Fit) -> Picture:
     return Picture(shown, perceptual_hash(image), tuple(notes))
 
 
-def _as_rgb(image: Image.Image) -> tuple[Image.Image, str]:
+@dataclass(frozen=True)
+class _Stored:
+    """How a file stores its pixels, as far as the decoded image no longer says."""
+
+    bits: int = 16
+    """Bits of a grey value that has more than 8."""
+    inverted: bool = False
+    """Whether such a value is 0 at white."""
+    scale: int = 1
+    """What the decoder multiplied grey values of fewer bits by."""
+    deep_colours: bool = False
+    """Whether the decoder dropped the lower byte of the colours' values."""
+
+    @classmethod
+    def of(cls, opened: Image.Image) -> Self:
+        """Read it from the file's header, before the pixels are decoded."""
+        tile = next(iter(getattr(opened, "tile", ())), None)
+        layout = tile.args if tile is not None and isinstance(tile.args, str) else ""
+        tags = getattr(opened, "tag_v2", {})
+        return cls(
+            bits=12 if tags.get(_TIFF_BITS) == (12,) else 16,
+            inverted=tags.get(_TIFF_PHOTOMETRIC) == 0 and opened.mode.startswith("I"),
+            scale={"L;2": 85, "L;4": 17}.get(layout, 1),
+            deep_colours=layout.startswith("RGB;16"),
+        )
+
+
+def _as_rgb(image: Image.Image, stored: _Stored = _Stored()) -> tuple[Image.Image, str]:
     """Return the image as RGB, and what that changed."""
-    if image.has_transparency_data:
-        layers = image.convert("RGBA")
-        white = Image.new("RGBA", layers.size, "white")
-        return Image.alpha_composite(white, layers).convert("RGB"), "alpha laid on white"
-    if image.mode in ("I;16", "I;16L", "I;16B", "I"):
-        pixels = np.asarray(image).clip(0, 2**16 - 1) >> 8
-        grey = Image.fromarray(pixels.astype(np.uint8))
-        return grey.convert("RGB"), "16 bits reduced to 8"
     if image.mode == "F":
         raise UserError("has floating-point pixels: save it with 8 bits a channel")
-    names = {"L": "grey", "1": "grey", "P": "from a palette", "CMYK": "from CMYK"}
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _deep_grey(image, stored)
+    if image.mode == "La":  # multiplied by its alpha; Pillow converts it in two steps
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        key = image.info.get("transparency")
+        if stored.deep_colours:
+            raise UserError(
+                "has 16 bits a channel and a transparent colour, of which only 8 bits can be "
+                "compared: save it with 8 bits a channel"
+            )
+        if image.mode == "L" and isinstance(key, int):
+            image.info["transparency"] = key * stored.scale
+        layers = image.convert("RGBA")
+        white = Image.new("RGBA", layers.size, "white")
+        return Image.alpha_composite(white, layers).convert("RGB"), _ON_WHITE
+    names = {
+        **{"L": "grey", "1": "grey", "P": "from a palette", "CMYK": "from CMYK"},
+        "LAB": "from CIE L*a*b*",
+    }
     return image.convert("RGB"), names.get(image.mode, "")
+
+
+def _deep_grey(image: Image.Image, stored: _Stored) -> tuple[Image.Image, str]:
+    """Reduce grey values of more than 8 bits, by the range that the file says they have."""
+    pixels = np.asarray(image).astype(np.int64)
+    top = 2**stored.bits - 1
+    if pixels.min() < 0 or pixels.max() > top:
+        raise UserError("has pixels of more than 16 bits: save it with 8 bits a channel")
+    if stored.bits == 16 and 0 < pixels.max() < 2**12:
+        # A camera's 12 bits in a file of 16, or a picture of the night: nothing says which.
+        raise UserError(
+            f"has 16-bit pixels of which none exceeds {pixels.max()} of {top}: if they have 12 "
+            "bits, save it with 8 bits a channel"
+        )
+    shown = top - pixels if stored.inverted else pixels
+    grey = (shown >> (stored.bits - 8)).astype(np.uint8)
+    remark = f"{stored.bits} bits reduced to 8"
+    key = image.info.get("transparency")
+    if key is not None:
+        grey[pixels == key] = 255
+        remark = f"{remark}, {_ON_WHITE}"
+    return Image.fromarray(grey).convert("RGB"), remark
 
 
 def perceptual_hash(image: Image.Image) -> NDArray[np.bool_]:

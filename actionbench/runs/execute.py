@@ -25,6 +25,7 @@ from actionbench.judge import Verdict
 from actionbench.method import Customization, check_fitted, check_images
 from actionbench.progress import Observer, Progress
 from actionbench.runs.judging import judge_facts, judge_images, verdict_rows
+from actionbench.runs.kept import keep_suite
 from actionbench.runs.plan import ActionPlan, Plan, fit_seed
 from actionbench.runs.provenance import (
     git_state,
@@ -128,6 +129,7 @@ class _Execution:
             return self._result([self._report(action) for action in plan.actions])
 
         self.store.prepare()
+        keep_suite(self.store, plan.suite)
         self.store.forget_failure(plan.run_id)
         reset_peak_memory()
         self.record = begin_record(plan, earlier)

@@ -17,6 +17,7 @@ from actionbench.errors import UserError
 from actionbench.judge import Judge, Verdict, verdicts_of
 from actionbench.progress import SILENT, Observer, Progress
 from actionbench.runs.canary import check_canary
+from actionbench.runs.kept import keep_suite
 from actionbench.runs.plan import make_run_id, make_verdict_key
 from actionbench.runs.provenance import git_state, machine, now, versions
 from actionbench.runs.record import ActionCosts, ActionKeys, JudgeFacts, RunRecord, StepCost
@@ -193,6 +194,7 @@ def judge_run(
     if earlier is not None and earlier.complete and store.has_rows(work.run_id):
         return work.run_id
     store.prepare()
+    keep_suite(store, judge.suite)
     begun, rows = now(), []
     record, costs = work.record, {}
     for action, items in work.items.items():
@@ -211,6 +213,7 @@ def judge_run(
         dataclasses.replace(
             record,
             id=work.run_id,
+            suite_file=str(judge.suite.file.resolve()) if judge.suite.file else None,
             protocol=judge.suite.protocol_of(judge.name),
             judge=judge_facts(judge),
             judged_from=run_id,

@@ -9,13 +9,9 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
-
-from actionbench.errors import UserError
-from actionbench.suite.suite import Suite, get_suite
 
 FORMAT = 1
 """The format of the runs folder and of its records."""
@@ -135,6 +131,8 @@ class RunRecord:
     """The settings that differ from the method's own for the model; None in the first records."""
     suite: str
     suite_file: str | None = None
+    """The suite's definition beside its dataset; in the file relative to the runs folder, if both
+    are in one folder. None for the suites that are shipped with their exemplars."""
     suite_fingerprint: str
     protocol: str
     sampling: dict[str, Any] = field(default_factory=dict)
@@ -187,20 +185,6 @@ class RunRecord:
         for action, costs in self.costs.items():
             values["costs"][action]["fit"] = costs.fit and costs.fit.to_json()
         return values
-
-    def load_suite(self) -> Suite:
-        """Return the suite that was drawn, wherever its folder is.
-
-        Raises:
-            UserError: if it is gone.
-        """
-        return get_suite(self.suite_file or self.suite)
-
-    def known_suite(self) -> Suite | None:
-        """Return the suite that was drawn; None if it is gone or cannot be read any more."""
-        with suppress(UserError):
-            return self.load_suite()
-        return None
 
     @property
     def state(self) -> str:

@@ -5,6 +5,7 @@
     images/<key>/<subject>-<index>.png  what it drew with it
     verdicts/<key>.parquet              what a judge saw on those images
     canary/<key>.json                   a judge's first scores of the canary's images
+    suites/<fingerprint>/               definition and exemplars' thumbnails; see `kept`
     runs/<method>-<key>/run.json        what a command asked for, and what it took
     runs/<method>-<key>/verdicts.parquet  its rows, `judge.VERDICT_COLUMNS`
     runs/<method>-<key>/copying.json    which images copy an exemplar, if a board has counted them
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 VERSION_FILE = "actionbench-runs.json"
 AGAIN = "delete it and run the same command again"
 
-_FOLDERS = ("fits", "images", "verdicts", "canary", "runs")
+_FOLDERS = ("fits", "images", "verdicts", "canary", "suites", "runs")
 
 _ROWS = tuple(VERDICT_COLUMNS)
 """Columns of a run's verdicts."""
@@ -59,7 +60,7 @@ class Store:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
-        with _reporting(self.root):
+        with reporting(self.root):
             self._check()
 
     def _check(self) -> None:
@@ -83,7 +84,7 @@ class Store:
 
     def prepare(self) -> None:
         """Make the folder if it is missing, check that it can be written, and clear leftovers."""
-        with _reporting(self.root):
+        with reporting(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             self._clean()
         # Written each time, so that a folder that takes no file is reported before hours of work.
@@ -181,7 +182,7 @@ class Store:
                     f"{folder} holds a fit of {name} {record.get(name)!r}, not {value!r}: {AGAIN}"
                 )
         weights = folder / "customization.safetensors"
-        with _reporting(folder):
+        with reporting(folder):
             if not weights.is_file() or _sha256(weights) != record.get("tensors_sha256"):
                 raise UserError(f"{weights} is damaged or missing: {AGAIN} (the folder {folder})")
             try:
@@ -203,7 +204,7 @@ class Store:
             UserError: if it was cut short.
         """
         path = self.image_path(key, item)
-        with _reporting(path):
+        with reporting(path):
             try:
                 file = path.open("rb")
             except FileNotFoundError:
@@ -323,6 +324,8 @@ class Store:
             raise UserError(_damaged(path, f"'{error}' is missing or wrong", None)) from error
         if record.id != run_id:
             raise UserError(_damaged(path, f"it is the record of another run, {record.id}", None))
+        if record.suite_file is not None:
+            record.suite_file = str((self.root.resolve() / record.suite_file).resolve())
         return record
 
     def read_record(self, run_id: str) -> RunRecord:
@@ -337,8 +340,19 @@ class Store:
         return record
 
     def save_record(self, record: RunRecord) -> None:
-        """Store a run's record."""
-        self._write_json(self.run_folder(record.id) / "run.json", record.to_json())
+        """Store a run's record.
+
+        The place of a dataset beside the runs folder is written relative to it, so that both may
+        be moved together.
+        """
+        values, root = record.to_json(), self.root.resolve()
+        if record.suite_file is not None and Path(record.suite_file).is_relative_to(root.parent):
+            values["suite_file"] = Path(os.path.relpath(record.suite_file, root)).as_posix()
+        self._write_json(self.run_folder(record.id) / "run.json", values)
+
+    def suite_folder(self, fingerprint: str) -> Path:
+        """Return the folder of what is kept of a suite."""
+        return self.root / "suites" / fingerprint
 
     def failure_path(self, run_id: str) -> Path:
         """Return the file of the traceback of what stopped a run."""
@@ -354,7 +368,7 @@ class Store:
     def forget_failure(self, run_id: str) -> None:
         """Remove the traceback of what stopped a run, if there is one."""
         path = self.failure_path(run_id)
-        with _reporting(path):
+        with reporting(path):
             path.unlink(missing_ok=True)
 
     def save_rows(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -438,7 +452,7 @@ class Store:
     @contextmanager
     def _temporary(self, path: Path) -> Iterator[Path]:
         """Yield a temporary name beside `path`, which is removed if writing fails."""
-        with _reporting(path), beside(path) as temporary:
+        with reporting(path), beside(path) as temporary:
             yield temporary
 
 
@@ -534,8 +548,8 @@ _FIXES = {
 
 
 @contextmanager
-def _reporting(path: Path) -> Iterator[None]:
-    """Turn an error of the operating system into a UserError."""
+def reporting(path: Path) -> Iterator[None]:
+    """Turn an error of the operating system into a UserError that says how to go on."""
     try:
         yield
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -146,9 +146,22 @@ def make_items(
     ]
 
 
+def fold(name: str) -> str:
+    """Return what two spellings of one name share: letter case and composed accents do not count.
+
+    Disks and keyboards write "é" as one sign or as two; both are the same letter.
+    """
+    composed = unicodedata.normalize("NFC", name).casefold()
+    return unicodedata.normalize("NFC", composed)
+
+
 def slug(name: str) -> str:
-    """Return a name as a folder's name: "Old man" becomes "old-man"."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    """Return a name as a folder's name: "Old man" becomes "old-man", "Zoë!" becomes "zoë".
+
+    Letters, their marks and digits of every script are kept; what is between them is a hyphen.
+    """
+    kept = (sign if unicodedata.category(sign)[0] in "LMN" else " " for sign in fold(name))
+    return "-".join("".join(kept).split())
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from actionbench.suite.items import (
     Sampling,
     Subject,
     development_actions,
+    fold,
     paper_actions,
     paper_subjects,
 )
@@ -25,7 +27,7 @@ from actionbench.suite.shipped import BASE_MODEL, DATASET, PHOTOS
 from actionbench.suite.tables import EXEMPLARS, exemplars_fingerprint, read_exemplars
 from actionbench.suite.yaml_file import JUDGE_SLOT, SUITE_FILE, Definition, read_definition
 
-T = TypeVar("T")
+T = TypeVar("T", Action, Subject)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +87,13 @@ class Suite(Definition):
         """How to put the exemplars where they belong."""
         if self.file is None:
             return "`actionbench data build` draws it again"
-        folder, name = self.file.parent, self.name if self.name in suites() else self.file
+        folder = shlex.quote(str(self.file.parent))
+        name = shlex.quote(self.name if self.name in suites() else str(self.file))
         if self.file.name != SUITE_FILE:  # only a definition: its dataset is not made yet
+            own = shlex.quote(self.name)
             return (
-                f"`actionbench data import DIR --suite {name} --out {self.name}` makes a dataset "
-                f"from photographs; then pass --suite {self.name}"
+                f"`actionbench data import DIR --suite {name} --out {own}` makes a dataset "
+                f"from photographs; then pass --suite {own}"
             )
         return (
             f"`actionbench data import DIR --suite {name} --out {folder}` makes it from "
@@ -119,31 +123,37 @@ class Suite(Definition):
         Raises:
             UserError: for a name that the suite does not have.
         """
-        return _pick("action", {a.name: a for a in self.actions}, names)
+        return _pick("action", self.actions, names, {})
 
     def pick_subjects(self, names: Iterable[str] | None) -> tuple[Subject, ...]:
         """Return the named subjects in the suite's order; all if `names` is None.
 
         Args:
-            names: names of subjects, or of categories (`animal`), in any case.
+            names: names of subjects, or of categories (`animal`), in any case. A word that is both
+                means all of them.
 
         Raises:
             UserError: for a name that the suite does not have.
         """
-        by_name = {s.name.lower(): s for s in self.subjects}
-        wanted: list[str] = []
-        for name in names or by_name:
-            group = [key for key, s in by_name.items() if s.category.lower() == name.lower()]
-            wanted.extend(group or [name.lower()])
-        return _pick("subject", by_name, wanted)
+        groups: dict[str, list[str]] = {}
+        for subject in self.subjects:
+            groups.setdefault(fold(subject.category), []).append(subject.name)
+        return _pick("subject", self.subjects, names, groups)
 
 
-def _pick(kind: str, by_name: Mapping[str, T], names: Iterable[str] | None) -> tuple[T, ...]:
-    wanted = list(by_name if names is None else names)
-    for name in wanted:
-        if name not in by_name:
-            raise unknown(kind, name, by_name)
-    return tuple(value for key, value in by_name.items() if key in wanted)
+def _pick(
+    kind: str, every: Sequence[T], names: Iterable[str] | None, groups: Mapping[str, Sequence[str]]
+) -> tuple[T, ...]:
+    if names is None:
+        return tuple(every)
+    own = {fold(one.name): one.name for one in every}
+    wanted: set[str] = set()
+    for name in names:
+        word = fold(name)
+        if word not in own and word not in groups:
+            raise unknown(kind, name, own.values())
+        wanted.update(groups.get(word, ()), [own[word]] if word in own else ())
+    return tuple(one for one in every if one.name in wanted)
 
 
 _PUPPET_SAMPLING = Sampling(steps=16, guidance_scale=3.0)

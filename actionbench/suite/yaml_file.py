@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+import reprlib
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from actionbench.errors import Problems, UserError, unknown
+from actionbench.printing import unprintable_sign
 from actionbench.suite.items import (
     NONE,
     PROMPT,
     Action,
     Sampling,
     Subject,
+    fold,
     paper_actions,
     paper_subjects,
     slug,
@@ -68,11 +72,11 @@ def read_definition(path: Path) -> Definition:
         Problems: with all that is wrong in the file.
         UserError: if it is not YAML.
     """
-    values = _load(path)
+    values, lines = _load(path)
     if path != PHOTOS:
-        shipped = _load(PHOTOS)
+        shipped, _ = _load(PHOTOS)
         values = {key: shipped[key] for key in _DEFAULTS} | values
-    reader = _Reader(values)
+    reader = _Reader(values, lines)
     definition = reader.definition()
     if reader.problems:
         raise Problems(str(path), reader.problems)
@@ -90,25 +94,82 @@ def write_definition(definition: Definition, path: Path) -> None:
     path.write_text(text, "utf-8")
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> tuple[dict[str, Any], Mapping[str, Sequence[int]]]:
+    """Read a YAML file: its values, and the lines on which the entries of its lists begin.
+
+    Raises:
+        UserError: if it is not YAML, or gives a key twice, of which YAML keeps the last.
+    """
     import yaml
 
     try:
-        value = yaml.safe_load(path.read_text("utf-8"))
+        loader = yaml.SafeLoader(path.read_text("utf-8-sig"))
+        root = loader.get_single_node()
+        repeated = list(_repeated_keys(root))
+        value = loader.construct_document(root) if root is not None else None
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: a suite's definition in YAML") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not YAML: it is not UTF-8, save it as UTF-8") from error
+    # A wrong value after an explicit tag (`!!timestamp x`) raises any of these within the library.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is not YAML: {reason}") from error
+    if repeated:
+        raise Problems(str(path), repeated)
     if not isinstance(value, dict):
         raise UserError(f"{path} defines no suite: it must hold {', '.join(_NEEDED)}")
-    return value
+    lines = {
+        str(key.value): [entry.start_mark.line + 1 for entry in part.value]
+        for key, part in root.value
+        if isinstance(part, yaml.SequenceNode)
+    }
+    return value, lines
+
+
+def _repeated_keys(root: Any) -> Iterator[str]:
+    """Yield a line for each key that a mapping of the file gives twice."""
+    import yaml
+
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:  # an alias names the node again
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            first: dict[str, int] = {}
+            for key, value in node.value:
+                line = key.start_mark.line + 1
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in first:
+                        yield (
+                            f"line {line}: the key '{key.value}' is given twice, first on line "
+                            f"{first[key.value]}: keep one"
+                        )
+                    first.setdefault(key.value, line)
+                waiting += [key, value]
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 80
+_BRIEF.maxlevel = 2
+
+
+def _shown(value: Any) -> str:
+    """Return a wrong value for a message: short, however much YAML's aliases make of it."""
+    return _BRIEF.repr(value)
 
 
 class _Reader:
     """A reader of values that goes on after a problem, so that all are reported."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, Any], lines: Mapping[str, Sequence[int]]) -> None:
         self.values = values
+        self.lines = lines
+        """The lines on which the entries of each list begin."""
         self.problems: list[str] = []
 
     def definition(self) -> Definition:
@@ -139,9 +200,13 @@ class _Reader:
     def text(self, values: Mapping[str, Any], key: str, default: str = "", of: str = "") -> str:
         value = values.get(key, default)
         if key in values and not (isinstance(value, str) and value.strip()):
-            self.problems.append(f"{of}{key}: {value!r} is not text: put it in quotes")
+            self.problems.append(f"{of}{key}: {_shown(value)} is not text: put it in quotes")
             return ""
-        return " ".join(str(value).split())
+        text = unicodedata.normalize("NFC", " ".join(str(value).split()))
+        if sign := unprintable_sign(text):
+            self.problems.append(f"{of}{key}: {_shown(value)} holds {sign}: remove it")
+            return ""
+        return text
 
     def number(self, key: str, *, whole: bool) -> float:
         value = self.values[key]
@@ -149,7 +214,7 @@ class _Reader:
         # YAML's `true` is an int to Python.
         if isinstance(value, bool) or not isinstance(value, kind) or not 1 <= value < 10_000:
             what = "whole number" if whole else "number"
-            self.problems.append(f"{key}: {value!r} is not a {what} from 1 on")
+            self.problems.append(f"{key}: {_shown(value)} is not a {what} from 1 on")
             return 1
         return value
 
@@ -174,22 +239,52 @@ class _Reader:
             return ()
         needed = [field.name for field in dataclasses.fields(kind)]
         entries = [self.entry(f"{key}, entry {n}", row, needed) for n, row in enumerate(value, 1)]
-        names = [entry["name"] for entry in entries if entry["name"]]
-        for number, name in enumerate(names):
-            # Names become folders, where names that differ only by case or blanks are the same.
-            if slug(name) in map(slug, names[:number]):
-                self.problems.append(f"{key}: the name '{name}' is there twice")
+        for name in (entry["name"] for entry in entries if entry["name"]):
             if slug(name) == NONE:
                 self.problems.append(f"{key}: '{name}' is what judges say if they see none")
             if kind is Action and not _is_slug(name):
                 self.problems.append(f"{key}: '{name}': {_SLUG_RULE}")
             if not slug(name):
-                self.problems.append(f"{key}: the name '{name}' has no letter or digit (a to z)")
+                self.problems.append(f"{key}: the name '{name}' has no letter or digit")
+            if len(slug(name).encode()) > _LONGEST:
+                self.problems.append(
+                    f"{key}: the name '{name[:20]}...' is too long: it names files, "
+                    f"which may have {_LONGEST} bytes"
+                )
+        # Names become folders and files, where names that differ only by case or blanks are one.
+        self.distinct(key, entries, "name", slug, "they would name one file")
+        words = "description" if kind is Action else "phrase"
+        self.distinct(key, entries, words, _as_read, "no judge can tell them apart")
         return tuple(kind(**entry) for entry in entries)
+
+    def distinct(
+        self,
+        key: str,
+        entries: Sequence[Mapping[str, str]],
+        part: str,
+        same: Callable[[str], str],
+        why: str,
+    ) -> None:
+        """Report entries of which one part says the same as an earlier entry's."""
+        lines = self.lines.get(key, ())
+        places = [f"line {line}" for line in lines] or [
+            f"entry {n + 1}" for n in range(len(entries))
+        ]
+        first: dict[str, int] = {}
+        for number, entry in enumerate(entries):
+            word = same(entry[part])
+            if not word:  # missing or wrong, which is reported already
+                continue
+            earlier = first.setdefault(word, number)
+            if earlier != number:
+                self.problems.append(
+                    f"{places[number]}: {key}: the {part} '{entry[part]}' is there twice, "
+                    f"first in {places[earlier]} ('{entries[earlier][part]}'): {why}"
+                )
 
     def entry(self, where: str, row: Any, needed: list[str]) -> dict[str, str]:
         if not isinstance(row, dict):
-            self.problems.append(f"{where}: {row!r} must hold {', '.join(needed)}")
+            self.problems.append(f"{where}: {_shown(row)} must hold {', '.join(needed)}")
             return dict.fromkeys(needed, "")
         for key in row:
             if key not in needed:
@@ -205,7 +300,14 @@ class _Reader:
 
 
 _SLUG_RULE = "use only small letters, digits and single hyphens, because it names folders"
+_LONGEST = 200
+"""Bytes of a name as a file's: systems allow 255, of which indices and endings take some."""
 
 
 def _is_slug(name: str) -> bool:
     return name == slug(name)
+
+
+def _as_read(words: str) -> str:
+    """Return words as a judge reads them: case and the full stop at the end say nothing."""
+    return fold(words).rstrip(" .")

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from actionbench.errors import UserError
+from actionbench.suite.suite import get_suite
 from evaluation.pictures import (
     EMPTY,
     RIGHT,
@@ -25,7 +26,8 @@ def store_run(
 ) -> str:
     """A run of few subjects with real PNGs: the first action is right, each image one colour."""
     verdicts = make_verdicts(first_actions([0]), method=method, actions=actions, **made)
-    run_id = save_run(runs, verdicts, title=method, planned_actions=planned)
+    data = get_suite("puppets").fingerprint
+    run_id = save_run(runs, verdicts, title=method, planned_actions=planned, suite_fingerprint=data)
     for place, path in enumerate(verdicts["image"]):
         (runs / path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64), (place, 90, 200)).save(runs / path)

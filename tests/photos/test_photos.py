@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import struct
+import sys
 import threading
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -31,7 +34,7 @@ from actionbench.photos.sharing import ORIGIN, pull, push
 from actionbench.suite.items import SLOT, Action
 from actionbench.suite.shipped import DATASET
 from actionbench.suite.suite import get_suite
-from tests.helpers.photographs import cloud, make_folder, write_suite
+from tests.helpers.photographs import SUITE, cloud, make_folder, write_suite
 
 TWO = Choices(count=2)
 
@@ -379,6 +382,188 @@ def test_captions_come_from_the_first_place_that_has_them(
     assert first["caption"] == "somebody waves on a beach"
     assert last["template"] == "a girl, who {}, smiles"
     assert last["caption"] == "a girl, who jumps high, smiles"
+
+
+def named(separator: str = ",") -> str:
+    names = [f"{action}/{index}.jpg" for action in ("wave", "jump") for index in range(2)]
+    return "".join(f"{name}{separator}a man {{}}\n" for name in names)
+
+
+CAPTION_FILES: dict[str, tuple[str, bytes]] = {
+    "as `datasets` names it": ("metadata.csv", f"file_name,text\n{named()}".encode()),
+    "another case": ("Captions.CSV", f"FILE,Caption\n{named()}".encode()),
+    "blanks around names": ("captions.csv", f"file, caption\n{named(', ')}".encode()),
+    "semicolons": ("captions.csv", f"file;caption\n{named(';')}".encode()),
+    "tabs in UTF-16": (
+        "captions.csv",
+        f"file\tcaption\n{named(chr(9))}".encode("utf-16"),
+    ),
+    "Excel's first line": (
+        "captions.csv",
+        f"sep=;\r\nfile;caption\r\n{named(';')}".encode(),
+    ),
+    "blank tails": ("captions.csv", f"file,caption,,\n{named()},,,\n,,,\n\n".encode("utf-8-sig")),
+    "old line ends": ("captions.csv", f"file,caption\n{named()}".replace("\n", "\r").encode()),
+    "names in another case": ("captions.csv", f"file,caption\n{named().upper()}".encode()),
+}
+
+
+@pytest.mark.parametrize("kind", CAPTION_FILES)
+def test_captions_are_read_however_they_were_saved(
+    kind: str, source: Path, import_: Callable[..., Imported]
+) -> None:
+    name, content = CAPTION_FILES[kind]
+    (source / name).write_bytes(content)
+    made = import_()
+    assert made.captions == name and not made.notes.keys() - {"enlarged"}
+    assert {row["template"].lower() for row in rows(made)} == {"a man {}"}
+
+
+BAD_CAPTIONS: dict[str, tuple[str, str, str]] = {
+    "unquoted comma": (
+        "captions.csv", "file,caption\nwave/0.jpg,a man {} on a bench, in the rain\n",
+        'captions.csv, line 2: has 3 fields, the first line names 2: put the caption into "quotes"',
+    ),
+    "open quote": (
+        "captions.csv", 'file,caption\nwave/0.jpg,"a man {}\nwave/1.jpg,a man {}\n',
+        'captions.csv, line 3: unexpected end of data: put the whole caption into "quotes"',
+    ),
+    "two columns of one name": (
+        "captions.csv", "file,caption,caption\n", "its first line names a column twice",
+    ),
+    "null": (
+        "metadata.jsonl", '{"file_name": "wave/0.jpg", "text": null}',
+        "metadata.jsonl, line 1: 'text' must be a string, it is null",
+    ),
+    "list": (
+        "metadata.jsonl", '{"file_name": "wave/0.jpg", "text": ["a man {}"]}',
+        "metadata.jsonl, line 1: 'text' must be a string, it is a list",
+    ),
+    "number": (
+        "metadata.jsonl", '{"file_name": "wave/0.jpg", "text": 7}', "it is the int 7",
+    ),
+    "twice": (
+        "metadata.jsonl", '{"file_name": "wave/0.jpg", "text": "a {}", "text": "b {}"}',
+        "metadata.jsonl, line 1: is not JSON (a key is given twice)",
+    ),
+    "half an emoji": (
+        "metadata.jsonl", '{"file_name": "wave/0.jpg", "text": "a man {} \\ud83d"}',
+        "metadata.jsonl, line 1: its caption holds the control sign U+D83D",
+    ),
+    "deep": ("metadata.jsonl", "[" * 100_000, "metadata.jsonl, line 1: is not JSON"),
+    "UTF-16 that does not say so": (
+        "captions.csv", "f\0i\0l\0e\0", "captions.csv: holds zero bytes",
+    ),
+    "a list of no known name": (
+        "labels.csv", "file,caption\n", "labels.csv: is not read: name it captions.csv",
+    ),
+    "Parquet": ("metadata.parquet", "PAR1", "metadata.parquet: is not read: name it captions.csv"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD_CAPTIONS)
+def test_a_caption_that_cannot_be_used_is_reported_once(
+    kind: str, source: Path, problems: Callable[..., tuple[str, ...]]
+) -> None:
+    """Even if captions without a slot would be taken; and its photograph is not reported again."""
+    file, text, wanted = BAD_CAPTIONS[kind]
+    (source / file).write_text(text, "utf-8")
+    lines = problems(replace(TWO, append_slot=True))
+    assert sum(wanted in line for line in lines) == 1
+    assert not any(line.startswith("wave/0.jpg: has no caption") for line in lines)
+
+
+def test_a_wrong_first_line_is_one_problem(
+    source: Path, problems: Callable[..., tuple[str, ...]]
+) -> None:
+    write_csv(source, "picture,words")
+    assert len(problems()) == 1
+
+
+def test_what_is_not_used_is_noted(source: Path, import_: Callable[..., Imported]) -> None:
+    names = [f"{action}/{index}.jpg" for action in ("wave", "jump") for index in range(2)]
+    lines = "".join(f"{name},a man {{}},me,\n" for name in names)
+    (source / "captions.csv").write_text(f"file,caption,Author,place\n{lines}")
+    (source / "metadata.jsonl").write_text("{}")
+    (source / "wave/0.TXT").write_text("she {}")
+    for name in ("README.md", "Thumbs.db", ".DS_Store", "wave/desktop.ini", "wave/._0.jpg"):
+        (source / name).write_bytes(b"\0")
+    for name in ("__MACOSX", "wave/.ipynb_checkpoints"):
+        (source / name).mkdir()
+    notes = import_().notes
+    assert notes["not used, for captions are taken from captions.csv"] == [
+        "metadata.jsonl", "wave/0.TXT",
+    ]  # fmt: skip
+    assert notes["not used of captions.csv"] == ["author"]
+    assert sorted(notes["passed over"]) == [
+        ".DS_Store", "README.md", "Thumbs.db", "__MACOSX", "wave/._0.jpg",
+        "wave/.ipynb_checkpoints", "wave/desktop.ini",
+    ]  # fmt: skip
+
+
+def test_a_text_file_may_be_in_another_case(
+    source: Path, import_: Callable[..., Imported], problems: Callable[..., tuple[str, ...]]
+) -> None:
+    for name in ("wave/0.TXT", "wave/1.txt", "jump/0.Txt", "jump/1.txt"):
+        (source / name).write_text("she {}")
+    assert {row["template"] for row in rows(import_())} == {"she {}"}
+    shutil.rmtree(source.parent / "out")
+    (source / "wave/0.txt").write_text("he {}")
+    assert any("is another caption of one photograph" in line for line in problems())
+
+
+def test_lines_of_json_end_at_line_feeds_only(
+    source: Path, import_: Callable[..., Imported]
+) -> None:
+    names = [f"{action}/{index}.jpg" for action in ("wave", "jump") for index in range(2)]
+    texts = ["a man\u2028in a coat {}", "a\u0085man {}", "a\x0cman {}", "a\u2029man {}"]
+    lines = [
+        json.dumps({"file_name": n, "text": t}, ensure_ascii=False) for n, t in zip(names, texts)
+    ]
+    (source / "metadata.jsonl").write_text("\r\n".join(lines).replace("\x0c", "\\f"), newline="")
+    templates = [row["template"] for row in rows(import_())]
+    assert templates == ["a man in a coat {}", *["a man {}"] * 3]
+
+
+def test_a_name_may_be_spelled_with_signs_of_its_own(
+    source: Path, import_: Callable[..., Imported], tmp_path: Path
+) -> None:
+    """macOS spells "é" as two signs in the names of files, and lists spell it as one."""
+    composed = "wave/caf\u00e9.jpg"
+    apart = unicodedata.normalize("NFD", composed)
+    (source / "wave/0.jpg").rename(source / apart)
+    write_csv(source, "file,caption", **{composed: "she {}"})
+    text = (source / "captions.csv").read_text().replace("wave/0.jpg,somebody {} on a beach\n", "")
+    (source / "captions.csv").write_text(text)
+    assert "she {}" in {row["template"] for row in rows(import_())}
+    # An action's folder, too.
+    (source / "jump").rename(source / unicodedata.normalize("NFD", "s\u00e4gen"))
+    suite = get_suite(str(write_suite(tmp_path, SUITE.replace("name: jump", "name: s\u00e4gen"))))
+    (source / "captions.csv").unlink()
+    made = import_folder(source, tmp_path / "german", suite, TWO)
+    assert made.counts == {"wave": 2, "s\u00e4gen": 2}
+    assert len(get_suite(str(made.folder)).tasks["s\u00e4gen"].exemplars) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the disk takes no such names")
+def test_a_name_that_is_not_utf8_is_a_problem(
+    source: Path, problems: Callable[..., tuple[str, ...]]
+) -> None:
+    shutil.copy(source / "wave/1.jpg", os.fsencode(source / "wave") + b"/caf\xe9.jpg")
+    Path(os.fsdecode(os.fsencode(source) + b"/caf\xe9")).mkdir()
+    lines = problems()
+    assert len(lines) == 2 and all("its name is not UTF-8" in line for line in lines)
+    assert not [path for path in source.parent.iterdir() if path.name.startswith(".tmp")]
+
+
+def test_what_is_no_file_is_a_problem(
+    source: Path, problems: Callable[..., tuple[str, ...]]
+) -> None:
+    """A named pipe would be waited for, for ever."""
+    os.mkfifo(source / "wave/pipe.jpg")
+    (source / "wave/gone.jpg").symlink_to("nowhere.jpg")
+    lines = problems()
+    assert len(lines) == 2 and all("is neither a file nor a folder" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from actionbench.commands.options import names
 from actionbench.diffusion.backbone import Backbone
 from actionbench.errors import Problems, UserError
 from actionbench.photos.importing import Choices, import_photographs
@@ -16,7 +20,7 @@ from actionbench.plugins.tiny import tiny_task
 from actionbench.runs.options import RunOptions
 from actionbench.runs.plan import plan_run
 from actionbench.runs.store import Store
-from actionbench.suite.items import Sampling, paper_actions, paper_subjects
+from actionbench.suite.items import Sampling, make_items, paper_actions, paper_subjects, slug
 from actionbench.suite.shipped import PHOTOS
 from actionbench.suite.suite import Suite, get_suite, suites
 from actionbench.suite.yaml_file import read_definition, write_definition
@@ -67,11 +71,17 @@ def test_a_definition_is_written_as_it_is_read(tmp_path: Path) -> None:
         ("name: two-actions\n", "", "name is missing"),
         ("two-actions\n", "Two Actions\n", "name: 'Two Actions': use only small letters"),
         ("Two actions", "no", "title: False is not text"),
-        ("name: jump", "name: wave", "actions: the name 'wave' is there twice"),
+        ("name: jump", "name: wave", "line 5: actions: the name 'wave' is there twice, first in "
+         "line 4 ('wave')"),
         ("name: jump", "name: Jump", "actions: 'Jump': use only small letters"),
-        ("name: Batman", "name: Panda", "subjects: the name 'Panda' is there twice"),
+        ("name: Batman", "name: Panda", "line 8: subjects: the name 'Panda' is there twice"),
+        ("jumps high", "Waves.", "line 5: actions: the description 'Waves.' is there twice, first "
+         "in line 4 ('waves'): no judge can tell them apart"),
+        ("phrase: Batman", "phrase: a  panda", "line 8: subjects: the phrase 'a panda' is there"),
         ("name: Batman", "name: none", "subjects: 'none' is what judges say if they see none"),
-        ("name: Batman", "name: 蝙蝠侠", "has no letter or digit"),
+        ("name: Batman", "name: '🦇'", "the name '🦇' has no letter or digit"),
+        ("name: Batman", 'name: "Bat\\e[31mman"', r"name: 'Bat\x1b[31mman' holds the control sign"),
+        ("name: Batman", f"name: {'x' * 201}", "is too long: it names files"),
         ("name: Batman", "nmae: Batman", "unknown key 'nmae': did you mean name?"),
         (", phrase: Batman", "", "subjects, entry 2: phrase is missing"),
         ("jumps high", "'jumps {}'", "actions, entry 2: description: braces"),
@@ -92,6 +102,70 @@ def test_a_mistake_in_a_definition_is_reported(
     assert any(message in line for line in lines(tmp_path, SUITE.replace(old, new, 1)))
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("judge:", "subjects: paper\njudge:",
+         "line 10: the key 'subjects' is given twice, first on line 6"),
+        ("phrase: Batman", "phrase: Batman, phrase: Robin",
+         "line 8: the key 'phrase' is given twice, first on line 8"),
+    ],
+)  # fmt: skip
+def test_a_key_that_is_given_twice_is_refused(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    (line,) = lines(tmp_path, SUITE.replace(old, new, 1))
+    assert message in line and "keep one" in line
+
+
+def test_names_of_every_script_are_allowed_and_told_apart(tmp_path: Path) -> None:
+    own = (
+        ("wave", "挥手"), ("jump", "salte-à-la-corde"), ("panda", "熊猫"), ("Batman", "Zoë"),
+        ("old man", "Zoé"),
+    )  # fmt: skip
+    text = SUITE
+    for old, new in own:
+        text = text.replace(f"name: {old},", f"name: {new},")
+    suite = get_suite(str(write_suite(tmp_path, text)))
+    assert [action.name for action in suite.actions] == ["挥手", "salte-à-la-corde"]
+    assert [subject.name for subject in suite.subjects] == ["熊猫", "Zoë", "Zoé"]
+    # A name may be typed in another case, and its accents as signs of their own.
+    typed = unicodedata.normalize("NFD", "ZOË")
+    assert [subject.name for subject in suite.pick_subjects([typed])] == ["Zoë"]
+    spelled = write_suite(tmp_path, unicodedata.normalize("NFD", text))
+    assert get_suite(str(spelled)).subjects == suite.subjects
+    files = {Store(tmp_path / "runs").image_path("k", item).name for item in
+             make_items(suite.actions[:1], suite.subjects, 1, 0)}  # fmt: skip
+    assert files == {"熊猫-0.png", "zoë-0.png", "zoé-0.png"}
+
+
+def test_the_name_of_a_plain_file_is_what_it_was() -> None:
+    for sign in map(chr, range(128)):
+        for name in (sign, f"a{sign}b", f"A{sign}", f"{sign}{sign}9"):
+            assert slug(name) == re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def test_a_subject_that_is_named_like_a_group_is_drawn(tmp_path: Path) -> None:
+    text = SUITE.replace("category: animal", "category: Batman")
+    suite = get_suite(str(write_suite(tmp_path, text)))
+    assert suite.pick_subjects(None) == suite.subjects
+    assert [s.name for s in suite.pick_subjects(["batman"])] == ["panda", "Batman"]
+    assert [s.name for s in suite.pick_subjects(["panda", "old man"])] == ["panda", "old man"]
+
+
+def test_a_name_with_a_comma_can_be_given(tmp_path: Path) -> None:
+    suite = get_suite(
+        str(write_suite(tmp_path, SUITE.replace("name: old man", 'name: "Smith, Jr."')))
+    )
+    read = names(None, None, '"Smith, Jr.", panda')  # type: ignore[arg-type]
+    assert read == ["Smith, Jr.", "panda"]
+    assert [s.name for s in suite.pick_subjects(read)] == ["panda", "Smith, Jr."]
+    with pytest.raises(UserError, match=r'did you mean "Smith, Jr\."\? valid: Batman, "Smith'):
+        suite.pick_subjects(["Smith Jr."])
+    with pytest.raises(click.BadParameter, match="quote a name as a whole"):
+        names(None, None, '"Smith, panda')  # type: ignore[arg-type]
+
+
 def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
     text = "nmae: mine\nactions: []\nsubjects:\n  - {name: dog}\nsteps: none\nprompt: draw it\n"
     problems = lines(tmp_path, text)
@@ -101,10 +175,32 @@ def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
     assert all(any(line.startswith(start) for line in problems) for start in starts)
 
 
-@pytest.mark.parametrize("text", ["name: [", "- a list", "", "just words"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: [", "- a list", "", "just words", "name: 2026-13-45", "name: !!timestamp x",
+        "name: !!int ''", "name: !!bool x", "? [a]\n: b", "--- a\n--- b", "[" * 3000,
+    ],
+)  # fmt: skip
 def test_a_file_that_is_not_a_definition_is_reported(tmp_path: Path, text: str) -> None:
     with pytest.raises(UserError, match=r"two-actions\.yaml (is not YAML|defines no suite)"):
         get_suite(str(write_suite(tmp_path, text)))
+
+
+def test_aliases_that_multiply_are_reported_in_short(tmp_path: Path) -> None:
+    """A message with the whole of a value would have ten to the ninth words."""
+    levels = [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 10)]
+    text = "\n".join(["l0: &l0 [x]", *levels, "title: *l9", "name: a"])
+    assert any("title: [[[...], " in line and len(line) < 400 for line in lines(tmp_path, text))
+
+
+def test_a_file_in_another_encoding_is_reported(tmp_path: Path) -> None:
+    path = write_suite(tmp_path)
+    path.write_bytes(SUITE.encode("utf-16"))
+    with pytest.raises(UserError, match="is not UTF-8, save it as UTF-8"):
+        get_suite(str(path))
+    path.write_bytes(SUITE.encode("utf-8-sig"))
+    assert get_suite(str(path)).name == "two-actions"
 
 
 def test_names_that_are_not_a_suite_are_reported(tmp_path: Path) -> None:
@@ -242,12 +338,46 @@ def test_from_a_folder_of_photographs_to_a_board(
         assert status == 0 and "two-actions-brightness-v1: Two actions" in out, err
     assert call("show", run_id)[0] == 0
 
-    # A board needs the dataset no more; a picture of its exemplars does.
-    shutil.rmtree("my-photos")
-    assert record.known_suite() is None
-    assert call("report", "--suite", "two-actions")[0] == 0
-    status, _, err = call("show", run_id)
-    assert status == 2 and err.count("\n") == 1 and "my-photos/suite.yaml" in err
+    assert json.loads((tmp_path / f"runs/runs/{run_id}/run.json").read_text())["suite_file"] == (
+        "../my-photos/suite.yaml"
+    )
+    board = (tmp_path / "runs/report/board.md").read_text()
+    grid = (tmp_path / f"runs/runs/{run_id}/grid.png").read_bytes()
+
+    # Carried to another machine without the dataset: board and picture are the same.
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.move(tmp_path / "runs", home / "runs")
+    shutil.move(tmp_path / "my-photos", tmp_path / "photos-of-2026")
+    for words in (("report", "--runs", "home/runs"), ("show", run_id, "--runs", "home/runs")):
+        assert call(*words)[0] == 0
+    assert (home / "runs/report/board.md").read_text() == board
+    assert (home / f"runs/runs/{run_id}/grid.png").read_bytes() == grid
+
+    # Judging again needs the dataset itself: it may be named, and only the right one is taken.
+    judge = ("judges", "run", run_id, "--judge", "brightness", "--runs", "home/runs")
+    status, _, err = call(*judge)
+    assert status == 2 and err.count("\n") == 1 and "name its new place with --suite" in err
+    status, _, err = call(*judge, "--suite", "photos-of-2026")
+    assert status == 2 and "was judged by this brightness judge already" in err
+    text = (tmp_path / "photos-of-2026/suite.yaml").read_text()
+    (tmp_path / "photos-of-2026/suite.yaml").write_text(text.replace("waves", "waves back"))
+    for words in (judge, ("show", run_id, "--runs", "home/runs")):
+        status, _, err = call(*words, "--suite", "photos-of-2026")
+        assert status == 2 and "was drawn for another version of suite two-actions" in err
+    # Both moved together find each other.
+    (tmp_path / "photos-of-2026/suite.yaml").write_text(text)
+    shutil.move(tmp_path / "photos-of-2026", home / "my-photos")
+    status, _, err = call(*judge)
+    assert status == 2 and "was judged by this brightness judge already" in err
+
+    # A run that kept nothing, as earlier versions': its picture needs the dataset, too.
+    shutil.rmtree(home / "runs/suites")
+    assert call("show", run_id, "--runs", "home/runs")[0] == 0
+    shutil.move(home / "my-photos", tmp_path / "gone")
+    status, _, err = call("show", run_id, "--runs", "home/runs")
+    assert status == 2 and err.count("\n") == 1 and "name its new place with --suite" in err
+    assert call("show", run_id, "--runs", "home/runs", "--suite", "gone")[0] == 0
 
 
 def test_problems_are_a_line_each(call: Callable[..., Done], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import click
 
 from actionbench.commands.display import JobProgress
 from actionbench.commands.options import shipped_option
+from actionbench.printing import say
 from actionbench.puppets.dataset import build_dataset
 from actionbench.suite.shipped import DATASET
 
@@ -19,4 +20,4 @@ def build(out: Path | None) -> None:
     folder = out or DATASET
     with JobProgress() as progress:
         fingerprint = build_dataset(folder, progress)
-    click.echo(f"wrote {folder}, fingerprint {fingerprint}")
+    say(f"wrote {folder}, fingerprint {fingerprint}")

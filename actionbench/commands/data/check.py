@@ -8,6 +8,7 @@ import click
 
 from actionbench.commands.options import FOLDER
 from actionbench.photos.imported import check_imported, is_imported
+from actionbench.printing import say
 from actionbench.puppets.dataset import check_dataset
 from actionbench.suite.shipped import DATASET
 
@@ -22,4 +23,4 @@ def check(folder: Path | None) -> None:
     """
     path = folder or DATASET
     checked = check_imported(path) if is_imported(path) else check_dataset(path)
-    click.echo(f"{path} is in order, fingerprint {checked}")
+    say(f"{path} is in order, fingerprint {checked}")

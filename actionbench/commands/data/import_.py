@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from actionbench.commands.options import FOLDER, device_option
 from actionbench.device import resolve_device
 from actionbench.errors import UserError
 from actionbench.files.models import local_model
+from actionbench.printing import say
 from actionbench.suite.suite import get_suite
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ def import_(
         )
     _print_imported(imported)
     _print_lengths(out)
-    click.echo(f"next: actionbench run --suite {out} --method adi")
+    say(f"next: actionbench run --suite {shlex.quote(str(out))} --method adi")
 
 
 def _reader(
@@ -122,8 +124,8 @@ def _print_lengths(out: Path) -> None:
 def _print_imported(imported: Imported) -> None:
     for note, files in imported.notes.items():
         more = " ..." if len(files) > 5 else ""
-        click.echo(f"{note} ({len(files)}): {', '.join(files[:5])}{more}")
+        say(f"{note} ({len(files)}): {', '.join(files[:5])}{more}")
     counts = ", ".join(f"{action} {number}" for action, number in imported.counts.items())
-    click.echo(f"exemplars: {counts}")
-    click.echo(f"captions: {imported.captions}")
-    click.echo(f"wrote {imported.folder}, fingerprint {imported.fingerprint}")
+    say(f"exemplars: {counts}")
+    say(f"captions: {imported.captions}")
+    say(f"wrote {imported.folder}, fingerprint {imported.fingerprint}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
 from actionbench.commands.options import FOLDER
 from actionbench.photos.sharing import pull as fetch
+from actionbench.printing import say
 
 
 @click.command()
@@ -16,5 +18,5 @@ from actionbench.photos.sharing import pull as fetch
 def pull(source: str, out: Path) -> None:
     """Fetch a dataset from the Hugging Face Hub, or copy it from a folder, and check it."""
     commit = fetch(source, out)
-    click.echo(f"pulled {out}{f', commit {commit}' if commit else ''}")
-    click.echo(f"next: actionbench run --suite {out} --method adi")
+    say(f"pulled {out}{f', commit {commit}' if commit else ''}")
+    say(f"next: actionbench run --suite {shlex.quote(str(out))} --method adi")

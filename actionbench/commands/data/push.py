@@ -8,6 +8,7 @@ import click
 
 from actionbench.commands.options import FOLDER
 from actionbench.photos.sharing import push as upload
+from actionbench.printing import say
 
 
 @click.command()
@@ -18,4 +19,4 @@ from actionbench.photos.sharing import push as upload
 def push(folder: Path, repo_id: str, private: bool, revision: str | None) -> None:
     """Upload an imported dataset to the Hugging Face Hub."""
     commit = upload(folder, repo_id, private=private, revision=revision)
-    click.echo(f"pushed {folder}: {repo_id}@{commit}")
+    say(f"pushed {folder}: {repo_id}@{commit}")

@@ -9,6 +9,7 @@ import click
 from actionbench.commands.display import print_table
 from actionbench.commands.options import FILE, runs_option
 from actionbench.errors import UserError
+from actionbench.printing import say
 from actionbench.runs.store import Store
 
 
@@ -32,6 +33,6 @@ def compare_judges(run_ids: tuple[str, ...], runs: Path, out: Path | None) -> No
             f"no images in {runs} have two judges: "
             "`actionbench judges run RUN --judge NAME` adds one"
         )
+    written = agreement.write_agreement(pairs, out or store.root / "report" / "judges.csv")
     print_table(agreement.table(pairs).rich())
-    file = out or store.root / "report" / "judges.csv"
-    click.echo(f"wrote {agreement.write_agreement(pairs, file)}")
+    say(f"wrote {written}")

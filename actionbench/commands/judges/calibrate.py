@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from actionbench.commands.options import (
     suite_option,
 )
 from actionbench.device import resolve_device
+from actionbench.printing import say
 from actionbench.registry import make_judge
 from actionbench.suite.suite import get_suite
 
@@ -41,11 +43,15 @@ def calibrate_judge(
     reader = make_judge(name, chosen, judge_words, resolved)
     with JobProgress() as progress:
         result = calibration.calibrate(reader, progress)
+    folder = out or Path("calibration") / f"{reader.name}-{chosen.name}"
+    written = calibration.write_calibration(result, folder)
     print_table(calibration.table(result).rich())
     print_table(calibration.confusion(result).rich())
     if result.suggestion:
-        words = " ".join(f"--judge-set {name}={v}" for name, v in result.suggestion.items())
-        click.echo(f"balances the two errors on {result.suite}: {words}")
-    folder = out or Path("calibration") / f"{reader.name}-{chosen.name}"
-    for path in calibration.write_calibration(result, folder):
-        click.echo(f"wrote {path}")
+        words = " ".join(
+            f"--judge-set {shlex.quote(f'{name}={value}')}"
+            for name, value in result.suggestion.items()
+        )
+        say(f"balances the two errors on {result.suite}: {words}")
+    for path in written:
+        say(f"wrote {path}")

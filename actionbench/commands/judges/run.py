@@ -7,12 +7,20 @@ from pathlib import Path
 import click
 
 from actionbench.commands.display import JobProgress
-from actionbench.commands.options import device_option, judge_set_option, runs_option, runs_words
+from actionbench.commands.options import (
+    dataset_option,
+    device_option,
+    judge_set_option,
+    runs_option,
+    runs_words,
+)
 from actionbench.commands.prepare import command_line, find_runs
 from actionbench.device import resolve_device
 from actionbench.judge import Judge
+from actionbench.printing import say
 from actionbench.registry import make_judge
 from actionbench.runs.judging import judge_run
+from actionbench.runs.kept import find_suite
 from actionbench.runs.store import Store
 
 
@@ -22,10 +30,12 @@ from actionbench.runs.store import Store
               help="See `actionbench judges list`.")  # fmt: skip
 @judge_set_option
 @device_option
+@dataset_option
 @runs_option
 def run_judge(
-    run_ids: tuple[str, ...], judge: str, judge_words: tuple[str, ...], device: str, runs: Path
-) -> None:
+    run_ids: tuple[str, ...], judge: str, judge_words: tuple[str, ...], device: str,
+    suite: str | None, runs: Path,
+) -> None:  # fmt: skip
     """Judge the images of finished runs again; nothing is fitted or drawn.
 
     The verdicts become a run of their own beside the first judge's, under its own protocol, so
@@ -35,11 +45,13 @@ def run_judge(
     store, resolved = Store(runs), resolve_device(device)
     judges: dict[str, Judge] = {}  # one a suite, so that its weights are loaded once
     for run_id in find_runs(store, run_ids):
-        suite = store.read_record(run_id).load_suite()
-        if suite.fingerprint not in judges:
-            judges[suite.fingerprint] = make_judge(judge, suite, judge_words, resolved)
+        record = store.read_record(run_id)
+        own = judges.get(record.suite_fingerprint)
+        if own is None:
+            own = make_judge(judge, find_suite(record, suite), judge_words, resolved)
+            judges[record.suite_fingerprint] = own
         with JobProgress() as progress:
-            made = judge_run(store, run_id, judges[suite.fingerprint], command_line(), progress)
-        click.echo(f"judged {run_id} by {judge}: run {made}")
+            made = judge_run(store, run_id, own, command_line(), progress)
+        say(f"judged {run_id} by {judge}: run {made}")
     option = runs_words(runs)
-    click.echo(f"next: actionbench report{option} / actionbench judges agree{option}")
+    say(f"next: actionbench report{option} / actionbench judges agree{option}")

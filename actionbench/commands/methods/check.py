@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from actionbench.commands.display import JobProgress, print_table, table
+from actionbench.printing import say
 from actionbench.registry import get_method
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def check_method(name: str) -> None:
     print_table(checks_table(name, results))
     problems = failed_checks(results)
     for line in problems:
-        click.echo(line)
+        say(line)
     if problems:
         raise click.exceptions.Exit(1)
 

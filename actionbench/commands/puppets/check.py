@@ -10,6 +10,7 @@ import click
 from actionbench.commands.display import JobProgress, print_table, table
 from actionbench.commands.options import FOLDER, device_option
 from actionbench.device import resolve_device
+from actionbench.printing import say
 from actionbench.suite.suite import get_suite
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def check(out: Path, model: str | None, n: int, device: str) -> None:
         model = model or get_suite("puppets").model
         gates = run_gates(out, model, resolve_device(device), n, progress)
     print_table(table(_COLUMNS, map(_row, gates)))
-    click.echo(f"wrote {out}")
+    say(f"wrote {out}")
     if any(gate.passed is False for gate in gates):
         raise click.exceptions.Exit(1)
 

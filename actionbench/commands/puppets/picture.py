@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from actionbench.commands.options import FILE
+from actionbench.printing import say
 
 
 @click.command()
@@ -16,4 +17,4 @@ def picture(out: Path) -> None:
     from actionbench.puppets.picture import write_picture
 
     write_picture(out)
-    click.echo(f"wrote {out}")
+    say(f"wrote {out}")

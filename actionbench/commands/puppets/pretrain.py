@@ -10,6 +10,7 @@ import click
 from actionbench.commands.display import JobProgress
 from actionbench.commands.options import FOLDER, device_option, shipped_option, work_option
 from actionbench.device import resolve_device
+from actionbench.printing import say
 from actionbench.suite.suite import get_suite
 
 
@@ -46,4 +47,4 @@ def pretrain(
             made: Path | None = training.refine(start, folder, work, resolved, progress, recipe)
         else:
             made = training.pretrain(folder, work, resolved, stage, progress, recipe)
-    click.echo(f"wrote {made or work}")
+    say(f"wrote {made or work}")

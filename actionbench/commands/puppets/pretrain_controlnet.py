@@ -9,6 +9,7 @@ import click
 from actionbench.commands.display import JobProgress
 from actionbench.commands.options import FOLDER, device_option, shipped_option, work_option
 from actionbench.device import resolve_device
+from actionbench.printing import say
 from actionbench.suite.shipped import CONTROLNET
 from actionbench.suite.suite import get_suite
 
@@ -41,4 +42,4 @@ def pretrain_controlnet(
         made = training.pretrain_controlnet(
             folder, work, model or str(base), resolved, progress, recipe, start
         )
-    click.echo(f"wrote {made}")
+    say(f"wrote {made}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from actionbench.commands.options import FOLDER
+from actionbench.printing import say
 
 
 @click.command()
@@ -19,8 +20,8 @@ def sheets(out: Path) -> None:
     """
     from actionbench.puppets.drawing import sheets as draw
 
-    click.echo(f"wrote {draw.write_cast_sheet(out / 'cast.png')}")
-    click.echo(f"wrote {draw.write_pose_sheet(out / 'poses.png')}")
+    say(f"wrote {draw.write_cast_sheet(out / 'cast.png')}")
+    say(f"wrote {draw.write_pose_sheet(out / 'poses.png')}")
     animals = draw.write_animal_sheet(out / "animals.png", labelled=False)
     named = ", ".join(f"{number} {name}" for number, name in enumerate(animals, 1))
-    click.echo(f"wrote {out / 'animals.png'}: {named}")
+    say(f"wrote {out / 'animals.png'}: {named}")

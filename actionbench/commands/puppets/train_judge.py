@@ -9,6 +9,7 @@ import click
 from actionbench.commands.display import JobProgress
 from actionbench.commands.options import FOLDER, device_option, shipped_option, work_option
 from actionbench.device import resolve_device
+from actionbench.printing import say
 from actionbench.suite.shipped import JUDGE
 from actionbench.suite.suite import get_suite
 from evaluation.judges.puppet import train_judge as train
@@ -25,4 +26,4 @@ def train_judge(out: Path | None, model: Path | None, work: Path, device: str) -
     pipeline = model or Path(get_suite("puppets").model)
     with JobProgress() as progress:
         made = train(out or JUDGE, work, pipeline, resolve_device(device), progress=progress)
-    click.echo(f"wrote {made}")
+    say(f"wrote {made}")

@@ -8,6 +8,7 @@ import click
 
 from actionbench.commands.display import print_table, table
 from actionbench.commands.options import runs_option
+from actionbench.printing import say
 from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store
 
@@ -28,7 +29,7 @@ def list_runs(runs: Path) -> None:
     if rows:
         print_table(table(_COLUMNS, rows))
     else:
-        click.echo(f"no runs in {runs}")
+        say(f"no runs in {runs}")
 
 
 def _row(store: Store, run_id: str, record: RunRecord) -> tuple[str, ...]:
