@@ -134,7 +134,7 @@ class Board:
         print_board(self, console)
 
     def write(self, out: Path) -> list[Path]:
-        """Write board.md, board.csv, board.json and tables/*; UserError if it cannot."""
+        """Write board.md, board.tex, board.csv, board.json and tables/*; UserError if it cannot."""
         from leaderboards.render import write_board
 
         return write_board(self, out)

@@ -14,6 +14,7 @@ from actionbench.runs.store import Store
 
 if TYPE_CHECKING:
     from leaderboards import Board
+    from leaderboards.page.report import Html
 
 
 @click.command()
@@ -24,20 +25,32 @@ if TYPE_CHECKING:
 @click.option("--keep", type=FOLDER, metavar="DIR",
               help="Keep the complete runs (verdicts, records, board) as a reference.")  # fmt: skip
 @click.option("--out", type=FOLDER, metavar="DIR", help="Default: `report` in the runs folder.")
+@click.option("--html", type=click.Choice(["auto", "file", "folder", "none"]), default="auto",
+              show_default=True, help="index.html as one file with small images in it, with a "
+              "folder of images beside it, as the images' number and size suit, or not at "
+              "all.")  # fmt: skip
 def report(
-    runs: Path, suite: str | None, reference: str | None, keep: Path | None, out: Path | None
-) -> None:
-    """Print the board of the stored runs, and write it as Markdown, CSV and JSON."""
+    runs: Path, suite: str | None, reference: str | None, keep: Path | None, out: Path | None,
+    html: Html,
+) -> None:  # fmt: skip
+    """Print the board of the stored runs, and write it: a page, Markdown, LaTeX, CSV, JSON, plots.
+
+    The page, index.html, stands alone: send the file, or with it the folder index_files if there is
+    one.
+    """
     from leaderboards.reference import keep_reference
 
-    board = make_report(runs, suite, reference, out)
+    board = make_report(runs, suite, reference, out, html)
     if keep:
         click.echo(f"kept in {keep_reference(board, runs, keep)}")
 
 
-def make_report(runs: Path, suite: str | None, reference: str | None, out: Path | None) -> Board:
+def make_report(
+    runs: Path, suite: str | None, reference: str | None, out: Path | None, html: Html
+) -> Board:
     """Build the board of the stored runs, print it and write it; see `actionbench.report`."""
     from leaderboards import build_board
+    from leaderboards.page.report import write_report
     from leaderboards.reference import find_reference
 
     store = Store(runs)
@@ -47,6 +60,8 @@ def make_report(runs: Path, suite: str | None, reference: str | None, out: Path 
     board = build_board(store.root, suite, kept)
     board.print(output())
     if out or store.root.exists():
-        for path in board.write(out or store.root / "report"):
+        folder = out or store.root / "report"
+        paths = [*board.write(folder), *write_report(board, store.root, folder, kept, html)]
+        for path in paths:
             click.echo(f"wrote {path}")
     return board

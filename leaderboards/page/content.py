@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from evaluation.measures.accuracy import MEASURES, Share
 from leaderboards.page.images import Gallery
 
 if TYPE_CHECKING:
     import pandas as pd
+    from markupsafe import Markup
 
     from actionbench.runs.record import RunRecord
     from actionbench.suite.suite import Suite
@@ -48,14 +50,14 @@ class Section:
     number: int
     group: Group
     rows: tuple[BoardRow, ...]
-    numbers: Mapping[str, int]
-    """Each row's place, by its run's id."""
     matrix: tuple[tuple[BoardRow, tuple[Cell | None, ...]], ...]
     told_apart: int
     pairs: int
     images: int
     missing: tuple[str, ...]
     """A line for each row whose images are not all there."""
+    plots: Mapping[str, Markup]
+    """Plots as SVG, by name."""
 
     @property
     def complete(self) -> tuple[BoardRow, ...]:
@@ -71,13 +73,14 @@ class Section:
         return ranks.index(row.rank) if row.rank in ranks else len(ranks)
 
 
-def section(number: int, group: Group, missing: Iterable[str]) -> Section:
+def section(
+    number: int, group: Group, missing: Iterable[str], plots: Mapping[str, Markup]
+) -> Section:
     """Collect what the template shows of a group."""
     both_ways = {
         **group.comparisons,
         **{(b, a): compared.reversed for (a, b), compared in group.comparisons.items()},
     }
-    places = {row.run_id: place for place, row in enumerate(group.rows)}
     complete = [row for row in group.rows if not row.partial]
     matrix = tuple(
         (
@@ -85,7 +88,7 @@ def section(number: int, group: Group, missing: Iterable[str]) -> Section:
             tuple(
                 None
                 if first is second
-                else _cell(number, both_ways[first.run_id, second.run_id], places, first, second)
+                else _cell(number, both_ways[first.run_id, second.run_id], first, second)
                 for second in complete
             ),
         )
@@ -95,22 +98,16 @@ def section(number: int, group: Group, missing: Iterable[str]) -> Section:
         number=number,
         group=group,
         rows=group.rows,
-        numbers=places,
         matrix=matrix if len(complete) > 1 else (),
         told_apart=sum(compared.told_apart for compared in group.comparisons.values()),
         pairs=len(group.comparisons),
         images=sum(row.done for row in group.rows),
         missing=tuple(missing),
+        plots=plots,
     )
 
 
-def _cell(
-    number: int,
-    compared: Comparison,
-    places: Mapping[str, int],
-    first: BoardRow,
-    second: BoardRow,
-) -> Cell:
+def _cell(number: int, compared: Comparison, first: BoardRow, second: BoardRow) -> Cell:
     low, high = 100 * compared.low, 100 * compared.high
     sign = ("+" if compared.difference > 0 else "-") if compared.told_apart else ""
     apart = "told apart" if compared.told_apart else "not told apart"
@@ -119,8 +116,7 @@ def _cell(
         title=f"{first.name} minus {second.name}: {100 * compared.difference:+.1f} points "
         f"[{low:+.0f}, {high:+.0f}], p {compared.p_text}, {apart}",
         sign=sign,
-        link=f"#g{number}-gallery?methods={places[first.run_id]},{places[second.run_id]}"
-        "&verdict=differ",
+        link=f"#g{number}-gallery?methods={quote(first.run_id)},{quote(second.run_id)}&verdict=differ",
     )
 
 
