@@ -50,7 +50,7 @@ def make_report(
 ) -> Board:
     """Build the board of the stored runs, print it and write it; see `actionbench.report`."""
     from leaderboards import build_board
-    from leaderboards.page.report import write_report
+    from leaderboards.page.report import PAGE, write_report
     from leaderboards.reference import find_reference
 
     store = Store(runs)
@@ -64,4 +64,6 @@ def make_report(
         paths = [*board.write(folder), *write_report(board, store.root, folder, kept, html)]
         for path in paths:
             click.echo(f"wrote {path}")
+        if html != "none":
+            click.echo(f"open {folder / PAGE} in a browser")
     return board

@@ -86,7 +86,12 @@ class Gallery:
             (made / _MARK).write_text("The images of ../index.html.\n", "utf-8")
             full = list(pool.map(lambda entry: _write(made, entry), self.entries))
         thumbs, large = (f"{FOLDER}/{name}/" for name in (_THUMBS, _FULL))
-        return {"thumbs": thumbs, "full": large, "beside": [entry.name for entry in self.entries], "suffixes": full}
+        return {
+            "thumbs": thumbs,
+            "full": large,
+            "beside": [entry.name for entry in self.entries],
+            "suffixes": full,
+        }
 
 
 def _cores() -> int:

@@ -91,9 +91,7 @@ def encode(
             f"one page of {count} images would be slow to open (at most {MOST_INSIDE}): "
             "use --html folder, or name a suite with --suite"
         )
-    if html == "folder" or (
-        html == "auto" and (count > MOST_INSIDE or gallery.side > INSIDE_SIDE)
-    ):
+    if html == "folder" or (html == "auto" and (count > MOST_INSIDE or gallery.side > INSIDE_SIDE)):
         return gallery.beside(out), "beside"
     return gallery.inside(), "inside"
 
@@ -117,7 +115,7 @@ def _plural(count: int, word: str) -> str:
 
 
 def _svg(drawing: Drawing) -> Markup:
-    return Markup(drawing.svg(alone=False))  # noqa: S704 - Drawing escapes its texts
+    return Markup(drawing.svg(alone=False))
 
 
 def _write_plots(out: Path, number: int, drawn: Mapping[str, Drawing]) -> list[Path]:
