@@ -46,6 +46,7 @@ PUPPETS: Table = {
 COMMANDS: Table = {
     "run": (f"{HERE}.run:run", "Fit, draw and judge."),
     "report": (f"{HERE}.report:report", "Print and write the board of the stored runs."),
+    "diff": (f"{HERE}.diff:diff", "Compare two runs item by item: what flipped."),
     "show": (f"{HERE}.show:show", "Draw a run with labels, or several side by side."),
     "doctor": (f"{HERE}.doctor:doctor", "Check whether a run can work here; what it will take."),
     "prefetch": (f"{HERE}.prefetch:prefetch", "Fetch and verify all that a run needs."),

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from actionbench.errors import MethodError, UserError, unknown
 from actionbench.registry import get_method, method_names
@@ -198,7 +198,7 @@ def report(
     suite: str | None = None,
     reference: str | None = None,
     out: Path | str | None = None,
-    html: Html = "auto",
+    html: Html | Literal["none"] = "auto",
 ) -> Board:
     """Print the board of the stored runs and write it, as `actionbench report` does.
 

@@ -1,8 +1,8 @@
 """Plots in one style: drawn once, written as SVG (in a page or alone) and as PNG.
 
-A drawing is a list of marks in a few roles (ink, faint, right, wrong ...). In a page the page's style
-sheet colours the roles, light or dark; alone, both formats have the light colours. Text is set in
-Pillow's own typeface where it is measured and in the PNG, so that plots repeat on every machine.
+A drawing is a list of marks in a few roles (ink, faint, right, wrong ...). In a page the page's
+style sheet colours the roles, light or dark; alone, both formats have the light colours. Text is
+measured and drawn in Pillow's own typeface, so that plots repeat on every machine.
 """
 
 from __future__ import annotations
@@ -151,15 +151,16 @@ class Drawing:
 
     def svg(self, *, alone: bool = True) -> str:
         """Write it as SVG: alone with colours of its own, or for a page that colours the roles."""
-        head = f'<svg xmlns="http://www.w3.org/2000/svg" role="img" class="drawing" viewBox="0 0 {_n(self.width)} {_n(self.height)}"'  # noqa: E501
-        size = f' width="{_n(self.width)}" height="{_n(self.height)}">'
-        lines = [head + size, f"<title>{escape(plain(self.title))}</title>"]
+        width, height = _n(self.width), _n(self.height)
+        lines = [
+            '<svg xmlns="http://www.w3.org/2000/svg" role="img" class="drawing" '
+            f'viewBox="0 0 {width} {height}" width="{width}" height="{height}">',
+            f"<title>{escape(plain(self.title))}</title>",
+        ]
         lines.append(f"<desc>{escape(plain(self.description))}</desc>")
         if alone:
             lines.append(f"<style>{_own_style()}</style>")
-            lines.append(
-                f'<rect class="f-paper" width="{_n(self.width)}" height="{_n(self.height)}"/>'
-            )
+            lines.append(f'<rect class="f-paper" width="{width}" height="{height}"/>')
         lines += map(_svg_mark, self.marks)
         return "\n".join([*lines, "</svg>", ""])
 

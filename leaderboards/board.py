@@ -323,6 +323,39 @@ def _group(rows: list[BoardRow], first: RunRecord | None, lead: str) -> Group:
     )
 
 
+def group_of(store: Store, run_ids: Sequence[str]) -> Group:
+    """Put named runs into one group in their order, with notes on what makes them incomparable.
+
+    Raises:
+        UserError: for a damaged file.
+    """
+    rows = [_row(store, store.read_record(run_id), reference=False) for run_id in run_ids]
+    titles = [row.name for row in rows]
+    if len(set(titles)) < len(titles):
+        rows = [dataclasses.replace(row, label=", ".join(filter(None, [row.label, row.run_id])))
+                for row in rows]  # fmt: skip
+    notes = []
+    for what, values in (
+        ("protocol", [r.record.protocol for r in rows]),
+        ("judge", [f"{r.record.judge.name} {r.record.judge.fingerprint[:8]}" for r in rows]),
+        ("model", [f"{r.record.model.name} {r.record.model.fingerprint[:8]}" for r in rows]),
+        ("data", [r.record.suite_fingerprint[:8] for r in rows]),
+        ("seed", [str(r.record.seed) for r in rows]),
+    ):
+        if len(set(values)) > 1:
+            notes.append(f"Not the same {what}: {' and '.join(values)}. Differences are also "
+                         "due to that.")  # fmt: skip
+    notes += [f"{row.name} is {row.share_done}." for row in rows if row.partial]
+    return Group(
+        heading=f"{rows[0].record.protocol}: {' against '.join(row.name for row in rows)}",
+        notes=tuple(notes),
+        rows=tuple(rows),
+        comparisons={},
+        agreements=(),
+        lead_method=rows[0].method,
+    )
+
+
 def _heading(record: RunRecord, first: RunRecord | None) -> str:
     known = record.known_suite()
     parts = []

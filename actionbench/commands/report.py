@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from actionbench.commands.display import output
-from actionbench.commands.options import FOLDER, runs_option
+from actionbench.commands.options import FOLDER, html_option, runs_option
 from actionbench.errors import UserError
 from actionbench.runs.store import Store
 
@@ -25,13 +25,10 @@ if TYPE_CHECKING:
 @click.option("--keep", type=FOLDER, metavar="DIR",
               help="Keep the complete runs (verdicts, records, board) as a reference.")  # fmt: skip
 @click.option("--out", type=FOLDER, metavar="DIR", help="Default: `report` in the runs folder.")
-@click.option("--html", type=click.Choice(["auto", "file", "folder", "none"]), default="auto",
-              show_default=True, help="index.html as one file with small images in it, with a "
-              "folder of images beside it, as the images' number and size suit, or not at "
-              "all.")  # fmt: skip
+@html_option
 def report(
     runs: Path, suite: str | None, reference: str | None, keep: Path | None, out: Path | None,
-    html: Html,
+    html: Html | Literal["none"],
 ) -> None:  # fmt: skip
     """Print the board of the stored runs, and write it: a page, Markdown, LaTeX, CSV, JSON, plots.
 
@@ -46,11 +43,16 @@ def report(
 
 
 def make_report(
-    runs: Path, suite: str | None, reference: str | None, out: Path | None, html: Html
+    runs: Path,
+    suite: str | None,
+    reference: str | None,
+    out: Path | None,
+    html: Html | Literal["none"],
 ) -> Board:
     """Build the board of the stored runs, print it and write it; see `actionbench.report`."""
     from leaderboards import build_board
-    from leaderboards.page.report import PAGE, write_report
+    from leaderboards.page.plots import write_plots
+    from leaderboards.page.report import write_report
     from leaderboards.reference import find_reference
 
     store = Store(runs)
@@ -61,9 +63,9 @@ def make_report(
     board.print(output())
     if out or store.root.exists():
         folder = out or store.root / "report"
-        paths = [*board.write(folder), *write_report(board, store.root, folder, kept, html)]
-        for path in paths:
+        for path in (*board.write(folder), *write_plots(board, folder)):
             click.echo(f"wrote {path}")
         if html != "none":
-            click.echo(f"open {folder / PAGE} in a browser")
+            page = write_report(board, store.root, folder, kept, html)
+            click.echo(f"wrote {page}: open it in a browser")
     return board

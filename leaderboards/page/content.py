@@ -81,7 +81,8 @@ def section(
         **group.comparisons,
         **{(b, a): compared.reversed for (a, b), compared in group.comparisons.items()},
     }
-    complete = [row for row in group.rows if not row.partial]
+    # The page of two runs' difference compares them in tables of its own.
+    complete = [row for row in group.rows if not row.partial and group.comparisons]
     matrix = tuple(
         (
             first,
@@ -98,7 +99,7 @@ def section(
         number=number,
         group=group,
         rows=group.rows,
-        matrix=matrix if len(complete) > 1 else (),
+        matrix=matrix if group.comparisons else (),
         told_apart=sum(compared.told_apart for compared in group.comparisons.values()),
         pairs=len(group.comparisons),
         images=sum(row.done for row in group.rows),
@@ -129,6 +130,7 @@ def group_data(
     roots: Mapping[bool, Path],
     gallery: Gallery,
     others: Mapping[Path, Sequence[tuple[str, str, Any]]],
+    first: Iterable[tuple[str, str, int]] = (),
 ) -> tuple[dict[str, Any], list[str]]:
     """Collect the items, verdicts and images of a group for the script, with gaps in words.
 
@@ -136,18 +138,20 @@ def group_data(
         roots: the runs folder of the rows that are kept references, and of the others.
         gallery: takes the images.
         others: what every judge says about an image, by its file.
+        first: items that stand before the others, in their order.
     """
     facts = group.facts
     suite = facts.known_suite()
-    places: dict[tuple[str, str, int], int] = {}
-    seeds: list[int] = []
-    for row in group.rows:
-        keys = _keys(row.verdicts)
-        for key, seed in zip(keys, row.verdicts["seed"], strict=True):
-            if key not in places:
-                places[key] = len(places)
-                seeds.append(int(seed))
-    actions, subjects = list(facts.actions), list(facts.subjects)
+    seeds = {
+        key: int(seed)
+        for row in group.rows
+        for key, seed in zip(_keys(row.verdicts), row.verdicts["seed"], strict=True)
+    }
+    places = {key: place for place, key in enumerate(dict.fromkeys([*first, *seeds]))}
+    actions, subjects = (
+        list(dict.fromkeys(name for row in group.rows for name in getattr(row.record, kind)))
+        for kind in ("actions", "subjects")
+    )
     words: dict[str, int] = {}
     runs, missing = [], []
     for row in group.rows:
@@ -171,9 +175,9 @@ def group_data(
             for action, subject, index in places
         ],
         # As text: JavaScript's numbers end at 2^53.
-        "seeds": [str(seed) for seed in seeds],
+        "seeds": [str(seeds[key]) for key in places],
         "prompts": _prompts(suite, facts, places),
-        "exemplars": _exemplars(suite, facts, gallery),
+        "exemplars": _exemplars(suite, facts, actions, gallery),
         "judge": facts.judge.name,
         "words": list(words),
         "runs": runs,
@@ -270,7 +274,9 @@ def _prompts(
     ]
 
 
-def _exemplars(suite: Suite | None, facts: RunRecord, gallery: Gallery) -> list[list[Any]]:
+def _exemplars(
+    suite: Suite | None, facts: RunRecord, actions: Sequence[str], gallery: Gallery
+) -> list[list[Any]]:
     """Take the exemplars' images: for each action a list of image and caption."""
     if suite is None or not _same(suite, facts):
         return []
@@ -279,7 +285,7 @@ def _exemplars(suite: Suite | None, facts: RunRecord, gallery: Gallery) -> list[
             [gallery.add(exemplar.image, "exemplar", suite.name, exemplar.id), exemplar.caption]
             for exemplar in suite.tasks[action].exemplars
         ]
-        for action in facts.actions
+        for action in actions
     ]
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation.drawing import Drawing, fitted, text_width
+from evaluation.drawing import Drawing, Role, fitted, text_width
 from evaluation.measures.accuracy import outcomes
 
 if TYPE_CHECKING:
     from evaluation.measures.accuracy import Share
-    from leaderboards.board import BoardRow, Group
+    from leaderboards.board import Board, BoardRow, Group
 
 _NAMES = 190
 """Width of the column of names."""
@@ -27,6 +28,21 @@ def board_plots(group: Group) -> dict[str, Drawing]:
     if any(row.fit_seconds for row in group.rows):
         plots["cost"] = cost(group)
     return plots
+
+
+def write_plots(board: Board, out: Path) -> list[Path]:
+    """Write the plots of a board's groups as SVG and PNG: `plots/forest.svg` and so on, those of
+    further groups in folders of their own.
+
+    Raises:
+        UserError: if a file cannot be written.
+    """
+    paths = []
+    for number, group in enumerate(board.groups):
+        folder = out / "plots" / (f"group-{number + 1}" if number else "")
+        for name, plot in board_plots(group).items():
+            paths += plot.write(folder / name)
+    return paths
 
 
 def _name(plot: Drawing, row: BoardRow, y: float) -> None:
@@ -69,7 +85,7 @@ def _interval(
     if not share.n:
         return
     low, middle, high = (left + width * v for v in (share.low, share.value, share.high))
-    role = "none" if row.partial else "right"
+    role: Role = "none" if row.partial else "right"
     plot.line(low, y, high, y, role, 2)
     for end in (low, high):
         plot.line(end, y - 4, end, y + 4, role, 1.5)
@@ -112,7 +128,7 @@ def failures(group: Group) -> Drawing:
                 if backed:
                     wide = text_width(text, 11) + 6
                     plot.rect(at + length / 2 - wide / 2, y + 2, wide, 14, "paper")
-                role = "ink" if backed else "paper"
+                role: Role = "ink" if backed else "paper"
                 plot.text(at + length / 2, y + 9, text, role, 11, anchor="middle")
             at += length
     for tick in range(0, 101, 25):
@@ -162,9 +178,10 @@ def cost(group: Group) -> Drawing:
         plot.line(left, up(tick / 100), end, up(tick / 100), "rule")
         plot.text(left - 8, up(tick / 100), str(tick), "faint", 11, anchor="end")
     for power in range(low, high + 1):
-        x = start + (end - start) * (power - low) / max(1, high - low)
-        plot.line(x, top, x, floor, "rule")
-        plot.text(x, floor + 14, f"{10.0**power:g} s", "faint", 11, anchor="middle")
+        for step in (1, 2, 5) if power < high else (1,):
+            x = start + (end - start) * (power + math.log10(step) - low) / max(1, high - low)
+            plot.line(x, top, x, floor, "rule", 1.0 if step == 1 else 0.5)
+            plot.text(x, floor + 14, f"{step * 10.0**power:g} s", "faint", 11, anchor="middle")
     plot.text(left + 24, floor + 14, "no fit", "faint", 11, anchor="middle")
     plot.text((start + end) / 2, floor + 36, "seconds to fit one action (logarithmic)", size=12,
               anchor="middle")  # fmt: skip
@@ -178,7 +195,7 @@ def cost(group: Group) -> Drawing:
     for row in sorted(rows, key=lambda row: -row.shares["total"].value):
         x, share = across(row), row.shares["total"]
         best = any(row is one for one in front)
-        role = "right" if best else "none"
+        role: Role = "right" if best else "none"
         plot.line(x, up(share.low), x, up(share.high), role, 1.4)
         plot.dot(x, up(share.value), 5, role)
         y = up(share.value)
@@ -237,12 +254,13 @@ def heat(group: Group) -> Drawing:
                     plot.line(x, y, x + cell - 1, y + cell - 1, "faint", 0.6)
                 elif share:
                     plot.rect(x, y, cell - 1, cell - 1, "right", share)
-    y = plot.height - 12
-    plot.text(names, y, f"{len(facts.subjects)} subjects in the suite's order; right:", "faint", 11)
-    x = names + text_width(f"{len(facts.subjects)} subjects in the suite's order; right:", 11) + 10
+    bottom = plot.height - 12
+    legend = f"{len(facts.subjects)} subjects in the suite's order; right:"
+    plot.text(names, bottom, legend, "faint", 11)
+    at: float = names + text_width(legend, 11) + 10
     for share in (0.0, 0.5, 1.0):
-        plot.rect(x, y - 6, 12, 12, "rule", 0.45)
-        plot.rect(x, y - 6, 12, 12, "right", share)
-        plot.text(x + 17, y, f"{100 * share:.0f}%", "faint", 11)
-        x += 56
+        plot.rect(at, bottom - 6, 12, 12, "rule", 0.45)
+        plot.rect(at, bottom - 6, 12, 12, "right", share)
+        plot.text(at + 17, bottom, f"{100 * share:.0f}%", "faint", 11)
+        at += 56
     return plot

@@ -158,6 +158,7 @@
       const runs = data.runs.map((run) => [run.id, run.name]);
       options($("[data-heat=of]", root), runs);
       options($("[data-heat=minus]", root), [["", "nothing"], ...runs]);
+      if (DATA.minus) $("[data-heat=minus]", root).value = data.runs[1].id;
       const filter = (name) => $(`[data-filter=${name}]`, root);
       options(filter("action"), [["", "all"], ...data.actions.map(([name]) => [name, name])]);
       options(filter("subject"), [["", "all"], ...data.subjects.map(([name]) => [name, name])]);
@@ -596,7 +597,7 @@
     if (first.section === "heat" || !group.heated) group.setHeat(first.section === "heat" ? first.query : new URLSearchParams());
     group.heated = true;
     if (first.section === "gallery" || !group.opened) {
-      const query = first.section === "gallery" ? first.query : new URLSearchParams(DATA.start ?? "");
+      const query = first.section === "gallery" ? first.query : new URLSearchParams();
       group.setFilters(query);
       group.show();
       group.opened = true;

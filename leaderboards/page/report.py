@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup
 
 from actionbench.errors import UserError
+from actionbench.judge import PAIR
 from evaluation.page.document import render, write_page
 from leaderboards.page.content import group_data, other_judges, provenance, section
 from leaderboards.page.images import BESIDE_SIDE, INSIDE_SIDE, MOST_INSIDE, Gallery
@@ -17,19 +18,20 @@ from leaderboards.page.plots import board_plots
 
 if TYPE_CHECKING:
     from evaluation.drawing import Drawing
-    from leaderboards.board import Board
+    from leaderboards.board import Board, Group
+    from leaderboards.difference import Difference
 
 HERE = Path(__file__).parent
 PAGE = "index.html"
 
-Html = Literal["auto", "file", "folder", "none"]
-"""One file, a file with a folder of images, what suits the images, or no page."""
+Html = Literal["auto", "file", "folder"]
+"""One file, a file with a folder of images, or what suits the images."""
 
 
 def write_report(
     board: Board, runs: Path, out: Path, reference: Path | None = None, html: Html = "auto"
-) -> list[Path]:
-    """Write the board's page and plots under `out`, and return the paths of what was written.
+) -> Path:
+    """Write the board's page, `PAGE`, under `out`, and return its path.
 
     Args:
         board: built from the runs folder `runs` and, if it has such rows, from `reference`.
@@ -39,42 +41,83 @@ def write_report(
         UserError: for a damaged image, and if a file cannot be written; the page is then not
             touched.
     """
-    roots = {False: runs, True: reference or runs}
+    count = sum(row.done for group in board.groups for row in group.rows)
+    rows = sum(len(group.rows) for group in board.groups)
+    return _write(
+        board.groups,
+        {False: runs, True: reference or runs},
+        out,
+        html,
+        {
+            "kind": "report",
+            "title": _title(board.groups),
+            "lede": f"{_plural(rows, 'row')} and {count:,} judged images: what was measured, which "
+            "differences are real, how each method fails, and the image behind every number.",
+            "published": board.published,
+            "notes": board.notes,
+            "diff": None,
+        },
+    )
+
+
+def write_difference(difference: Difference, runs: Path, out: Path, html: Html = "auto") -> Path:
+    """Write the page of two runs' difference under `out`, flipped items first; return its path.
+
+    Raises:
+        UserError: as `write_report`.
+    """
+    first, second = difference.rows
+    keys = (difference.items[name] for name in PAIR)
+    return _write(
+        [difference.group],
+        {False: runs, True: runs},
+        out,
+        html,
+        {
+            "kind": "difference of two runs",
+            "title": f"{first.name} against {second.name}",
+            "lede": difference.summary,
+            "published": None,
+            "notes": (),
+            "diff": [difference.measures(), difference.actions()],
+        },
+        first=[(str(a), str(s), int(i)) for a, s, i in zip(*keys, strict=True)],
+    )
+
+
+def _write(
+    groups: Sequence[Group],
+    roots: Mapping[bool, Path],
+    out: Path,
+    html: Html,
+    content: Mapping[str, Any],
+    first: Sequence[tuple[str, str, int]] = (),
+) -> Path:
     gallery = Gallery()
-    others = other_judges(board.groups, roots)
-    sections, groups, plots = [], [], []
-    for number, group in enumerate(board.groups):
-        data, missing = group_data(number, group, roots, gallery, others)
-        groups.append(data)
-        drawn = board_plots(group)
-        plots.append(drawn)
-        sections.append(section(number, group, missing, {n: _svg(p) for n, p in drawn.items()}))
+    others = other_judges(groups, roots)
+    sections, data = [], []
+    for number, group in enumerate(groups):
+        values, missing = group_data(number, group, roots, gallery, others, first)
+        data.append(values)
+        plots = {name: _svg(plot) for name, plot in board_plots(group).items()}
+        sections.append(section(number, group, missing, plots))
     images, place = encode(gallery, out, html)
-    count = sum(s.images for s in sections)
     page = render(
         "report.html",
         folder=HERE,
         styles=["report.css"],
         scripts=["report.js"],
         images=place,
-        data={"data": {"groups": groups}, "images": images},
+        data={"data": {"groups": data, "minus": content["diff"] is not None}, "images": images},
         content={
-            "kind": "report",
-            "title": _title(board),
-            "lede": f"{_plural(sum(len(s.rows) for s in sections), 'row')} and {count:,} judged "
-            "images: what was measured, which differences are real, how each method fails, and "
-            "the image behind every number.",
+            **content,
             "sections": sections,
-            "published": board.published,
-            "notes": board.notes,
             "provenance": provenance,
             "version": version("actionbench"),
             "images_note": images_note(gallery, place),
-            "diff": None,
         },
     )
-    paths = [path for n, drawn in enumerate(plots) for path in _write_plots(out, n, drawn)]
-    return [write_page(out / PAGE, page), *paths]
+    return write_page(out / PAGE, page)
 
 
 def encode(
@@ -105,8 +148,8 @@ def images_note(gallery: Gallery, place: str) -> str:
     return f"; its images are reduced to {side} pixels (lossy WebP){full}"
 
 
-def _title(board: Board) -> str:
-    headings = list(dict.fromkeys(group.heading for group in board.groups))
+def _title(groups: Sequence[Group]) -> str:
+    headings = list(dict.fromkeys(group.heading for group in groups))
     return headings[0] if len(headings) == 1 else f"{len(headings)} measurements"
 
 
@@ -116,8 +159,3 @@ def _plural(count: int, word: str) -> str:
 
 def _svg(drawing: Drawing) -> Markup:
     return Markup(drawing.svg(alone=False))
-
-
-def _write_plots(out: Path, number: int, drawn: Mapping[str, Drawing]) -> list[Path]:
-    folder = out / "plots" / ("" if not number else f"group-{number + 1}")
-    return [path for name, plot in drawn.items() for path in plot.write(folder / name)]

@@ -26,6 +26,7 @@ from evaluation.measures import failures
 from evaluation.measures.accuracy import outcomes
 from leaderboards import build_board
 from leaderboards.page import images, report
+from leaderboards.page.plots import write_plots
 from leaderboards.page.report import write_report
 from tests.helpers.browser import REQUIRED, Visit, open_browser
 from tests.helpers.drawn_board import draw_board, picture
@@ -66,8 +67,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def page(store: Store) -> Path:
-    path, *_ = write_report(build_board(store.root), store.root, store.root.parent / "out")
-    return path
+    return write_report(build_board(store.root), store.root, store.root.parent / "out")
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_every_image_shows_and_has_an_alternative_text(visit: Any) -> None:
 
 def test_images_beside_the_page(store: Store, visit: Any, tmp_path: Path) -> None:
     board = build_board(store.root)
-    path, *_ = write_report(board, store.root, tmp_path, html="folder")
+    path = write_report(board, store.root, tmp_path, html="folder")
     assert path.stat().st_size < 2**20
     page = visit("g0-gallery", file=path)
     page.wait_for_function("document.querySelector('.sheet .picture img').naturalWidth == 64")
@@ -226,6 +226,7 @@ def test_images_beside_the_page(store: Store, visit: Any, tmp_path: Path) -> Non
     assert all(re.fullmatch(r"[a-z0-9-]+\.webp", name) for name in first)
 
 
+MARKS = ("rect", "line", "polygon", "circle", "text")
 NASTY = [
     "</script><script>document.title='owned'</script>",
     "<img src=x onerror=\"document.title='owned'\">",
@@ -277,7 +278,7 @@ def test_a_hostile_run_is_inert(browser: Any, tmp_path: Path) -> None:
                 command=["actionbench", *NASTY],
             )
         )
-    path, *_ = write_report(build_board(store.root), store.root, tmp_path / "out")
+    path = write_report(build_board(store.root), store.root, tmp_path / "out")
     seen = Visit(browser, path, "g0-gallery")
     page = seen.page
     page.locator("button[data-number]").first.click()
@@ -295,7 +296,9 @@ def test_a_hostile_run_is_inert(browser: Any, tmp_path: Path) -> None:
     assert "{{ 7*7 }}" in text and "<svg onload" in text, "shown as they are"
     assert not seen.outside and not seen.complaints
     seen.close()
-    for plot in (path.parent / "plots").glob("*.svg"):
+    for plot in write_plots(build_board(store.root), tmp_path):
+        if plot.suffix == ".png":
+            continue
         tags = {element.tag.rpartition("}")[2] for element in ElementTree.parse(plot).iter()}
         assert tags <= {
             "svg",
@@ -319,19 +322,19 @@ def test_a_page_is_the_same_each_time_and_asks_for_nothing(page: Path, store: St
     assert rules.startswith("default-src 'none'; img-src data:;") and "unsafe" not in rules
     outside = re.sub(r"http://www\.w3\.org/2000/svg", "", text)
     assert not re.search(r"(?:src|href|url\()=?[\"']?https?:", outside)
-    again, *_ = write_report(build_board(store.root), store.root, page.parent.parent / "again")
+    again = write_report(build_board(store.root), store.root, page.parent.parent / "again")
     assert again.read_text("utf-8") == text
 
 
 def test_runs_without_images_and_with_some_missing(tmp_path: Path) -> None:
     run_id = save_run(tmp_path / "runs", make_verdicts(first_actions([0]), method="adi"))
     store = Store(tmp_path / "runs")
-    path, *_ = write_report(build_board(store.root), store.root, tmp_path / "out")
+    path = write_report(build_board(store.root), store.root, tmp_path / "out")
     assert "adi: no image is kept (images/adi/" in path.read_text("utf-8")
     file = store.root / store.load_rows(run_id)["image"][5]
     file.parent.mkdir(parents=True)
     picture("sit", "boy", 0).save(file)
-    path, *_ = write_report(build_board(store.root), store.root, tmp_path / "out")
+    path = write_report(build_board(store.root), store.root, tmp_path / "out")
     assert "adi: 367 of 368 images are missing" in path.read_text("utf-8")
 
 
@@ -376,7 +379,7 @@ def test_photographs_lie_beside_the_page(tmp_path: Path, monkeypatch: pytest.Mon
     for number, name in enumerate(board.groups[0].rows[0].verdicts["image"]):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         cloud(number, 512, 512).save(root / name)
-    path, *_ = write_report(board, root, tmp_path / "out")
+    path = write_report(board, root, tmp_path / "out")
     folder = path.parent / images.FOLDER
     assert len(list((folder / "full").iterdir())) == len(list((folder / "thumbs").iterdir())) == 4
     with Image.open(next((folder / "thumbs").iterdir())) as thumb:
@@ -384,7 +387,7 @@ def test_photographs_lie_beside_the_page(tmp_path: Path, monkeypatch: pytest.Mon
     (folder / "made-by-actionbench.txt").unlink()
     with pytest.raises(UserError, match="holds other files"):
         write_report(board, root, tmp_path / "out")
-    path, *_ = write_report(board, root, tmp_path / "one", html="file")
+    path = write_report(board, root, tmp_path / "one", html="file")
     assert not (path.parent / images.FOLDER).exists()
     monkeypatch.setattr(report, "MOST_INSIDE", 3)
     with pytest.raises(UserError, match="--html folder"):
@@ -403,9 +406,10 @@ def test_a_missing_browser_skips_only_where_it_may(monkeypatch: pytest.MonkeyPat
 
 def test_the_kept_board_has_a_page_without_images(tmp_path: Path) -> None:
     kept = Path(__file__).parents[2] / "leaderboards" / "puppets-v1"
-    path, *more = write_report(build_board(kept), kept, tmp_path)
+    board = build_board(kept)
+    path = write_report(board, kept, tmp_path)
     text = path.read_text("utf-8")
     assert text.count("no image is kept") == 8 and len(text) < 2**20
     frame = pd.read_csv(kept / "board.csv")
     assert frame["title"].map(lambda title: title in text).all()
-    assert {p.suffix for p in more} == {".svg", ".png"}
+    assert {p.suffix for p in write_plots(board, tmp_path)} == {".svg", ".png"}
