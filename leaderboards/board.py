@@ -19,6 +19,7 @@ from evaluation.measures.comparison import Comparison, rank_verdicts
 from evaluation.measures.failures import Failures, copied_images, failures
 from evaluation.measures.order import MIN_METHODS, Agreement, agreement
 from leaderboards.published import Published, published
+from leaderboards.submission.folder import Level, trust
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,6 +54,8 @@ class BoardRow:
     device: str
     reference: bool
     """Kept from an earlier measurement, not of the runs folder."""
+    trust: Level | None
+    """How far a submitted row was checked; None for a run of one's own."""
     record: RunRecord = field(repr=False)
     verdicts: pd.DataFrame = field(repr=False, compare=False)
 
@@ -69,7 +72,8 @@ class BoardRow:
     def marks(self) -> tuple[str, ...]:
         """What distinguishes the row from others of its method."""
         settings = self.label.split(", ") if self.label else ()
-        return (*(("reference",) if self.reference else ()), *settings)
+        trust = (self.trust,) if self.trust else ()
+        return (*(("reference",) if self.reference else ()), *trust, *settings)
 
     @property
     def share_done(self) -> str:
@@ -239,6 +243,7 @@ def _row(store: Store, record: RunRecord, *, reference: bool) -> BoardRow:
         fit_bytes=_mean(list(fit_bytes(store, record).values())),
         device=record.device or "unknown",
         reference=reference,
+        trust=trust(store, record.id),
         record=record,
         verdicts=verdicts,
     )

@@ -215,6 +215,7 @@ def _flat(board: Board) -> list[dict[str, Any]]:
                     "seed": record.seed,
                     "status": "partial" if row.partial else "complete",
                     "reference": row.reference,
+                    "trust": row.trust,
                     "planned": row.planned,
                     **_flat_shares(row.shares),
                     **_flat_failure("exemplar_like", row.failures.exemplar_like),
