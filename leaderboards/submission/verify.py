@@ -160,16 +160,15 @@ def verify(
         work.fingerprints(here)
         work.images()
         if sample and work.included:
-            work.judge_again(
-                make_judge(work.facts["judge"]["name"], here, judge_words, resolve_device(device)),
-                sample,
-            )
-            if redo:
-                work.redo(here, redo, model or here.model, judge_words, device)
+            judge_name = work.facts["judge"]["name"]
+            judge = make_judge(judge_name, here, judge_words, resolve_device(device))
+            work.judge_again(judge, sample)
+        if redo and work.included:
+            work.redo(here, redo, model or here.model, judge_words, device)
         elif redo:
             raise _Wrong(
-                "fits are made again only for images that are in the folder and were "
-                "judged again: rows of hashes stay self-reported"
+                "fits are made again only for images that are in the folder: rows of hashes stay "
+                "self-reported"
             )
     except _Wrong as wrong:
         work.found.checks.append(Check(work.doing, False, str(wrong)))
