@@ -49,7 +49,7 @@ def run(methods: list[str], words: tuple[str, ...], dry_run: bool, **options: An
     setup = make_setup(RunOptions(**options))
     plans, failures = _plan_each(setup, chosen, words, skip_broken=methods == ["all"])
     for line in [line for plan in plans if not plan.finished for line in check_prompts(plan)]:
-        click.echo(f"note: {line}", err=True)
+        say(f"note: {line}", err=True)
     if dry_run:
         for plan in plans:
             print_work(plan)

@@ -170,7 +170,7 @@ def captions(tasks: Iterable[ActionTask], *, described: bool = False) -> Iterato
             yield Text(f"caption of {exemplar.id}", exemplar.template, words)
 
 
-def say(cut: Sequence[Cut], length: int) -> list[str]:
+def sentences(cut: Sequence[Cut], length: int) -> list[str]:
     """Say in a line each which texts lose the action, and which lose other words."""
     lines = []
     for loses, what in ((True, "the action"), (False, "last words")):
@@ -201,7 +201,7 @@ def check_texts(
         UserError: if one loses the action.
     """
     cut = cut_texts(folder, prompt, method, tasks, subjects)
-    lines = say(cut, lengths_of(folder).length)
+    lines = sentences(cut, lengths_of(folder).length)
     if any(c.loses_action for c in cut):
         raise UserError(f"{method.name}: {lines[0]}")
     return [f"{method.name}: {line}" for line in lines]

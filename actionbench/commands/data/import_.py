@@ -105,20 +105,20 @@ def _reader(
 
 def _print_lengths(out: Path) -> None:
     """Say which captions are too long for the base model's text encoder, if it is here."""
-    from actionbench.diffusion.lengths import captions, lengths_of, say
+    from actionbench.diffusion.lengths import captions, lengths_of, sentences
 
     suite = get_suite(str(out))
     try:
         folder = local_model(suite.model)
     except UserError as error:  # the dataset is written all the same
-        click.echo(f"captions' lengths are not checked: {error}")
+        say(f"captions' lengths are not checked: {error}")
         return
     if folder is None:
-        click.echo(f"captions' lengths are not checked: {suite.model} is not on this machine")
+        say(f"captions' lengths are not checked: {suite.model} is not on this machine")
         return
     lengths = lengths_of(folder)
-    for line in say(lengths.cut([*captions(suite.tasks.values())]), lengths.length):
-        click.echo(f"note: {line}")
+    for line in sentences(lengths.cut([*captions(suite.tasks.values())]), lengths.length):
+        say(f"note: {line}")
 
 
 def _print_imported(imported: Imported) -> None:
