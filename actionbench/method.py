@@ -26,6 +26,16 @@ S = TypeVar("S")
 Presets = Mapping[str, Mapping[str, Any]]
 """Changes to the default settings, by the name of the models that they are for."""
 
+MEASURES = "measures"
+"""The fact of a `Customization` in which a fit leaves numbers by name for reports; they come into
+the run's record as well (`costs.ACTION.fit.measures`). The shipped methods leave:
+
+- `relative_norm`: the identifier's norm over the median norm of the vocabulary's tokens; for one
+  token a layer, their mean. Over about 5 prompts begin to be ignored (arXiv 2512.13672).
+- `channels_kept`: ADI: the share of channels that the merged mask kept, the mean over all triples.
+- `basis_words`: ReVersion: the words of the basis that the tokenizer knows as one token.
+"""
+
 
 @dataclass(frozen=True)
 class Customization:

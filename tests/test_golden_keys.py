@@ -74,6 +74,7 @@ def keys(runs: Path) -> dict[str, Any]:
                         images_per_pair=2,
                         seed=3,
                         dtype="bfloat16",
+                        profile="tuned",
                     ),
                 )
                 values[f"{suite.name} {preset} {name}"] = {
@@ -116,6 +117,7 @@ def test_kept_runs_are_planned_under_their_own_ids(tmp_path: Path) -> None:
                 images_per_pair=record["images_per_pair"],
                 seed=record["seed"],
                 dtype=record["dtype"],
+                profile="tuned",
             ),
         )
         assert plan.run_id == record["id"]

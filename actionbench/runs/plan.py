@@ -78,6 +78,8 @@ class Plan:
             settings=self.settings,
             images_per_pair=self.options.images_per_pair,
             seed=self.options.seed,
+            profile=self.options.profile,
+            prompts=self.prompts,
             verdict_keys={action.action.name: action.verdict_key for action in self.actions},
             subjects=[subject.name for subject in self.subjects],
         )
@@ -86,6 +88,13 @@ class Plan:
     def protocol(self) -> str:
         """The suite's protocol under this judge."""
         return self.suite.protocol_of(self.judge.name)
+
+    @property
+    def prompts(self) -> str:
+        """The prompt block; a `prompts=` word among the settings puts the run in that block."""
+        asked = self.options.prompts
+        changed = self.changed_settings.get("prompts", asked)
+        return asked if asked != "own" else str(changed)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -199,14 +208,22 @@ def make_run_id(
     settings: Mapping[str, Any],
     images_per_pair: int,
     seed: int,
+    profile: str,
+    prompts: str,
     verdict_keys: Mapping[str, str],
     subjects: Sequence[str],
 ) -> str:
-    """Return a run's id; `verdict_keys` are by the actions' names, in the run's order."""
+    """Return a run's id; `verdict_keys` are by the actions' names, in the run's order.
+
+    Runs of two profiles or prompt blocks may share all fits and images, and each has its record.
+    """
+    block = (profile, prompts)
     key = make_key(
         *(suite, protocol, method, settings, images_per_pair, seed),
         *([key, action] for action, key in verdict_keys.items()),
         subjects,
+        # Nothing for what all runs were before there were profiles and blocks.
+        *([] if block == ("tuned", "own") else [block]),
     )
     return f"{method}-{key[:8]}"
 
