@@ -14,6 +14,9 @@ class Progress:
     def update(self, done: int, total: int, what: str = "") -> None:
         """Take note that `done` of `total` steps of the part named `what` are finished."""
 
+    def warn(self, message: str) -> None:
+        """Take note of what the user should know, although the job goes on."""
+
 
 SILENT = Progress()
 
@@ -23,6 +26,9 @@ class Observer:
 
     def step(self, action: str, stage: str, done: int, total: int, what: str = "") -> None:
         """Take note that `done` of `total` of an action's `fit`, `generate` or `judge` are done."""
+
+    def warn(self, message: str) -> None:
+        """Take note of what the user should know, although the run goes on."""
 
     def row(self, row: ActionRow) -> None:
         """Take note that an action is finished: fitted, drawn and judged."""

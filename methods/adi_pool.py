@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from actionbench.diffusion.backbone import Backbone, LatentDistribution
 
 
+_OURS = "ours: the paper names the pool and no details of it"
+
+
 @dataclass(frozen=True)
 class PoolSettings:
     """How ADI's action-different images are made."""
@@ -32,30 +35,51 @@ class PoolSettings:
     pool: Literal["per-anchor", "joint"] = setting(
         "per-anchor",
         "one DreamBooth for each exemplar (the paper's), or one for all (ten rare words, cheap)",
+        source="read: the project page",
     )
     pool_actions: tuple[str, ...] = setting(
         ("stands", "squats", "waves", "smiles"),
         "other actions, as a prompt says them; the one that is learned is left out",
+        source="read: the project page",
     )
-    pool_images: int = setting(1, "images of each exemplar in each other action", low=1)
+    pool_images: int = setting(
+        1, "images of each exemplar in each other action", low=1, source=_OURS
+    )
     pool_prompts: Literal["rare", "caption"] = setting(
         "rare",
         "name an exemplar by a rare word (DreamBooth's), or say its own caption with the action "
         "replaced",
+        source=_OURS,
     )
     pool_subject: str = setting(
-        f"a {SLOT} person", f"for pool_prompts=rare: the exemplar; {SLOT} is the rare word"
+        f"a {SLOT} person",
+        f"for pool_prompts=rare: the exemplar; {SLOT} is the rare word",
+        source=_OURS,
     )
     pool_describes_action: bool = setting(
         True,
         "for pool_prompts=rare: train under '<subject> <the action's description>', so that the "
         "rare word takes up the rest of the image; false: under '<subject>' alone",
+        source=_OURS,
     )
-    pool_steps: int = setting(200, "steps of each DreamBooth; 0 leaves the model as it is", low=0)
-    pool_batch_size: int = setting(1, "samples a step of DreamBooth", low=1)
-    pool_learning_rate: float = setting(5e-6, "DreamBooth's learning rate", low=0)
-    pool_sampling_steps: int = setting(25, "sampling steps of the pool's images", low=1)
-    pool_guidance_scale: float = setting(7.5, "guidance of the pool's images", low=1)
+    pool_steps: int = setting(
+        200,
+        "steps of each DreamBooth; 0 leaves the model as it is",
+        low=0,
+        source=_OURS,
+    )
+    pool_batch_size: int = setting(1, "samples a step of DreamBooth", low=1, source=_OURS)
+    pool_learning_rate: float = setting(
+        5e-6,
+        "DreamBooth's learning rate",
+        low=0,
+        rate="unet",
+        source="read: diffusers, examples/dreambooth",
+    )
+    pool_sampling_steps: int = setting(
+        25, "sampling steps of the pool's images", low=1, source=_OURS
+    )
+    pool_guidance_scale: float = setting(7.5, "guidance of the pool's images", low=1, source=_OURS)
 
 
 def other_actions(action: Action, pool_actions: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -34,9 +34,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings(FinetuneSettings):
-    """Those of the reference with prior preservation."""
+    """Those of diffusers' example with prior preservation."""
 
-    rare_word: str = setting("sks", "the word without a meaning that comes to mean the action")
+    rare_word: str = setting(
+        "sks",
+        "the word without a meaning that comes to mean the action",
+        source="read: diffusers, examples/dreambooth",
+    )
 
 
 class DreamBooth(Method[Settings]):
@@ -47,14 +51,12 @@ class DreamBooth(Method[Settings]):
     reference = "Ruiz et al., CVPR 2023, arXiv 2208.12242"
     Settings = Settings
     presets: ClassVar[Presets] = {
-        "puppet-diffusion": {
-            "steps": 320,
-            "batch_size": 3,
-            "learning_rate": 1.1e-4,
-            "class_sampling_steps": 8,
-            "class_guidance_scale": 4.0,
-        }
+        "puppet-diffusion": {"class_sampling_steps": 8, "class_guidance_scale": 4.0}
     }
+    tuned: ClassVar[Presets] = {
+        "puppet-diffusion": {"steps": 320, "batch_size": 3, "learning_rate": 1.1e-4}
+    }
+    quick: ClassVar[dict[str, Any]] = {"class_images": 24}
 
     def fit(
         self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress

@@ -88,6 +88,7 @@ class RunView(Observer):
     def __init__(self, plan: Plan) -> None:
         self.title = f"{plan.run_id} · {plan.method.title} on {plan.suite.name}"
         self.rows: list[ActionRow] = []
+        self.warnings: list[str] = []
         self.actions = len(plan.actions)
         # How an action's time divides, roughly: only the time left in all depends on it.
         fit = 0.7 if plan.method.needs_fit else 0.0
@@ -121,6 +122,11 @@ class RunView(Observer):
         self.bars.update(self.stage, completed=done)
         begin, end = self.begins[stage], self.ends[stage]
         self._advance(begin + (end - begin) * done / max(total, 1))
+
+    def warn(self, message: str) -> None:
+        if message not in self.warnings:  # each action's fit says it again
+            self.warnings.append(message)
+            self.live.console.print(f"warning: {message}", markup=False, highlight=False)
 
     def row(self, row: ActionRow) -> None:
         self.rows.append(row)

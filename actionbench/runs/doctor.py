@@ -24,6 +24,7 @@ from actionbench.files.models import (
     check_shape,
     local_model,
     model_repositories,
+    model_traits,
     network_class,
     network_repository,
     preset_name,
@@ -33,6 +34,7 @@ from actionbench.judge import Judge
 from actionbench.method import Method
 from actionbench.registry import get_judge, get_method, judge_names, make_judge, method_names
 from actionbench.runs.options import RunOptions
+from actionbench.runs.profiles import configure
 from actionbench.suite.items import ActionTask, Sampling, Subject
 from actionbench.suite.shipped import CHECKOUT
 from actionbench.suite.suite import Suite, get_suite
@@ -94,10 +96,16 @@ def examine(
     if folder is not None:
         yield from check_parts(folder)
     preset = preset_name(name, folder)
+    try:
+        traits = model_traits(preset, folder)
+    except UserError as error:
+        yield Finding("model", "fail", str(error))
+        traits = model_traits(preset, None)
     systems = []
     for method in methods:
         try:
-            systems.append(get_method(method).for_model(preset, words))
+            kind = get_method(method)
+            systems.append(configure(kind, traits, options.profile, options.prompts, words))
         except UserError as error:
             yield Finding(method, "fail", str(error))
     if tasks is not None:

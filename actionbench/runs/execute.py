@@ -362,6 +362,9 @@ class _FitProgress(Progress):
     def update(self, done: int, total: int, what: str = "") -> None:
         self.observer.step(self.action, "fit", done, total, what)
 
+    def warn(self, message: str) -> None:
+        self.observer.warn(message)
+
 
 @contextmanager
 def _reporting_memory(plan: Plan) -> Iterator[None]:

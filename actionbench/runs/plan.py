@@ -15,11 +15,13 @@ from typing import Any
 
 from actionbench.errors import UserError
 from actionbench.files.hashing import canonical_json, make_key
-from actionbench.files.models import ModelSource
+from actionbench.files.models import ModelSource, model_traits
 from actionbench.judge import Judge
 from actionbench.method import Method
 from actionbench.runs.options import DEFAULTS, RunOptions
+from actionbench.runs.profiles import RECIPE, configure, is_defined
 from actionbench.runs.store import Store
+from actionbench.settings import recorded_settings
 from actionbench.suite.items import Action, ActionTask, Item, Subject, make_items
 from actionbench.suite.suite import Suite
 
@@ -98,20 +100,31 @@ class Plan:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The method's settings by name."""
-        values: dict[str, Any] = dataclasses.asdict(self.method.settings)
-        return values
+        """The method's settings by name, as keys and the record have them."""
+        return recorded_settings(self.method.settings)
 
-    @property
+    @cached_property
     def changed_settings(self) -> dict[str, Any]:
-        """The settings that differ from the method's own for this model; boards name them."""
-        method = self.method
-        own = dataclasses.asdict(
-            method.Settings(**method.presets.get(self.source.preset or "", {}))
-        )
+        """The settings that differ from the profile's own for this model; boards name them.
+
+        Of a published recipe that is its name, and what differs from it.
+        """
+        values = dataclasses.asdict(self.method.settings)
+        recipe = values.get(RECIPE)
+        traits = model_traits(self.source.preset, self.source.path)
+        kind, prompts = type(self.method), self.options.prompts
+        # The runs from before there were profiles count as tuned, whatever their model.
+        asked = self.options.profile
+        profile = asked if is_defined(kind, traits, asked) else "published"
+        plain = configure(kind, traits, profile, prompts).settings
+        own = dataclasses.asdict(plain)
+        if recipe in kind.recipes:
+            words = [f"{RECIPE}={recipe}"]
+            chosen = configure(kind, traits, profile, prompts, words).settings
+            own = dataclasses.asdict(chosen) | {RECIPE: getattr(plain, RECIPE)}
         return {
             name: value
-            for name, value in self.settings.items()
+            for name, value in values.items()
             if canonical_json(own[name]) != canonical_json(value)
         }
 
