@@ -146,7 +146,7 @@ class ReVersion(TokenMethod[Settings]):
         size = len(steering.basis)
         fit.note("basis_words", size)
         if size < FEWEST:
-            fit.progress.warn(
+            fit.progress.note(
                 f"ReVersion's basis has {size} words that {fit.backbone.name} knows, the paper's "
                 "has 56: name more with --set basis="
             )

@@ -88,7 +88,7 @@ class RunView(Observer):
     def __init__(self, plan: Plan) -> None:
         self.title = f"{plan.run_id} · {plan.method.title} on {plan.suite.name}"
         self.rows: list[ActionRow] = []
-        self.warnings: list[str] = []
+        self.notes: list[str] = []
         self.actions = len(plan.actions)
         # How an action's time divides, roughly: only the time left in all depends on it.
         fit = 0.7 if plan.method.needs_fit else 0.0
@@ -123,10 +123,10 @@ class RunView(Observer):
         begin, end = self.begins[stage], self.ends[stage]
         self._advance(begin + (end - begin) * done / max(total, 1))
 
-    def warn(self, message: str) -> None:
-        if message not in self.warnings:  # each action's fit says it again
-            self.warnings.append(message)
-            self.live.console.print(f"warning: {message}", markup=False, highlight=False)
+    def note(self, text: str) -> None:
+        if text not in self.notes:  # each action's fit says it again
+            self.notes.append(text)
+            self.live.console.print(f"note: {text}", markup=False, highlight=False)
 
     def row(self, row: ActionRow) -> None:
         self.rows.append(row)

@@ -362,8 +362,8 @@ class _FitProgress(Progress):
     def update(self, done: int, total: int, what: str = "") -> None:
         self.observer.step(self.action, "fit", done, total, what)
 
-    def warn(self, message: str) -> None:
-        self.observer.warn(message)
+    def note(self, text: str) -> None:
+        self.observer.note(text)
 
 
 @contextmanager
