@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from actionbench.diffusion.denoising import add_noise
+from actionbench.diffusion.exemplars import Exemplars
 from actionbench.diffusion.token_learning import (
     PUPPET_WORDS,
     SEARCHED_ON_PUPPETS,
@@ -257,11 +258,12 @@ class Triples:
             settings,
             per_image=settings.templates_drawn == "per-image",
         )
-        self.latents = backbone.encode_images([e.image for e in task.exemplars])
+        self.exemplars = Exemplars(backbone, task, progress)
+        self.latents = self.exemplars.latents
         self.pool = action_different_pool(
             backbone,
             task,
-            self.latents,
+            self.exemplars,
             settings,
             seed=seed ^ _POOL_STREAM,
             progress=progress,
@@ -285,7 +287,9 @@ class Triples:
             share_timestep=TRIPLE if self.settings.share_timestep else 1,
             share_noise=TRIPLE if self.settings.share_noise else 1,
         )
-        return Batch(noised, self.prompts.draw(captions, generator))
+        # The pool's images are drawn after the anchor, bars and all.
+        mask = self.exemplars.mask(captions)
+        return Batch(noised, self.prompts.draw(captions, generator), mask)
 
 
 def disentangling_mask(

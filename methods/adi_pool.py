@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from actionbench.diffusion.exemplars import Exemplars
 from actionbench.diffusion.finetune import Draw, FinetuneBatch, restored, train_unet
 from actionbench.errors import UserError
 from actionbench.method import Work
@@ -126,7 +127,11 @@ def pool_prompts(task: ActionTask, settings: PoolSettings) -> tuple[list[str], l
 
 
 def exemplar_draw(
-    backbone: Backbone, latents: LatentDistribution, prompts: Sequence[str], batch_size: int
+    backbone: Backbone,
+    latents: LatentDistribution,
+    prompts: Sequence[str],
+    batch_size: int,
+    masks: Tensor | None = None,
 ) -> Draw:
     """Draw batches of random exemplars, each under its own prompt; prompts are encoded once."""
     with torch.no_grad():
@@ -134,7 +139,8 @@ def exemplar_draw(
 
     def draw(generator: torch.Generator) -> FinetuneBatch:
         rows = torch.randint(len(latents), (batch_size,), generator=generator).tolist()
-        return FinetuneBatch(latents[rows].sample(generator), states[rows])
+        mask = None if masks is None else masks[rows]
+        return FinetuneBatch(latents[rows].sample(generator), states[rows], mask=mask)
 
     return draw
 
@@ -142,7 +148,7 @@ def exemplar_draw(
 def action_different_pool(
     backbone: Backbone,
     task: ActionTask,
-    anchors: LatentDistribution,
+    anchors: Exemplars,
     settings: PoolSettings,
     *,
     seed: int,
@@ -150,13 +156,13 @@ def action_different_pool(
 ) -> Tensor:
     """Draw each exemplar's person and scene in other actions: latents [exemplars, P, C, h, w].
 
-    P is the number of other actions times `pool_images`; `anchors` are the exemplars' latents.
+    P is the number of other actions times `pool_images`; `anchors` are the exemplars.
     The pool stays latents, because the fit needs no more. The UNet is bit for bit what it was
     afterwards. Fits that differ in other settings alone share a pool, as an ablation's do.
     """
     prompts = pool_prompts(task, settings)
     own = [getattr(settings, field.name) for field in fields(PoolSettings)]
-    made_by = repr((anchors.digest, prompts, own, seed))
+    made_by = repr((anchors.latents.digest, prompts, own, seed))
     if made_by not in backbone.drawn:
         generator = torch.Generator().manual_seed(seed)
         backbone.drawn[made_by] = _draw_pool(
@@ -168,13 +174,13 @@ def action_different_pool(
 def _draw_pool(
     backbone: Backbone,
     prompts: tuple[list[str], list[list[str]]],
-    anchors: LatentDistribution,
+    anchors: Exemplars,
     settings: PoolSettings,
     generator: torch.Generator,
     progress: Progress,
 ) -> Tensor:
     instances, wanted = prompts
-    every = list(range(len(anchors)))
+    every = list(range(len(anchors.latents)))
     groups = [every] if settings.pool == "joint" else [[row] for row in every]
     sampling = Sampling(settings.pool_sampling_steps, settings.pool_guidance_scale)
     total = len(groups) * settings.pool_steps
@@ -185,7 +191,10 @@ def _draw_pool(
             progress.update(before + step, total, "pool")
 
         trained = [instances[row] for row in rows]
-        draw = exemplar_draw(backbone, anchors[rows], trained, settings.pool_batch_size)
+        draw = exemplar_draw(
+            *(backbone, anchors.latents[rows], trained, settings.pool_batch_size),
+            anchors.mask(rows),
+        )
         with restored(backbone.pipeline.unet):
             with backbone.text_encoder_resting():
                 train_unet(
@@ -201,7 +210,7 @@ def _draw_pool(
             with torch.no_grad():
                 states = backbone.encode_prompts([backbone.tokenize(p) for p in prompts_drawn])
             made.append(backbone.sample_latents(states, seeds, sampling))
-    return torch.cat(made).unflatten(0, (len(anchors), -1))
+    return torch.cat(made).unflatten(0, (len(anchors.latents), -1))
 
 
 def pool_work(settings: PoolSettings, exemplars: int) -> Work:

@@ -6,6 +6,7 @@ arXiv 2212.04488.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from actionbench.diffusion.exemplars import content_masks
 from actionbench.diffusion.finetune import (
     Draw,
     FinetuneBatch,
@@ -27,6 +29,7 @@ from actionbench.diffusion.token_learning import TrainingPrompts, relative_norm
 from actionbench.method import MEASURES, Customization, Method, Presets, Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
+from actionbench.suite.bars import bars_note, content_box
 from actionbench.suite.items import SLOT, ActionTask, Item
 
 if TYPE_CHECKING:
@@ -148,6 +151,8 @@ class CustomDiffusion(Method[Settings]):
         self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
     ) -> Customization:
         generator = torch.Generator().manual_seed(seed)
+        if note := bars_note(task.action.name, [e.image for e in task.exemplars]):
+            progress.note(note)
         vectors, draw = self.exemplars(backbone, task, generator)
         settings = self.settings
         token_rate = settings.token_learning_rate
@@ -275,7 +280,7 @@ class View:
     exemplar: int
     image: Image.Image
     mask: Tensor
-    """[1, h, w], 1 for the latents' cells that lie in the exemplar."""
+    """[1, h, w], 1 for the latents' cells that lie in the exemplar, between its bars."""
     words: str = ""
     """What its prompt begins with."""
 
@@ -296,8 +301,13 @@ class Views:
                 for _ in range(VIEWS)
             ]
         else:
-            everywhere = torch.ones(1, cells, cells)
-            views = [View(number, image, everywhere) for number, image in enumerate(images)]
+            masks = content_masks(backbone, images)
+            if masks is None:
+                masks = torch.ones(len(images), 1, cells, cells)
+            views = [
+                View(number, image, mask.cpu())
+                for number, (image, mask) in enumerate(zip(images, masks, strict=True))
+            ]
         self.views = views
         self.latents = backbone.encode_images([view.image for view in views])
         self.masks = torch.stack([view.mask for view in views]).to(backbone.device)
@@ -328,18 +338,29 @@ def augmented(
     def resized(side: int) -> Image.Image:
         return ImageOps.pad(image.convert("RGB"), (side, side), method=Image.Resampling.LANCZOS)
 
+    def content(side: int, left: int, top: int) -> Tensor:
+        """Mark the whole cells between bars of an exemplar that lies at `left`, `top` px."""
+        mask = torch.zeros(1, cells, cells)
+        for box in (content_box(resized(size)), (0, 0, size, size)):
+            x0, y0, x1, y1 = (edge * side / size / cell for edge in box)
+            columns = slice(max(0, math.ceil(x0 + left / cell)), math.floor(x1 + left / cell))
+            rows = slice(max(0, math.ceil(y0 + top / cell)), math.floor(y1 + top / cell))
+            mask[:, rows, columns] = 1
+            if mask.any():  # otherwise its content is narrower than a cell
+                return mask
+        return mask
+
     cell = size // cells
-    mask = torch.ones(1, cells, cells)
     if integer(0, 3) < 2:
         side = integer(size // 3, size + 1)
-        left, top = (integer(0, (size - side) // cell + 1) for _ in range(2))
+        left, top = (cell * integer(0, (size - side) // cell + 1) for _ in range(2))
         canvas = Image.new("RGB", (size, size), GREY)
-        canvas.paste(resized(side), (left * cell, top * cell))
-        mask.zero_()
-        mask[:, top : top + side // cell, left : left + side // cell] = 1
+        canvas.paste(resized(side), (left, top))
         far = ("a far away ", "very small ")[integer(0, 2)]
-        return View(exemplar, canvas, mask, far if side < 0.6 * size else "")
+        words = far if side < 0.6 * size else ""
+        return View(exemplar, canvas, content(side, left, top), words)
     side = integer(int(1.2 * size), int(1.4 * size) + 1)
     left, top = (integer(0, side - size + 1) for _ in range(2))
     crop = resized(side).crop((left, top, left + size, top + size))
-    return View(exemplar, crop, mask, ("zoomed in ", "close up ")[integer(0, 2)])
+    words = ("zoomed in ", "close up ")[integer(0, 2)]
+    return View(exemplar, crop, content(side, -left, -top), words)

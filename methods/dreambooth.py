@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from actionbench.diffusion.exemplars import Exemplars
 from actionbench.diffusion.finetune import (
     Draw,
     FinetuneBatch,
@@ -22,7 +23,7 @@ from actionbench.diffusion.finetune import (
 )
 from actionbench.diffusion.token_learning import TrainingPrompts
 from actionbench.method import Customization, Method, Presets, Work
-from actionbench.progress import Progress
+from actionbench.progress import SILENT, Progress
 from actionbench.settings import setting
 from actionbench.suite.items import SLOT, ActionTask, Item
 
@@ -64,7 +65,7 @@ class DreamBooth(Method[Settings]):
         fitted = finetune(
             backbone,
             self.settings,
-            self.exemplars(backbone, task),
+            self.exemplars(backbone, task, progress),
             learning_rate=self.settings.learning_rate,
             generator=torch.Generator().manual_seed(seed),
             progress=progress,
@@ -80,7 +81,7 @@ class DreamBooth(Method[Settings]):
     def fit_work(self, exemplars: int, layers: int) -> Work:
         return finetuning_work(self.settings, whole=True)
 
-    def exemplars(self, backbone: Backbone, task: ActionTask) -> Draw:
+    def exemplars(self, backbone: Backbone, task: ActionTask, progress: Progress = SILENT) -> Draw:
         """Draw batches of random exemplars; the text encoder is frozen, so that it runs once."""
         word = self.settings.rare_word
         prompts = TrainingPrompts(
@@ -88,14 +89,17 @@ class DreamBooth(Method[Settings]):
         )
         with torch.no_grad():
             states = dict(zip(prompts.tokens, backbone.encode_prompts(prompts.tokens)))
-        latents = backbone.encode_images([e.image for e in task.exemplars])
+        exemplars = Exemplars(backbone, task, progress)
+        latents = exemplars.latents
         count = self.settings.batch_size
 
         def draw(generator: torch.Generator) -> FinetuneBatch:
             rows = torch.randint(len(latents), (count,), generator=generator).tolist()
             under = prompts.draw(rows, generator)
             return FinetuneBatch(
-                latents[rows].sample(generator), torch.stack([states[p] for p in under])
+                latents[rows].sample(generator),
+                torch.stack([states[p] for p in under]),
+                mask=exemplars.mask(rows),
             )
 
         return draw

@@ -20,7 +20,7 @@ _PUBLIC = "read: both public implementations"
 class Settings(TokenSettings):
     """Textual Inversion's, but fewer steps of more images: P+ converges sooner (section 3.3)."""
 
-    steps: int = setting(500, "optimisation steps", low=1, source="read: the paper, section 4.2")
+    steps: int = setting(500, "optimisation steps", low=1, source=f"{_PUBLIC}, after section 4.2.2")
     batch_size: int = setting(
         8, "exemplars a step", low=1, source=f"{_PUBLIC}, batch 1 x accumulation 8"
     )

@@ -139,7 +139,9 @@ class ReVersion(TokenMethod[Settings]):
     def batches(self, fit: Fit) -> DrawBatch:
         timesteps = fit.backbone.noise_schedule.config.num_train_timesteps
         weights = focal_weights(timesteps, self.settings.focus)
-        return ExemplarBatches(fit.backbone, fit.task, self.settings, weights).draw
+        return ExemplarBatches(
+            fit.backbone, fit.task, self.settings, weights, progress=fit.progress
+        ).draw
 
     def extra_loss(self, fit: Fit) -> ExtraLoss:
         steering = Steering(fit.backbone, self.settings)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from actionbench.diffusion.denoising import Noised, add_noise, loss_scale, losses
+from actionbench.diffusion.exemplars import Exemplars
 from actionbench.errors import UserError
 from actionbench.method import MEASURES, Customization, Method, Presets, Work
-from actionbench.progress import Progress
+from actionbench.progress import SILENT, Progress
 from actionbench.settings import setting
 from actionbench.suite.items import SLOT, ActionTask, Exemplar, Item
 
@@ -162,6 +163,8 @@ class Batch:
     noised: Noised
     prompts: Sequence[Tokens]
     """B prompts with the identifier's slot."""
+    mask: Tensor | None = None
+    """[B, 1, h, w], 1 where a prediction counts; None for everywhere."""
 
 
 DrawBatch = Callable[[torch.Generator], Batch]
@@ -236,11 +239,13 @@ class ExemplarBatches:
         task: ActionTask,
         settings: TokenSettings,
         timestep_weights: Tensor | None = None,
+        progress: Progress = SILENT,
     ) -> None:
         """timestep_weights: [T]; without them all timesteps are drawn alike."""
         self.backbone = backbone
         self.timestep_weights = timestep_weights
-        self.latents = backbone.encode_images([e.image for e in task.exemplars])
+        self.exemplars = Exemplars(backbone, task, progress)
+        self.latents = self.exemplars.latents
         self.prompts = TrainingPrompts(
             backbone,
             task.exemplars,
@@ -255,7 +260,7 @@ class ExemplarBatches:
         noised = add_noise(
             self.backbone, latents, generator, timestep_weights=self.timestep_weights
         )
-        return Batch(noised, self.prompts.draw(rows, generator))
+        return Batch(noised, self.prompts.draw(rows, generator), self.exemplars.mask(rows))
 
 
 class ChannelAdamW:
@@ -330,7 +335,8 @@ def learn_tokens(
         batch = draw(generator)
         copies = 1 if rule is None else len(batch.prompts)
         leaves = vectors.repeat(copies, 1, 1, 1).requires_grad_()
-        loss = losses(backbone, batch.noised, backbone.encode_prompts(batch.prompts, leaves))
+        states = backbone.encode_prompts(batch.prompts, leaves)
+        loss = losses(backbone, batch.noised, states, batch.mask)
         descended = loss.mean() if rule is None else loss.sum()
         if extra is not None:
             descended = descended + extra(leaves, batch, generator)
@@ -479,7 +485,7 @@ class TokenMethod(Method[T]):
         Raises:
             UserError: exemplars or prompts that cannot be learned from.
         """
-        return ExemplarBatches(fit.backbone, fit.task, self.settings).draw
+        return ExemplarBatches(fit.backbone, fit.task, self.settings, progress=fit.progress).draw
 
     def extra_loss(self, fit: Fit) -> ExtraLoss | None:
         """Prepare a term that is added to a step's denoising loss.

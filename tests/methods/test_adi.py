@@ -10,6 +10,7 @@ from torch import Tensor
 
 from actionbench.diffusion.backbone import Backbone
 from actionbench.diffusion.denoising import Noised, losses
+from actionbench.diffusion.exemplars import Exemplars
 from actionbench.diffusion.finetune import restored, train_unet
 from actionbench.diffusion.token_learning import ChannelAdamW, Fit
 from actionbench.errors import UserError
@@ -239,7 +240,7 @@ def test_the_prompts_of_the_pool() -> None:
 @pytest.mark.parametrize("pool", ["per-anchor", "joint"])
 def test_the_pool_has_each_anchor_in_each_other_action(tiny: Backbone, pool: str) -> None:
     task = tiny_task("squat")
-    anchors = tiny.encode_images([e.image for e in task.exemplars])
+    anchors = Exemplars(tiny, task)
     settings = replace(QUICK, pool=pool, pool_images=2)
     before = state_hash(tiny)
 
