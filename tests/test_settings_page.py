@@ -28,7 +28,9 @@ def published() -> str:
         kind = get_method(name)
         there, here = figures(kind, SD), figures(kind, puppets)
         if there:
-            head = "| setting | SD 2.1 | where from | the miniature, if other |\n|---|---|---|---|\n"
+            head = (
+                "| setting | SD 2.1 | where from | the miniature, if other |\n|---|---|---|---|\n"
+            )
             rows = (_row(setting, there[setting], here[setting]) for setting in there)
             parts.append(f"### {kind.title}\n\n{head}{''.join(rows)}")
     return "\n".join(parts)

@@ -66,9 +66,7 @@ def _in_block(methods: Sequence[str], prompts: str) -> list[str]:
     """Leave out the methods that train on no prompts: they are in no block but `own`."""
     without = [name for name in methods if not _has_block(name)]
     if without:
-        click.echo(
-            f"not under --prompts {prompts}, because they train on none: {', '.join(without)}"
-        )
+        say(f"not under --prompts {prompts}, because they train on none: {', '.join(without)}")
     return [name for name in methods if name not in without]
 
 

@@ -17,6 +17,7 @@ from actionbench.files.models import (
     preset_name,
 )
 from actionbench.method import Method
+from actionbench.printing import say
 from actionbench.registry import get_method, method_names
 from actionbench.runs.options import DEFAULTS
 from actionbench.runs.profiles import (
@@ -62,15 +63,15 @@ def list_methods(
     name = model or get_suite(DEFAULTS.suite).model
     folder = local_model(name)
     traits = model_traits(preset_name(name, folder), folder)
-    click.echo(_heading(folder.name if folder else name, profile, traits))
+    say(_heading(folder.name if folder else name, profile, traits))
     for kind in kinds:
         if prompts != "own" and not trains_on_prompts(kind):
-            click.echo(f"{kind.name} trains on no prompts")
+            say(f"{kind.name} trains on no prompts")
             continue
         try:
             _print_figures(kind, figures(kind, traits, profile, prompts))
         except UserError as error:
-            click.echo(str(error))
+            say(str(error))
 
 
 def _heading(model: str, profile: str, traits: ModelTraits) -> str:
@@ -86,7 +87,7 @@ def _heading(model: str, profile: str, traits: ModelTraits) -> str:
 
 def _print_figures(kind: type[Method[Any]], values: Mapping[str, Figure]) -> None:
     if not values:
-        click.echo(f"{kind.name} has no settings")
+        say(f"{kind.name} has no settings")
         return
     rows = [
         (row["name"], row["kind"], _show(figure.value), figure.origin, row["help"])
