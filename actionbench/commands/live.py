@@ -89,7 +89,9 @@ class RunView(Observer):
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.title = f"{plan.run_id} · {plan.method.title} on {plan.suite.name}"
+        self.title = (
+            f"{plan.run_id} · {plan.method.title} on {plan.suite.name} · {plan.options.profile}"
+        )
         self.rows: list[ActionRow] = []
         self.notes: list[str] = []
         self.actions = len(plan.actions)
@@ -129,7 +131,7 @@ class RunView(Observer):
     def note(self, text: str) -> None:
         if text not in self.notes:  # each action's fit says it again
             self.notes.append(text)
-            self.live.console.print(shown(f"note: {text}"))
+            self.live.console.print(shown(f"note: {text}"), soft_wrap=True)
 
     def row(self, row: ActionRow) -> None:
         self.rows.append(row)
