@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import click
 
-from actionbench.runs.options import DEFAULTS, Device, Dtype
+from actionbench.runs.options import DEFAULTS, Device, Dtype, Profile, Prompts
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -54,6 +54,15 @@ model_option = click.option(
     "--model", metavar="NAME",
     help="Base model, instead of the suite's own: sd-2.1, sd-2.1-base, sd-1.5, a folder or a Hub "
     "id.",
+)  # fmt: skip
+profile_option = click.option(
+    "--profile", default=DEFAULTS.profile, show_default=True, type=click.Choice(get_args(Profile)),
+    help="Where the methods' settings come from: each paper, with rates made for this model by one "
+    "rule; the search on development actions; or short fits for a look.",
+)  # fmt: skip
+prompts_option = click.option(
+    "--prompts", default=DEFAULTS.prompts, show_default=True, type=click.Choice(get_args(Prompts)),
+    help="What methods train under: each one's own kind of prompts, or one kind for all.",
 )  # fmt: skip
 judge_option = click.option("--judge", metavar="NAME", help="Judge, instead of the suite's own.")
 judge_set_option = click.option(
@@ -115,6 +124,8 @@ def suite_option(default: str = DEFAULTS.suite) -> Decorator:
 
 
 _SETUP_OPTIONS = (
+    profile_option,
+    prompts_option,
     model_option,
     device_option,
     click.option("--dtype", default=DEFAULTS.dtype, show_default=True,

@@ -24,6 +24,7 @@ from actionbench.files.models import (
     check_shape,
     local_model,
     model_repositories,
+    model_traits,
     network_class,
     network_repository,
     preset_name,
@@ -33,6 +34,8 @@ from actionbench.judge import Judge
 from actionbench.method import Method
 from actionbench.registry import get_judge, get_method, judge_names, make_judge, method_names
 from actionbench.runs.options import RunOptions
+from actionbench.runs.profiles import configure
+from actionbench.suite.bars import bars_note
 from actionbench.suite.items import ActionTask, Sampling, Subject
 from actionbench.suite.shipped import CHECKOUT
 from actionbench.suite.suite import Suite, get_suite
@@ -94,14 +97,22 @@ def examine(
     if folder is not None:
         yield from check_parts(folder)
     preset = preset_name(name, folder)
+    try:
+        traits = model_traits(preset, folder)
+    except UserError as error:
+        yield Finding("model", "fail", str(error))
+        traits = model_traits(preset, None)
     systems = []
     for method in methods:
         try:
-            systems.append(get_method(method).for_model(preset, words))
+            kind = get_method(method)
+            systems.append(configure(kind, traits, options.profile, options.prompts, words))
         except UserError as error:
             yield Finding(method, "fail", str(error))
     if tasks is not None:
-        yield from check_tasks(systems, [tasks[action.name] for action in actions])
+        own = [tasks[action.name] for action in actions]
+        yield from check_bars(own)
+        yield from check_tasks(systems, own)
     if folder is not None:
         chosen = [tasks[a.name] if tasks else ActionTask(a, (), "") for a in actions]
         subjects = suite.pick_subjects(options.subjects)
@@ -213,6 +224,14 @@ def check_suite(suite: Suite) -> tuple[Mapping[str, ActionTask] | None, Finding]
         return None, Finding("suite", "fail", message, fix)
     exemplars = sum(len(task.exemplars) for task in tasks.values())
     return tasks, Finding("suite", "ok", f"{known}, {exemplars} exemplars")
+
+
+def check_bars(tasks: Sequence[ActionTask]) -> Iterator[Finding]:
+    """Warn of actions whose exemplars are black bars for a good part."""
+    for task in tasks:
+        if note := bars_note(task.action.name, [exemplar.image for exemplar in task.exemplars]):
+            fix = "actionbench data import DIR --fit crop"
+            yield Finding("exemplars", "warn", note, fix)
 
 
 def check_tasks(methods: Sequence[Method[Any]], tasks: Sequence[ActionTask]) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from actionbench.device import Resources, out_of_memory, resolve_device
 from actionbench.errors import MethodError, UserError, one_line
 from actionbench.files.models import ModelSource
 from actionbench.judge import Verdict
-from actionbench.method import Customization, check_fitted, check_images
+from actionbench.method import MEASURES, Customization, check_fitted, check_images
 from actionbench.progress import Observer, Progress
 from actionbench.runs.judging import judge_facts, judge_images, verdict_rows
 from actionbench.runs.kept import keep_suite
@@ -225,7 +225,10 @@ class _Execution:
                 action=name,
                 model=self.plan.source.fingerprint,
             )
-        cost = FitCost(round(seconds, 3), peak_memory_mib(), self.device)
+        cost = FitCost(
+            *(round(seconds, 3), peak_memory_mib(), self.device),
+            measures=fitted.facts.get(MEASURES),
+        )
         if self.device == "cuda":
             cost.peak_cuda_mib = int(torch.cuda.max_memory_allocated() // 2**20)
         self.store.save_fit(action.fit_key, fitted, cost, self.plan.method.version)
@@ -359,6 +362,9 @@ class _FitProgress(Progress):
     def update(self, done: int, total: int, what: str = "") -> None:
         self.observer.step(self.action, "fit", done, total, what)
 
+    def note(self, text: str) -> None:
+        self.observer.note(text)
+
 
 @contextmanager
 def _reporting_memory(plan: Plan) -> Iterator[None]:
@@ -402,6 +408,8 @@ def begin_record(plan: Plan, earlier: RunRecord | None) -> RunRecord:
         method_version=method.version,
         title=method.title,
         reference=method.reference,
+        profile=options.profile,
+        prompts=plan.prompts,
         settings=plan.settings,
         changed_settings=plan.changed_settings,
         suite=suite.name,

@@ -14,6 +14,10 @@ from actionbench.errors import UserError
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["float32", "float16", "bfloat16"]
+Profile = Literal["published", "tuned", "quick"]
+Prompts = Literal["own", "caption", "template"]
+
+_CHOICES = {"device": Device, "dtype": Dtype, "profile": Profile, "prompts": Prompts}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,11 @@ class RunOptions(Resources):
     """Images of each action and subject."""
     seed: int = 0
     """The seed of the fits and of the images' noise."""
+    profile: Profile = "published"
+    """Where the methods' settings come from: each one's paper, with rates by one rule for any base
+    model; the search on development actions; or the demo's short fits."""
+    prompts: Prompts = "own"
+    """What methods train under: each one's own kind of prompts, or one kind for all."""
     model: str | None = None
     """Base model instead of the suite's own: a preset, a folder or a Hub id."""
     device: Device = "auto"
@@ -64,8 +73,8 @@ class RunOptions(Resources):
                 words = (value,) if isinstance(value, str) else tuple(value)
                 object.__setattr__(self, name, words)
         object.__setattr__(self, "runs", Path(self.runs))
-        for name, choices in (("device", get_args(Device)), ("dtype", get_args(Dtype))):
-            if getattr(self, name) not in choices:
+        for name, kind in _CHOICES.items():
+            if getattr(self, name) not in (choices := get_args(kind)):
                 raise UserError(
                     f"{name} '{getattr(self, name)}': choose one of {', '.join(choices)}"
                 )

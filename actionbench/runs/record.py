@@ -25,7 +25,7 @@ class Unreadable(Exception):
 
 @dataclass
 class FitCost:
-    """What an action's fit took, whichever run paid for it."""
+    """What an action's fit took and noted, whichever run paid for it."""
 
     seconds: float
     peak_mib: int = 0
@@ -34,6 +34,8 @@ class FitCost:
     peak_cuda_mib: int | None = None
     bytes: int | None = None
     """The size of the stored customization; only in kept references, which hold no fits."""
+    measures: dict[str, float] | None = None
+    """What the method measured while it fitted, by name: see `method.MEASURES`."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -126,6 +128,14 @@ class RunRecord:
     method_version: int = 1
     title: str
     reference: str = ""
+    profile: str = "tuned"
+    """Where the settings come from: `published`, `tuned` or `quick`. The records before there were
+    profiles have none, the kept ones of puppets-v1 among them: their settings are those that a
+    search had chosen, so they count as `tuned`."""
+    prompts: str = "own"
+    """The prompt block: what the method trained under, `own`, `caption` or `template`. The records
+    before there were blocks have none: each method had its own prompts unless `changed_settings`
+    names others, so they count as `own`."""
     settings: dict[str, Any]
     changed_settings: dict[str, Any] | None = None
     """The settings that differ from the method's own for the model; None in the first records."""

@@ -170,6 +170,8 @@ class Sampling:
 
     steps: int
     guidance_scale: float
+    negative_prompt: str = ""
+    """What guidance leads away from; empty as a rule. One for all of a suite's images."""
 
 
 @lru_cache

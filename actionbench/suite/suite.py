@@ -114,8 +114,12 @@ class Suite(Definition):
 
     @property
     def prompt_facts(self) -> list[str]:
-        """The prompt's part in hashes: nothing if it is the usual one."""
-        return [] if self.prompt == PROMPT else [self.prompt]
+        """The prompts' part in hashes: nothing if they are the usual ones."""
+        negative = self.sampling.negative_prompt
+        return [
+            *([] if self.prompt == PROMPT else [self.prompt]),
+            *([f"negative: {negative}"] if negative else []),
+        ]
 
     def pick_actions(self, names: Iterable[str] | None) -> tuple[Action, ...]:
         """Return the named actions in the suite's order; all if `names` is None.

@@ -45,7 +45,7 @@ def pixels(images: Any) -> np.ndarray:
 def test_name_and_presets_are_right(name: str) -> None:
     method = make(name)
     assert method.name == name
-    for preset in method.presets.values():
+    for preset in (*method.presets.values(), *method.tuned.values(), method.quick):
         build_settings(method.Settings, preset, [])
 
 
