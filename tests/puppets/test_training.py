@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from actionbench.errors import UserError
-from actionbench.puppets.actions import APART, bone_angles, distance, fresh_actions
-from actionbench.puppets.poses import ACTIONS, KNOWN, solve
+from actionbench.puppets import actions as actions_module
+from actionbench.puppets.actions import APART, OFFSET, bone_angles, distance, fresh_actions
+from actionbench.puppets.poses import ACTIONS, FREE_ARMS, KNOWN, Pose, solve
 from actionbench.puppets.training import loop
 from actionbench.puppets.training.captions import (
     TEMPLATES,
@@ -177,10 +179,40 @@ def test_fresh_actions_are_the_same_for_a_seed_and_apart() -> None:
     assert actions[0].name == "a000" and actions[47].action.name == "a047"
 
 
-@pytest.mark.parametrize(("count", "words"), [(0, "at least one"), (1000, "told apart")])
+@pytest.mark.parametrize(("count", "words"), [(0, "at least one"), (1001, "at most 1,000")])
 def test_suites_that_cannot_be_are_refused(count: int, words: str) -> None:
     with pytest.raises(UserError, match=words):
         fresh_actions(count, 1)
+
+
+def test_where_the_states_are_used_up_limbs_point_between_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With few tries, so that it does not take the time of a thousand."""
+    monkeypatch.setattr(actions_module, "TRIES", 60)
+    made = list(islice(actions_module._actions(2), 150))
+    angles = np.stack([bone_angles(solve(a.pose, 0.8, 1.0, 0.5, 0.92)) for a in made])
+    for number, own in enumerate(angles):
+        assert distance(own, np.delete(angles, number, 0)).min() >= APART
+    assert [a.name for a in made] == [f"a{number:03d}" for number in range(150)]
+    assert all(1 <= len(a.description.split(", ")) <= 2 for a in made)
+    between = [a for a in made if not _in_states(a.pose)]
+    assert 10 < len(between) < 140 and made.index(between[0]) > 20
+
+
+def _in_states(pose: Pose) -> bool:
+    return all(
+        any(abs(side * limb.upper - u) <= OFFSET and abs(side * limb.lower - v) <= OFFSET
+            for u, v in FREE_ARMS.values())
+        for side, limb in ((-1, pose.right_arm), (1, pose.left_arm))
+    )  # fmt: skip
+
+
+def test_a_seed_that_gives_no_more_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions_module, "TRIES", 20)
+    monkeypatch.setattr(actions_module, "APART", 90.0)
+    with pytest.raises(UserError, match=r"gives \d+ actions that can be told apart"):
+        list(actions_module._actions(1))
 
 
 def test_a_suite_of_one() -> None:
