@@ -103,7 +103,7 @@ DRAWINGS: dict[str, Any] = {
     "measure": "directions",
     "action_threshold": 0.95,
 }
-"""The settings under which the puppets' second version is to be judged. The threshold is
+"""The settings under which drawn suites are judged. The threshold is
 that of the development actions (`acceptance.development_threshold`): 0.953 on 300 drawings, each in
 three manners."""
 
@@ -123,6 +123,10 @@ class PoseJudge(Judge):
     name: ClassVar[str] = "pose"
     Settings: ClassVar[type] = PoseSettings
     left_out: frozenset[str] = frozenset()
+
+    @classmethod
+    def preset(cls, suite: Suite) -> Mapping[str, Any]:
+        return {} if suite.drawn is None else DRAWINGS
 
     @property
     def networks(self) -> tuple[Network, ...]:

@@ -44,6 +44,11 @@ class PuppetJudge(Judge):
 
     @cached_property
     def fingerprint(self) -> str:
+        if self.suite.drawn is not None:
+            raise UserError(
+                f"the puppet judge knows the first world's drawings, and '{self.suite.name}' is a "
+                "suite of the second: take --judge pose"
+            )
         digest = hashlib.sha256(f"puppet-judge rules {RULES}".encode())
         for file in ("config.json", "model.safetensors"):
             path = JUDGE / file
