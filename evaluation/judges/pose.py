@@ -28,7 +28,7 @@ from actionbench.judge import Judge, Verdict
 from actionbench.photos.keypoints import ANIMALS, DETECTOR, PERSON, POSE_MODEL, KeypointReader
 from actionbench.settings import setting
 from actionbench.suite.items import NONE, Item
-from actionbench.suite.shipped import WEIGHTS
+from actionbench.suite.shipped import READERS
 from actionbench.suite.skeleton import LIMBS
 from evaluation.judges.clip import ClipJudge, ClipSettings
 from evaluation.judges.subjects import DrawnSubjects, Subjects
@@ -95,7 +95,6 @@ class PoseSettings(ClipSettings):
     )
 
 
-READERS = WEIGHTS / "puppet-readers"
 DRAWINGS: dict[str, Any] = {
     "pose_model": str(READERS / "keypoints"),
     "detector": None,

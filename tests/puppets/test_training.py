@@ -33,6 +33,8 @@ from actionbench.puppets.training.captions import (
 )
 from actionbench.puppets.training.corpus import draw_many, shares
 from actionbench.puppets.training.recipe import Recipe, changed
+from actionbench.suite.items import Sampling
+from evaluation.judges import acceptance, check
 
 SMALL = replace(Recipe().scaled(0.001), clip_batch=8, diffusion_batch=4, control_batch=4)
 
@@ -238,18 +240,22 @@ def test_shares_follow_the_recipe(rows: list[dict[str, object]]) -> None:
         assert weights[named].sum() == pytest.approx(names, abs=0.1)
 
 
-def test_a_thousandth_of_the_recipe_runs_and_is_not_redone(tmp_path: Path) -> None:
+def test_a_thousandth_of_the_recipe_runs_is_not_redone_and_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One test, because the training is the long part of it."""
     from actionbench.puppets.training.look import look
     from actionbench.puppets.training.stages import Training, assemble_latest, pretrain
+    from actionbench.puppets.training.whole import pretrain_whole
 
-    work, out = tmp_path / "work", tmp_path / "out"
+    work, out, readers = tmp_path / "work", tmp_path / "out", tmp_path / "readers"
     assert pretrain(out, work, SMALL, until="decoder", only=True) is None
     assert not list(work.glob("diffusion-*"))
-    assert pretrain(out, work, SMALL) == out
+    assert pretrain_whole(out, readers, work, SMALL, factor=1e-4) == out
     facts = json.loads((out / "puppet-diffusion" / "actionbench.json").read_text())
     assert facts["recipe_hash"] == SMALL.hash
     stamps = {path: path.stat().st_mtime_ns for path in work.rglob("*.safetensors")}
-    pretrain(out, work, SMALL)
+    pretrain_whole(out, readers, work, SMALL, factor=1e-4)
     assert stamps == {path: path.stat().st_mtime_ns for path in work.rglob("*.safetensors")}
     assemble_latest(Training(SMALL, work), tmp_path / "latest")
     look(Training(SMALL, work), tmp_path / "sheet.png")
@@ -260,3 +266,42 @@ def test_a_thousandth_of_the_recipe_runs_and_is_not_redone(tmp_path: Path) -> No
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline("a panda waves", num_inference_steps=2).images[0].size == (64, 64)
     assert len(pipeline.tokenizer("person and")["input_ids"]) == 4
+    _is_checked(out / "puppet-diffusion", readers, tmp_path / "gates", monkeypatch)
+
+
+def _is_checked(model: Path, readers: Path, gates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accept a base model, from its pictures to the table, and again from what was kept."""
+    monkeypatch.setattr(acceptance, "SAMPLING", Sampling(steps=1, guidance_scale=2.0))
+    monkeypatch.setattr(check, "FROZEN", gates / "frozen.json")
+    choices = check.Choices(
+        gates, str(model), readers=readers, n=3, pictures=4, first=model, skip_judge=True
+    )
+    made = check.Check(choices)
+    rows = {row.name: row for row in made.rows()}
+    assert {
+        "text alone, action, development", "text alone, subject, development, animals",
+        "text alone, lost subjects seen as somebody, development",
+        '"a photo of" against bare, action', "text alone, action, the eight",
+        "base, subject", "base, pose", "base, free pose, people", "base, free pose, animals",
+        "ControlNet, action, development", "Fréchet distance, second world",
+        "Fréchet distance, first world", "Fréchet distance, second to first",
+        "labels by eye, action", "labels by eye, subject",
+    } <= set(rows)  # fmt: skip
+    assert rows["labels by eye, action"].passed is False, "not labelled yet"
+    assert all(len(check.cells(row)) == len(check.COLUMNS) for row in rows.values())
+    table = json.loads(made.write([*rows.values()]).read_text())
+    models = {"keypoints", "subjects", "puppet-diffusion", "puppet-controlnet"}
+    assert set(table["models"]) == models
+    assert {file.name for file in (gates / "labels").iterdir()} == {"actions.png", "page-1.png"}
+    with pytest.raises(UserError, match="at least 800 pictures a row"):
+        made.freeze([*rows.values()])
+
+    form = gates / "labels.csv"
+    form.write_text(form.read_text().replace(",,\n", ",no,no\n"))
+    kept = {path: path.stat().st_mtime_ns for path in gates.rglob("*.npy")}
+    again = {row.name: row for row in check.Check(choices).rows()}
+    assert kept == {path: path.stat().st_mtime_ns for path in gates.rglob("*.npy")}
+    assert again["labels by eye, action"].n == 3
+    assert {name: row for name, row in again.items() if "by eye" not in name} == {
+        name: row for name, row in rows.items() if "by eye" not in name
+    }
