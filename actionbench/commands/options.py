@@ -93,10 +93,6 @@ _exemplar_options = (
                  type=click.IntRange(1, MOST_EXEMPLARS), metavar="N",
                  help="How many of each action are learned from, on a drawn suite."),
 )  # fmt: skip
-work_option = click.option(
-    "--work", type=FOLDER, default=Path(".work"), show_default=True, metavar="DIR",
-    help="Checkpoints, from which the same command goes on.",
-)  # fmt: skip
 shipped_option = click.option(
     "--out", type=FOLDER, metavar="DIR", help="Default: the shipped folder."
 )
