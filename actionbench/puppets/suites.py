@@ -69,7 +69,7 @@ def find(name: str) -> Suite | None:
     if name == DEV:
         title = "Puppets: development actions, for tuning"
         return suite_of(_named(DEV, title, development_actions()))
-    if fresh := re.fullmatch(rf"{FRESH}([0-9]+)", name):
+    if fresh := re.fullmatch(rf"{FRESH}(0|[1-9][0-9]*)", name):
         return suite_of(fresh_suite(name, int(fresh[1]), test_seed()))
     return None
 

@@ -78,19 +78,18 @@ class Drawn:
         """
         try:
             facts = json.loads(file.read_text("utf-8"))
-            known = facts.pop("format") == FORMAT
+            if facts.pop("format") != FORMAT:
+                raise UserError(
+                    f"{file} is of another format than this version's {FORMAT}: "
+                    f"{rebuild(file.parent)}"
+                )
             actions = tuple(
                 DrawnAction(row["name"], row["description"], tuple(row["poses"]))
                 for row in facts.pop("actions")
             )
-            drawn = cls(actions=actions, **facts)
+            return cls(actions=actions, **facts)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{file} is damaged ({error}): {rebuild(file.parent)}") from error
-        if not known:
-            raise UserError(
-                f"{file} is of another format than this version's {FORMAT}: {rebuild(file.parent)}"
-            )
-        return drawn
 
     def write(self, file: Path) -> Path:
         """Write it as `read` reads it."""

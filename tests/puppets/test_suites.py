@@ -19,6 +19,7 @@ from actionbench.puppets.actions import fresh_actions
 from actionbench.puppets.drawing.holding import packed, unpacked, ways
 from actionbench.puppets.drawing.pose import ACTIONS
 from actionbench.registry import get_method, make_judge, method_names, system_names
+from actionbench.runs.doctor import check_suite
 from actionbench.runs.execute import execute
 from actionbench.runs.kept import find_suite, shown_suite
 from actionbench.runs.options import RunOptions
@@ -137,6 +138,8 @@ def test_the_commands_build_check_and_list(typed: Callable[..., Any], tmp_path: 
     facts["actions"][0]["poses"][0]["lean"] += 20
     (out / DRAWN_FILE).write_text(json.dumps(facts))
     assert "is not what this version draws ('a000' differs)" in typed("data", "check", out).stderr
+    (out / DRAWN_FILE).write_text(json.dumps({**facts, "format": 9}))
+    assert "is of another format" in typed("data", "check", out).stderr
     (out / DRAWN_FILE).write_text("{}")
     assert "is damaged" in typed("data", "check", out).stderr
     listed = typed("suites", "list").stdout
@@ -238,6 +241,8 @@ def test_exemplars_that_are_not_drawn_cannot_be_redrawn(
 ) -> None:
     with pytest.raises(UserError, match="'puppets' are not drawn from a seed"):
         plan(get_suite("puppets"), tmp_path, tiny_model, **options)
+    tasks, finding = check_suite(get_suite("puppets"), RunOptions(**options))
+    assert tasks is None and "are not drawn from a seed" in finding.message
 
 
 @pytest.mark.parametrize(("seed", "count"), [(0, 0), (0, 21), (-1, 10)])
