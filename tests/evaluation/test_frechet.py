@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from actionbench.errors import UserError
 from actionbench.puppets.training.encoder import Encoder, EncoderRecipe, train_encoder
 from actionbench.suite.shipped import ENCODER
 from evaluation.judges import frechet
@@ -49,5 +50,8 @@ def test_a_short_training_goes_on_and_ends_alike(tmp_path: Path) -> None:
     recipe = EncoderRecipe().scaled(0.002)
     one = train_encoder(tmp_path / "one", tmp_path / "work", recipe)
     two = train_encoder(tmp_path / "two", tmp_path / "work", recipe)
+    assert Encoder.load(one).features(np.zeros((2, 64, 64, 3), np.uint8)).shape == (2, 64)
+    with pytest.raises(UserError, match="holds no encoder of drawings"):
+        Encoder.load(tmp_path)
     weights = [(folder / "model.safetensors").read_bytes() for folder in (one, two)]
     assert weights[0] == weights[1]

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from actionbench.errors import UserError
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets import corpus as first_world
 from actionbench.puppets.training.corpus import draw_many, to_pixels
@@ -113,7 +114,13 @@ class Encoder:
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Encoder:
         """Read a folder that the training wrote. UserError for one that is none."""
-        reader = SubjectReader.load(folder, device)
+        try:
+            reader = SubjectReader.load(folder, device)
+        except UserError as error:
+            raise UserError(
+                f"{folder} holds no encoder of drawings: `python -m "
+                "actionbench.puppets.training.encoder` trains one"
+            ) from error
         return cls(reader.network[:-1], device)
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
