@@ -93,10 +93,11 @@ def prepare(options: RunOptions, command: Sequence[str] = (), progress: Progress
         UserError: for unknown names, missing exemplars, and a model that cannot be fetched.
     """
     suite = get_suite(options.suite)
+    model = options.model or base_model(suite)
     judge = make_judge(options.judge or suite.judge, suite, options.judge_words)
     suite.make(progress)
     _ = suite.tasks  # missing exemplars are reported before a model is fetched
-    source = resolve_model(options.model or base_model(suite), progress)
+    source = resolve_model(model, progress)
     check_world(suite, source)
     return Setup(options, suite, source, judge, command)
 

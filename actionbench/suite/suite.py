@@ -104,8 +104,8 @@ class Suite(Definition):
     def _fix(self) -> str:
         """How to put the exemplars where they belong."""
         if self.drawn:
-            folder = self.exemplar_file.parent
-            return rebuild(folder) if self.file else f"remove {folder}, and it is drawn again"
+            drawn_in = self.exemplar_file.parent
+            return rebuild(drawn_in) if self.file else f"remove {drawn_in}, and it is drawn again"
         if self.file is None:
             return "`actionbench data build` draws it again"
         folder = shlex.quote(str(self.file.parent))
