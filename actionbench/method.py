@@ -151,6 +151,11 @@ class Method(ABC, Generic[S]):
     described: ClassVar[bool] = False
     """True if its prompts name the action in words (`Item.described_prompt`). If the text encoder
     has no room for them, the run is refused before it begins."""
+    needs_backbone: ClassVar[bool] = True
+    """False for rows that no model draws: `fit` and `generate` get None for it."""
+    ranked: ClassVar[bool] = True
+    """False for rows that only bound a board, a floor or a ceiling: boards show them without a
+    rank, and `all` leaves them out."""
     version: ClassVar[int] = 1
     """Raise it when the same settings no longer give the same result: fits are then made anew."""
 

@@ -86,7 +86,8 @@ class ControlNet(Method[Settings]):
         place = self._place
         if self.settings.controlnet == CONTROLNET and not (WEIGHTS / CONTROLNET).exists():
             raise UserError(
-                f"{place} is missing: `actionbench puppets pretrain-controlnet` makes it"
+                f"{place} is missing: install the package again, or name one with "
+                "--set controlnet=FOLDER"
             )
         return None if place is None else resolve_controlnet(place)
 

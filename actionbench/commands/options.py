@@ -11,6 +11,7 @@ from typing import Any, get_args
 import click
 
 from actionbench.runs.options import DEFAULTS, Device, Dtype, Profile, Prompts
+from actionbench.suite.drawn import MOST_EXEMPLARS
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -93,9 +94,13 @@ images_option = click.option(
     type=click.IntRange(1, 1000),
 )
 seed_option = click.option("--seed", default=DEFAULTS.seed, show_default=True)
-work_option = click.option(
-    "--work", type=FOLDER, default=Path(".work"), show_default=True, metavar="DIR",
-    help="Checkpoints, from which the same command goes on.",
+_exemplar_options = (
+    click.option("--exemplar-seed", default=DEFAULTS.exemplar_seed, show_default=True,
+                 type=click.IntRange(0), metavar="K",
+                 help="Redraws a drawn suite's exemplars; 0: its own."),
+    click.option("--exemplars", default=DEFAULTS.exemplars, show_default=True,
+                 type=click.IntRange(1, MOST_EXEMPLARS), metavar="N",
+                 help="How many of each action are learned from, on a drawn suite."),
 )  # fmt: skip
 html_option = click.option(
     "--html", default="auto", show_default=True,
@@ -145,6 +150,12 @@ _SETUP_OPTIONS = (
     judge_set_option,
 )  # fmt: skip
 """What a run is made with and where it is stored."""
+
+
+def exemplar_options(command: Command) -> Command:
+    for option in reversed(_exemplar_options):
+        command = option(command)
+    return command
 
 
 def setup_options(command: Command) -> Command:

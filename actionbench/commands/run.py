@@ -11,6 +11,7 @@ from actionbench.commands.display import end_with
 from actionbench.commands.live import RunView, print_result, print_work
 from actionbench.commands.options import (
     actions_option,
+    exemplar_options,
     images_option,
     names,
     seed_option,
@@ -37,6 +38,7 @@ from actionbench.runs.profiles import trains_on_prompts
 @subjects_option()
 @images_option
 @seed_option
+@exemplar_options
 @set_option
 @setup_options
 @click.option("--dry-run", is_flag=True, help="Say what is to do and what is there; do nothing.")

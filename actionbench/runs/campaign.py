@@ -24,6 +24,7 @@ from actionbench.runs.execute import RunResult, execute, load_backbone
 from actionbench.runs.options import RunOptions
 from actionbench.runs.plan import Plan, plan_run
 from actionbench.runs.profiles import configure
+from actionbench.suite.drawn import base_model, check_world
 from actionbench.suite.suite import Suite, get_suite
 
 if TYPE_CHECKING:
@@ -98,9 +99,12 @@ def prepare(options: RunOptions, command: Sequence[str] = (), progress: Progress
         UserError: for unknown names, missing exemplars, and a model that cannot be fetched.
     """
     suite = get_suite(options.suite)
+    model = options.model or base_model(suite)
     judge = make_judge(options.judge or suite.judge, suite, options.judge_words)
+    suite.make(progress)
     _ = suite.tasks  # missing exemplars are reported before a model is fetched
-    source = resolve_model(options.model or suite.model, progress)
+    source = resolve_model(model, progress)
+    check_world(suite, source)
     return Setup(options, suite, source, judge, command)
 
 

@@ -32,8 +32,16 @@ from actionbench.files.models import (
 from actionbench.files.networks import check_network, check_pipeline
 from actionbench.judge import Judge
 from actionbench.method import Method
-from actionbench.registry import get_judge, get_method, judge_names, make_judge, method_names
-from actionbench.runs.options import RunOptions
+from actionbench.registry import (
+    get_judge,
+    get_method,
+    judge_names,
+    make_judge,
+    method_names,
+    system_names,
+)
+from actionbench.runs.options import DEFAULTS, RunOptions
+from actionbench.runs.plan import learned_tasks
 from actionbench.runs.profiles import configure
 from actionbench.suite.bars import bars_note
 from actionbench.suite.items import ActionTask, Sampling, Subject
@@ -88,7 +96,7 @@ def examine(
     except UserError as error:
         yield Finding("suite", "fail", str(error), "see docs/photos.md, or take --suite puppets")
         return
-    tasks, finding = check_suite(suite)
+    tasks, finding = check_suite(suite, options)
     yield finding
     actions = suite.pick_actions(options.actions)
     name = options.model or suite.model
@@ -213,11 +221,13 @@ def check_compiling(device: str) -> Finding:
     return Finding("compile", "ok", "there is a compiler; the first steps wait for it")
 
 
-def check_suite(suite: Suite) -> tuple[Mapping[str, ActionTask] | None, Finding]:
+def check_suite(
+    suite: Suite, options: RunOptions = DEFAULTS
+) -> tuple[Mapping[str, ActionTask] | None, Finding]:
     """Return a suite's tasks by action; None without exemplars, and times are then estimated."""
     known = f"{suite.name}: {len(suite.actions)} actions"
     try:
-        tasks = suite.tasks
+        tasks = learned_tasks(suite, options)
     except UserError as error:
         message = f"{known}, estimated with {EXEMPLARS} exemplars each; {error}"
         fix = "see docs/photos.md, or take --suite puppets"
@@ -352,7 +362,7 @@ def _check_network(owner: str, network: Network, fix: str) -> Finding:
 
 def _prefetch_command(options: RunOptions, methods: Sequence[str], words: Sequence[str]) -> str:
     command = ["actionbench", "prefetch", "--suite", options.suite]
-    if list(methods) != method_names():
+    if list(methods) != system_names():
         command += ["--method", ",".join(methods)]
     command += ["--model", options.model] if options.model else []
     command += ["--judge", options.judge] if options.judge else []

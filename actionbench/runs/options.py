@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from actionbench.device import BATCH_SIZE, Resources
 from actionbench.errors import UserError
+from actionbench.suite.drawn import EXEMPLAR_SEED, EXEMPLARS
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -64,6 +65,10 @@ class RunOptions(Resources):
     """Judge instead of the suite's own."""
     judge_words: tuple[str, ...] = ()
     """`key=value` changes to the judge's settings."""
+    exemplar_seed: int = EXEMPLAR_SEED
+    """Which exemplars methods learn from, on a suite that is drawn; judges keep the suite's own."""
+    exemplars: int = EXEMPLARS
+    """How many exemplars of an action methods learn from, on a suite that is drawn: 1 to 20."""
 
     def __post_init__(self) -> None:
         for name in ("actions", "subjects", "judge_words"):
@@ -86,6 +91,11 @@ class RunOptions(Resources):
     def resources(self) -> Resources:
         """The options that save memory or time."""
         return Resources(**{part.name: getattr(self, part.name) for part in fields(Resources)})
+
+    @property
+    def redraws_exemplars(self) -> bool:
+        """Whether methods learn from other exemplars than the suite's own."""
+        return (self.exemplar_seed, self.exemplars) != (EXEMPLAR_SEED, EXEMPLARS)
 
 
 DEFAULTS = RunOptions()

@@ -22,6 +22,7 @@ from actionbench.runs.options import DEFAULTS, RunOptions
 from actionbench.runs.profiles import RECIPE, configure, is_defined
 from actionbench.runs.store import Store
 from actionbench.settings import recorded_settings
+from actionbench.suite.drawn import redrawn
 from actionbench.suite.items import Action, ActionTask, Item, Subject, make_items
 from actionbench.suite.suite import Suite
 
@@ -168,14 +169,27 @@ def plan_run(
     picked = suite.pick_actions(options.actions)
     if not picked or not chosen:
         raise UserError("nothing to draw: name at least one action and one subject")
+    tasks = learned_tasks(suite, options)
     store = Store(options.runs)
     plan = Plan(store, suite, method, source, judge, options, chosen, tuple(command))
-    return dataclasses.replace(plan, actions=tuple(_plan_action(plan, a) for a in picked))
+    actions = tuple(_plan_action(plan, tasks[action.name]) for action in picked)
+    return dataclasses.replace(plan, actions=actions)
 
 
-def _plan_action(plan: Plan, action: Action) -> ActionPlan:
+def learned_tasks(suite: Suite, options: RunOptions) -> Mapping[str, ActionTask]:
+    """Return what methods learn from, by the action's name: the suite's exemplars, or redrawn ones.
+
+    Raises:
+        UserError: for other exemplars of a suite that is not drawn.
+    """
+    if not options.redraws_exemplars:
+        return suite.tasks
+    return redrawn(suite, options.exemplar_seed, options.exemplars).tasks
+
+
+def _plan_action(plan: Plan, task: ActionTask) -> ActionPlan:
     suite, method, store, options = plan.suite, plan.method, plan.store, plan.options
-    task = suite.tasks[action.name]
+    action = task.action
     fit_key = make_key(
         *("fit", method.name, method.version, plan.settings),
         *filter(None, [method.fingerprint]),

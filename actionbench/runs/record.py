@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from actionbench.suite.drawn import EXEMPLAR_SEED, EXEMPLARS
+
 FORMAT = 1
 """The format of the runs folder and of its records."""
 
@@ -153,6 +155,9 @@ class RunRecord:
     images_per_pair: int
     n_items: int
     seed: int
+    exemplar_seed: int = EXEMPLAR_SEED
+    exemplars: int = EXEMPLARS
+    """What the method learned from, if it is not the suite's own exemplars."""
     dtype: str
     resources: dict[str, Any] = field(default_factory=dict)
     safety_checker: bool = False
@@ -192,9 +197,16 @@ class RunRecord:
         values = dataclasses.asdict(self)
         if self.judged_from is None:
             del values["judged_from"]
+        if not self.redraws_exemplars:
+            del values["exemplar_seed"], values["exemplars"]
         for action, costs in self.costs.items():
             values["costs"][action]["fit"] = costs.fit and costs.fit.to_json()
         return values
+
+    @property
+    def redraws_exemplars(self) -> bool:
+        """Whether the method learned from other exemplars than the suite's own."""
+        return (self.exemplar_seed, self.exemplars) != (EXEMPLAR_SEED, EXEMPLARS)
 
     @property
     def state(self) -> str:
