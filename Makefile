@@ -7,6 +7,8 @@ STAMP := .venv/.installed
 DOCS := .venv/.installed-docs
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 METHOD := adi
+# Processes that share the tests, with one thread each.
+WORKERS ?= 2
 
 .PHONY: demo test lint docs
 
@@ -18,7 +20,7 @@ demo: $(STAMP)
 	echo "pictures: every image under runs/images, the run's grid in runs/runs/$$run/grid.png"
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from actionbench.errors import MethodError, UserError, unknown
 from actionbench.registry import get_method, method_names
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from evaluation.measures.accuracy import Share
     from leaderboards import Board
+    from leaderboards.page.report import Html
 
 EVERY = "all"
 """In place of a method's name: each that is registered."""
@@ -203,6 +204,7 @@ def report(
     suite: str | None = None,
     reference: str | None = None,
     out: Path | str | None = None,
+    html: Html | Literal["none"] = "auto",
 ) -> Board:
     """Print the board of the stored runs and write it, as `actionbench report` does.
 
@@ -210,7 +212,10 @@ def report(
         runs: the folder of the stored runs.
         suite: show only runs on this suite.
         reference: show the rows of a kept measurement as well (`puppets-v1`, or a folder).
-        out: the folder for Markdown, CSV and JSON; by default `report` in the runs folder.
+        out: the folder for page, Markdown, LaTeX, CSV, JSON and plots; by default `report` in the
+            runs folder.
+        html: the page, `index.html`: one `file`, a file and a `folder` of images, `none`, or
+            `auto`, as the images' number and size suit.
 
     Returns:
         The board: its `groups` hold the rows with shares, intervals and comparisons.
@@ -224,7 +229,7 @@ def report(
     """
     from actionbench.commands.report import make_report
 
-    return make_report(Path(runs), suite, reference, Path(out) if out else None)
+    return make_report(Path(runs), suite, reference, Path(out) if out else None, html)
 
 
 def _names(method: str | Sequence[str]) -> list[str]:

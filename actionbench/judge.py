@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from actionbench.errors import UserError
+from actionbench.files.models import Network, from_hub
 from actionbench.settings import NoSettings
 
 if TYPE_CHECKING:
@@ -127,12 +130,22 @@ class Judge(ABC):
         """
 
     @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks that it judges with, each with the class that loads it.
+
+        `actionbench doctor` and `prefetch` compare their weights with what the class needs. They
+        are named without torch.
+        """
+        return ()
+
+    @property
     def downloads(self) -> tuple[str, ...]:
         """The Hub ids (`owner/name`, `owner/name@revision`) of the models that it judges with.
 
-        `actionbench prefetch` fetches them. They are computed without torch.
+        `actionbench prefetch` fetches them. They are computed without torch; those of `networks` if
+        not overridden.
         """
-        return ()
+        return from_hub(*(network.path_or_id for network in self.networks))
 
     @property
     def dtype(self) -> str:
@@ -149,8 +162,8 @@ class Judge(ABC):
             items: what each image should show, in the same order.
 
         Returns:
-            One verdict per image, in the same order. It must not depend on the other images of
-            the batch.
+            One verdict per image, in the same order, with finite scores. It must not depend on the
+            other images of the batch, but for the rounding of half precision.
 
         Raises:
             UserError: if the weights are missing or damaged.
@@ -175,3 +188,25 @@ class Judge(ABC):
             truth: int [n], which of the actions each image shows.
         """
         return {}
+
+
+def verdicts_of(judge: Judge, images: Sequence[Image], items: Sequence[Item]) -> list[Verdict]:
+    """Have images judged, and check what comes back.
+
+    Raises:
+        UserError: if the judge does, if there is not one verdict per image, or if a score is not a
+            finite number: a NaN compares as false, and would count as a wrong image.
+    """
+    verdicts = judge.judge(images, items)
+    if len(verdicts) != len(images):
+        raise UserError(
+            f"the {judge.name} judge gave {len(verdicts)} verdicts on {len(images)} images: fix it"
+        )
+    for item, verdict in zip(items, verdicts, strict=True):
+        scores = (verdict.action_score, verdict.subject_score)
+        if not all(map(math.isfinite, scores)):
+            raise UserError(
+                f"the {judge.name} judge's scores of {item.id} are not finite numbers {scores}: "
+                "its weights are damaged, or its number format is too narrow (--judge-set dtype=)"
+            )
+    return verdicts

@@ -11,6 +11,7 @@ from PIL.Image import Image
 
 from actionbench.errors import UserError
 from actionbench.files.hashing import canonical_json
+from actionbench.files.models import Network, from_hub
 from actionbench.settings import NoSettings, build_settings
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Method(ABC, Generic[S]):
 
         class Described(Method[NoSettings]):
             name, title, reference = "described", "Described", "unpublished"
-            needs_fit = False
+            needs_fit, described = False, True
 
             def fit(self, backbone, task, *, seed, progress):
                 return Customization(self.name, task.action.name, backbone.fingerprint)
@@ -130,6 +131,9 @@ class Method(ABC, Generic[S]):
     highest value to try, both above zero."""
     needs_fit: ClassVar[bool] = True
     """False for systems that learn nothing: `fit` is then not planned."""
+    described: ClassVar[bool] = False
+    """True if its prompts name the action in words (`Item.described_prompt`). If the text encoder
+    has no room for them, the run is refused before it begins."""
     version: ClassVar[int] = 1
     """Raise it when the same settings no longer give the same result: fits are then made anew."""
 
@@ -152,10 +156,18 @@ class Method(ABC, Generic[S]):
         return ""
 
     @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks that the settings name besides the base model, each with the class that
+        loads it: `actionbench doctor` and `prefetch` compare their weights with what the class
+        needs. Named without torch."""
+        return ()
+
+    @property
     def downloads(self) -> tuple[str, ...]:
         """Hub ids (`owner/name`, `owner/name@revision`) of what the settings name besides the base
-        model: `actionbench prefetch` fetches them. Computed without torch."""
-        return ()
+        model: `actionbench prefetch` fetches them. Computed without torch; those of `networks` if
+        not overridden."""
+        return from_hub(*(network.path_or_id for network in self.networks))
 
     @classmethod
     def ablation(cls) -> Sequence[Question]:

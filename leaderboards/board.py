@@ -20,6 +20,7 @@ from evaluation.measures.comparison import Comparison, rank_verdicts
 from evaluation.measures.failures import Failures, copied_images, failures
 from evaluation.measures.order import MIN_METHODS, Agreement, agreement
 from leaderboards.published import Published, published
+from leaderboards.submission.folder import Level, trust
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,6 +55,8 @@ class BoardRow:
     device: str
     reference: bool
     """Kept from an earlier measurement, not of the runs folder."""
+    trust: Level | None
+    """How far a submitted row was checked; None for a run of one's own."""
     record: RunRecord = field(repr=False)
     suite: Suite | None = field(repr=False, compare=False)
     """None if it is gone: then its name stands for its title."""
@@ -72,7 +75,8 @@ class BoardRow:
     def marks(self) -> tuple[str, ...]:
         """What distinguishes the row from others of its method."""
         settings = self.label.split(", ") if self.label else ()
-        return (*(("reference",) if self.reference else ()), *settings)
+        trust = (self.trust,) if self.trust else ()
+        return (*(("reference",) if self.reference else ()), *trust, *settings)
 
     @property
     def share_done(self) -> str:
@@ -137,7 +141,7 @@ class Board:
         print_board(self, console)
 
     def write(self, out: Path) -> list[Path]:
-        """Write board.md, board.csv, board.json and tables/*; UserError if it cannot."""
+        """Write board.md, board.tex, board.csv, board.json and tables/*; UserError if it cannot."""
         from leaderboards.render import write_board
 
         return write_board(self, out)
@@ -242,6 +246,7 @@ def _row(store: Store, record: RunRecord, *, reference: bool) -> BoardRow:
         fit_bytes=_mean(list(fit_bytes(store, record).values())),
         device=record.device or "unknown",
         reference=reference,
+        trust=trust(store, record.id),
         record=record,
         suite=known_suite(store, record),
         verdicts=verdicts,
@@ -324,6 +329,39 @@ def _group(rows: list[BoardRow], first: RunRecord | None, lead: str) -> Group:
         comparisons=comparisons,
         agreements=_agreements(rows),
         lead_method=lead,
+    )
+
+
+def group_of(store: Store, run_ids: Sequence[str]) -> Group:
+    """Put named runs into one group in their order, with notes on what makes them incomparable.
+
+    Raises:
+        UserError: for a damaged file.
+    """
+    rows = [_row(store, store.read_record(run_id), reference=False) for run_id in run_ids]
+    titles = [row.name for row in rows]
+    if len(set(titles)) < len(titles):
+        rows = [dataclasses.replace(row, label=", ".join(filter(None, [row.label, row.run_id])))
+                for row in rows]  # fmt: skip
+    notes = []
+    for what, values in (
+        ("protocol", [r.record.protocol for r in rows]),
+        ("judge", [f"{r.record.judge.name} {r.record.judge.fingerprint[:8]}" for r in rows]),
+        ("model", [f"{r.record.model.name} {r.record.model.fingerprint[:8]}" for r in rows]),
+        ("data", [r.record.suite_fingerprint[:8] for r in rows]),
+        ("seed", [str(r.record.seed) for r in rows]),
+    ):
+        if len(set(values)) > 1:
+            notes.append(f"Not the same {what}: {' and '.join(values)}. Differences are also "
+                         "due to that.")  # fmt: skip
+    notes += [f"{row.name} is {row.share_done}." for row in rows if row.partial]
+    return Group(
+        heading=f"{rows[0].record.protocol}: {' against '.join(row.name for row in rows)}",
+        notes=tuple(notes),
+        rows=tuple(rows),
+        comparisons={},
+        agreements=(),
+        lead_method=rows[0].method,
     )
 
 

@@ -12,15 +12,14 @@ The folder is a runs folder without fits and images, so that what reads one read
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
-from typing import Any
 
 from actionbench.errors import UserError, unknown
 from actionbench.files.atomic import own_folder, replacing
-from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store
 from leaderboards.board import Board, BoardRow, build_board, fit_bytes
+from leaderboards.submission.folder import MARK as SUBMISSION
+from leaderboards.submission.portable import portable, without_places
 
 MARK = "reference.json"
 KEPT = Path(__file__).parent
@@ -58,7 +57,7 @@ def keep_reference(board: Board, runs: Path, out: Path) -> Path:
             "model": group.facts.model.fingerprint,
             "judge": group.facts.judge.fingerprint,
             "commands": list(
-                dict.fromkeys(" ".join(_without_places(row.record.command)) for row in rows)
+                dict.fromkeys(" ".join(without_places(row.record.command)) for row in rows)
             ),
             "runs": sorted(row.run_id for row in rows),
         }
@@ -72,8 +71,7 @@ def _to_keep(row: BoardRow) -> bool:
 
 
 def _keep_row(store: Store, kept: Store, row: BoardRow) -> None:
-    record = RunRecord.from_json(_without_places(row.record.to_json()))
-    record.model.path = record.suite_file = None
+    record = portable(row.record)
     for action, size in fit_bytes(store, row.record).items():
         if (fit := record.costs[action].fit) is not None:
             fit.bytes = size
@@ -84,26 +82,14 @@ def _keep_row(store: Store, kept: Store, row: BoardRow) -> None:
         kept.save_copying(row.run_id, copying)
 
 
-def _without_places(value: Any) -> Any:
-    """The same record, list or word, with absolute paths cut down to their last part: alone or
-    after `--option=` or `key=`."""
-    if isinstance(value, dict):
-        return {key: _without_places(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_places(item) for item in value]
-    if isinstance(value, str):
-        return re.sub(r"^((?:[\w-]+=)*)/.*/(?=.)", r"\1", value)
-    return value
-
-
 def find_reference(name: str) -> Path:
-    """The folder of a kept measurement: a path, or the name of one that is shipped.
+    """The folder of a kept measurement or submission: a path, or the name of one that is shipped.
 
     Raises UserError if there is none.
     """
     for folder in (Path(name), KEPT / name):
-        if (folder / MARK).is_file():
+        if (folder / MARK).is_file() or (folder / SUBMISSION).is_file():
             return folder
     if Path(name).exists():
-        raise UserError(f"{name} is no kept measurement ({MARK} is missing)")
+        raise UserError(f"{name} is no kept measurement ({MARK} or {SUBMISSION} is missing)")
     raise unknown("reference", name, (path.parent.name for path in KEPT.glob(f"*/{MARK}")))

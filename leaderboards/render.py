@@ -184,6 +184,7 @@ def write_board(board: Board, out: Path) -> list[Path]:
     rows = _flat(board)
     texts = {
         "board.md": _markdown(board),
+        "board.tex": _latex(board),
         "board.csv": Table.of("", rows).csv(),
         "board.json": json.dumps(_json(board, rows), indent=1, allow_nan=False) + "\n",
         "tables/comparisons.csv": Table.of("", _comparisons(board)).csv(),
@@ -215,6 +216,7 @@ def _flat(board: Board) -> list[dict[str, Any]]:
                     "seed": record.seed,
                     "status": "partial" if row.partial else "complete",
                     "reference": row.reference,
+                    "trust": row.trust,
                     "planned": row.planned,
                     **_flat_shares(row.shares),
                     **_flat_failure("exemplar_like", row.failures.exemplar_like),
@@ -357,10 +359,21 @@ def _markdown(board: Board) -> str:
         ]
     source = board.published
     heading = f"## {literal(source.title)} · {literal(source.protocol)}"
-    parts += [heading, _markdown_published(source), bullets(source.notes)]
+    parts += [heading, _published_table(source).markdown(), bullets(source.notes)]
     if board.notes:
         parts += ["## Notes", bullets(board.notes)]
     return "\n\n".join(parts) + "\n"
+
+
+def _latex(board: Board) -> str:
+    """Write the boards' accuracies and costs, how rows fail, and the published table."""
+    parts = ["% Needs \\usepackage{booktabs}."]
+    for group in board.groups:
+        rows = [_markdown_row(row)[:-1] for row in group.rows]
+        parts.append(Table(group.heading, _COLUMNS[:-1], rows, left=("Method",)).latex())
+        parts.append(_failure_table(group).latex())
+    parts.append(_published_table(board.published).latex())
+    return "\n".join(parts)
 
 
 def _markdown_row(row: BoardRow) -> list[str]:
@@ -378,12 +391,12 @@ def _markdown_row(row: BoardRow) -> list[str]:
     ]
 
 
-def _markdown_published(source: Published) -> str:
+def _published_table(source: Published) -> Table:
     rows = [
         [row.title, str(source.n), *_share_cells(row.shares, _PUBLISHED_DIGITS)]
         for row in source.rows
     ]
-    return Table("", _COLUMNS[1:8], rows).markdown()
+    return Table(source.title, _COLUMNS[1:8], rows)
 
 
 def _markdown_comparisons(group: Group) -> list[str]:

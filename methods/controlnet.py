@@ -16,7 +16,7 @@ import numpy as np
 
 from actionbench.diffusion.control import Control, check_fit, load_controlnet, new_controlnet
 from actionbench.errors import UserError
-from actionbench.files.models import ControlNetSource, from_hub, resolve_controlnet
+from actionbench.files.models import ControlNetSource, Network, resolve_controlnet
 from actionbench.method import Customization, Method, Presets, Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
@@ -50,6 +50,7 @@ class ControlNet(Method[Settings]):
     title = "ControlNet"
     reference = "Zhang et al., ICCV 2023, arXiv 2302.05543"
     Settings = Settings
+    described = True
     presets: ClassVar[Presets] = {
         "puppet-diffusion": {"controlnet": CONTROLNET},
         # SD 2.1's is the default. This one is recalled: not tried with this project.
@@ -57,29 +58,32 @@ class ControlNet(Method[Settings]):
         "tiny": {"controlnet": RANDOM},
     }
 
-    @cached_property
-    def source(self) -> ControlNetSource | None:
-        """None for one that is made on the spot."""
+    @property
+    def _place(self) -> str | None:
+        """The folder or Hub id; None for one that is made on the spot."""
         wanted = self.settings.controlnet
         if wanted in (UNTRAINED, RANDOM):
             return None
-        if wanted != CONTROLNET:
-            return resolve_controlnet(wanted)
-        folder = WEIGHTS / CONTROLNET
-        if not folder.exists():
+        return str(WEIGHTS / CONTROLNET) if wanted == CONTROLNET else wanted
+
+    @cached_property
+    def source(self) -> ControlNetSource | None:
+        """None for one that is made on the spot."""
+        place = self._place
+        if self.settings.controlnet == CONTROLNET and not (WEIGHTS / CONTROLNET).exists():
             raise UserError(
-                f"{folder} is missing: `actionbench puppets pretrain-controlnet` makes it"
+                f"{place} is missing: `actionbench puppets pretrain-controlnet` makes it"
             )
-        return resolve_controlnet(str(folder))
+        return None if place is None else resolve_controlnet(place)
 
     @property
     def fingerprint(self) -> str:
         return "" if self.source is None else self.source.fingerprint
 
     @property
-    def downloads(self) -> tuple[str, ...]:
-        wanted = self.settings.controlnet
-        return () if wanted in (UNTRAINED, RANDOM, CONTROLNET) else from_hub(wanted)
+    def networks(self) -> tuple[Network, ...]:
+        place = self._place
+        return () if place is None else (Network(place, "diffusers.ControlNetModel"),)
 
     def fit_work(self, exemplars: int, layers: int) -> Work:
         return Work()

@@ -23,6 +23,7 @@ class StableDiffusion(Method[NoSettings]):
     title = "Stable Diffusion"
     reference = "Rombach et al., CVPR 2022, arXiv 2112.10752"
     needs_fit = False
+    described = True
 
     def fit(
         self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress

@@ -88,6 +88,12 @@ work_option = click.option(
     "--work", type=FOLDER, default=Path(".work"), show_default=True, metavar="DIR",
     help="Checkpoints, from which the same command goes on.",
 )  # fmt: skip
+html_option = click.option(
+    "--html", default="auto", show_default=True,
+    type=click.Choice(["auto", "file", "folder", "none"]),
+    help="index.html as one file with small images in it, with a folder of images beside it, as "
+    "the images' number and size suit, or not at all.",
+)  # fmt: skip
 shipped_option = click.option(
     "--out", type=FOLDER, metavar="DIR", help="Default: the shipped folder."
 )

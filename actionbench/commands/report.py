@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from actionbench.commands.display import output
-from actionbench.commands.options import FOLDER, runs_option
+from actionbench.commands.options import FOLDER, html_option, runs_option
 from actionbench.errors import UserError
 from actionbench.printing import say
 from actionbench.runs.store import Store
 
 if TYPE_CHECKING:
     from leaderboards import Board
+    from leaderboards.page.report import Html
 
 
 @click.command()
@@ -25,20 +26,34 @@ if TYPE_CHECKING:
 @click.option("--keep", type=FOLDER, metavar="DIR",
               help="Keep the complete runs (verdicts, records, board) as a reference.")  # fmt: skip
 @click.option("--out", type=FOLDER, metavar="DIR", help="Default: `report` in the runs folder.")
+@html_option
 def report(
-    runs: Path, suite: str | None, reference: str | None, keep: Path | None, out: Path | None
-) -> None:
-    """Print the board of the stored runs, and write it as Markdown, CSV and JSON."""
+    runs: Path, suite: str | None, reference: str | None, keep: Path | None, out: Path | None,
+    html: Html | Literal["none"],
+) -> None:  # fmt: skip
+    """Print the board of the stored runs, and write it: a page, Markdown, LaTeX, CSV, JSON, plots.
+
+    The page, index.html, stands alone: send the file, or with it the folder index_files if there is
+    one.
+    """
     from leaderboards.reference import keep_reference
 
-    board = make_report(runs, suite, reference, out)
+    board = make_report(runs, suite, reference, out, html)
     if keep:
         say(f"kept in {keep_reference(board, runs, keep)}")
 
 
-def make_report(runs: Path, suite: str | None, reference: str | None, out: Path | None) -> Board:
+def make_report(
+    runs: Path,
+    suite: str | None,
+    reference: str | None,
+    out: Path | None,
+    html: Html | Literal["none"],
+) -> Board:
     """Build the board of the stored runs, print it and write it; see `actionbench.report`."""
     from leaderboards import build_board
+    from leaderboards.page.plots import write_plots
+    from leaderboards.page.report import write_report
     from leaderboards.reference import find_reference
 
     store = Store(runs)
@@ -49,10 +64,13 @@ def make_report(runs: Path, suite: str | None, reference: str | None, out: Path 
     # Files first: they are there whatever becomes of the output.
     written: list[Path] = []
     if out or store.root.exists():
+        folder = out or store.root / "report"
         try:
-            written = board.write(out or store.root / "report")
+            written = [*board.write(folder), *write_plots(board, folder)]
         except UserError as error:
             raise UserError(f"{error}; name another folder with --out") from error
+        if html != "none":
+            written.append(write_report(board, store.root, folder, kept, html))
     board.print(output())
     for path in written:
         say(f"wrote {path}")

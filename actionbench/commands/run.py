@@ -23,7 +23,7 @@ from actionbench.commands.prepare import chosen_methods, make_setup
 from actionbench.errors import UserError
 from actionbench.printing import say
 from actionbench.registry import get_method
-from actionbench.runs.campaign import Setup, execute_each
+from actionbench.runs.campaign import Setup, check_prompts, execute_each
 from actionbench.runs.options import RunOptions
 from actionbench.runs.plan import Plan
 
@@ -48,6 +48,8 @@ def run(methods: list[str], words: tuple[str, ...], dry_run: bool, **options: An
     chosen = chosen_methods(methods, words)
     setup = make_setup(RunOptions(**options))
     plans, failures = _plan_each(setup, chosen, words, skip_broken=methods == ["all"])
+    for line in [line for plan in plans if not plan.finished for line in check_prompts(plan)]:
+        say(f"note: {line}", err=True)
     if dry_run:
         for plan in plans:
             print_work(plan)

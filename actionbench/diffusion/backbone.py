@@ -23,10 +23,11 @@ from torch import Tensor
 
 from actionbench.device import BATCH_SIZE, PLAIN, Resources
 from actionbench.diffusion.denoising import randn
+from actionbench.diffusion.lengths import prompt_length
 from actionbench.diffusion.text_prefix import Prefix, encode_from, encode_prefix
-from actionbench.errors import UserError, one_line
+from actionbench.errors import UserError
 from actionbench.files.models import ModelSource
-from actionbench.files.networks import quiet_libraries
+from actionbench.files.networks import check_finite, load_pipeline
 from actionbench.suite.items import SLOT, Sampling
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ class Backbone:
         self.image_size = int(pipeline.unet.config.sample_size * pipeline.vae_scale_factor)
         self.noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
         """The noise of training; the pipeline's own scheduler is for sampling."""
+        self.length = prompt_length(pipeline.tokenizer, pipeline.text_encoder.config, name)
+        """How many tokens a prompt has, beginning, end and padding included."""
         self.drawn: dict[Any, Tensor] = {}
         """Latents that a fit drew and the next fit can use again, by what they were drawn from."""
         self._tokens: dict[tuple[str, int], Tokens] = {}
@@ -135,34 +138,14 @@ class Backbone:
     ) -> Backbone:
         """Load a pipeline folder, whatever dtype it has on disk, as `dtype` on `device`.
 
-        Its safety checker is left out if it has one: it would replace what it takes for unsafe by a
-        black image, and the judges would count that against the method.
-
         Raises:
-            UserError: if the folder holds no Stable Diffusion pipeline, or this machine cannot do
-                what `resources` ask for.
+            UserError: if the folder holds no Stable Diffusion pipeline, if names or shapes of its
+                weights are not those that its classes need, or if this machine cannot do what
+                `resources` ask for.
         """
         if resources.compile:
             check_compiler(device)
-        quiet_libraries()
-        # Imported after the line above, because transformers warns of a missing torchvision.
-        from diffusers import StableDiffusionPipeline
-
-        try:
-            pipeline = StableDiffusionPipeline.from_pretrained(
-                source.path,
-                dtype=DTYPES[dtype],
-                variant=source.variant,
-                use_safetensors=True,
-                low_cpu_mem_usage=False,  # otherwise it asks for accelerate, which is not needed
-                safety_checker=None,
-                feature_extractor=None,
-                requires_safety_checker=False,
-            )
-        except Exception as error:
-            raise UserError(
-                f"{source.path} cannot be loaded as a Stable Diffusion pipeline ({one_line(error)})"
-            ) from error
+        pipeline = load_pipeline(source.path, dtype, source.variant)
         pipeline.set_progress_bar_config(disable=True)
         return cls(
             pipeline.to(device),
@@ -213,7 +196,9 @@ class Backbone:
         # The stock pipeline decodes with the scaling factor and nothing else: so does this.
         factor = vae.config.scaling_factor
         mean = torch.cat([p.mean for p in posteriors]) * factor
-        return LatentDistribution(mean, torch.cat([p.std for p in posteriors]) * factor)
+        std = torch.cat([p.std for p in posteriors]) * factor
+        self._check(torch.stack([mean, std], 1), "the autoencoder's latents of exemplars")
+        return LatentDistribution(mean, std)
 
     # -- text ------------------------------------------------------------------------------
 
@@ -237,7 +222,7 @@ class Backbone:
         before, *after = text.split(SLOT)
         if len(after) > 1:
             raise UserError(f"a prompt may hold the identifier {SLOT} only once: '{text}'")
-        length = tokenizer.model_max_length
+        length = self.length
         head = tokenizer(before, add_special_tokens=False).input_ids
         tail = tokenizer(after[0], add_special_tokens=False).input_ids if after else []
         start = 1 + len(head)
@@ -447,6 +432,7 @@ class Backbone:
         output_type: str,
         control: Control | None = None,
     ) -> Any:
+        self._check(states, "the text encoder's states of prompts")
         pipeline = self.pipeline if control is None else control.pipeline(self)
         extra = {} if control is None else control.arguments
         guided = sampling.guidance_scale > 1
@@ -457,16 +443,49 @@ class Backbone:
         noise = torch.cat([randn(shape, generator, states) for generator in generators])
         # Hooks are removed before the first image is handed out: a caller may stop half way.
         with torch.no_grad(), self.layer_conditioning(), self.text_encoder_resting(), steering:
-            return pipeline(
+            latents = pipeline(
                 prompt_embeds=states,
                 negative_prompt_embeds=negative.expand(len(states), -1, -1),
                 latents=noise,
                 generator=generators,
                 num_inference_steps=sampling.steps,
                 guidance_scale=sampling.guidance_scale,
-                output_type=output_type,
+                output_type="latent",
                 **extra,
             ).images
+            self._check(latents, "the latents that the UNet drew", self._drawing_advice())
+            return latents if output_type == "latent" else self._decode(latents)
+
+    def _decode(self, latents: Tensor) -> list[Image.Image]:
+        """Decode latents [B, C, h, w] as the stock pipeline does, which looks at no number."""
+        vae = self.pipeline.vae
+        pixels = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
+        self._check(pixels, "the pixels that the autoencoder decoded")
+        images: list[Image.Image] = self.pipeline.image_processor.postprocess(pixels)
+        return images
+
+    def _check(self, numbers: Tensor, what: str, advice: str | None = None) -> None:
+        """Raise UserError unless a batch's numbers are finite; say what to try."""
+        check_finite(numbers, f"model {self.name}: {what}", advice or self._dtype_advice())
+
+    def _dtype_advice(self) -> str:
+        if self.dtype == torch.float32:
+            return "its weights are damaged: fetch it again, or take another --model"
+        name = str(self.dtype).removeprefix("torch.")
+        return f"{name} may be too narrow for it: take --dtype float32"
+
+    def _drawing_advice(self) -> str:
+        """Say what to try if drawing overflows: the scheduler may be to blame as well."""
+        config = self.pipeline.scheduler.config
+        if config.get("rescale_betas_zero_snr") and self.prediction_type == "epsilon":
+            return (
+                "its scheduler begins with pure noise (rescale_betas_zero_snr), from which a model "
+                "that predicts noise (epsilon) cannot begin: set rescale_betas_zero_snr to false, "
+                "or prediction_type to what it was trained for, in scheduler/scheduler_config.json"
+            )
+        advice = self._dtype_advice()
+        kind = type(self.pipeline.scheduler).__name__
+        return f"{advice}; or another scheduler than {kind} suits it (scheduler_config.json)"
 
 
 def compile_blocks(unet: Any, backend: str = "inductor") -> None:

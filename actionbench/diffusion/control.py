@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from actionbench.errors import UserError, one_line
+from actionbench.errors import UserError
+from actionbench.files.networks import load_weights
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -105,14 +106,9 @@ def load_controlnet(backbone: Backbone, source: ControlNetSource) -> Any:
     from diffusers import ControlNetModel
 
     check_fit(backbone, source)
-    try:
-        network = ControlNetModel.from_pretrained(
-            source.path, dtype=backbone.dtype, use_safetensors=True, low_cpu_mem_usage=False
-        )
-    except Exception as error:
-        raise UserError(
-            f"{source.path} cannot be loaded as a ControlNet ({one_line(error)})"
-        ) from error
+    network = load_weights(
+        ControlNetModel, source.path, dtype=backbone.dtype, variant=source.variant
+    )
     return network.to(backbone.device).eval().requires_grad_(False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,11 @@ from actionbench.errors import UserError, one_line
 
 _UNWANTED = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.msgpack", "*.h5", "*non_ema*", "*nonema*")
 """Pickled or duplicate weights: never fetched, never read."""
-HALF = "*.fp16.*"
-"""Duplicates in half precision: fetched if a repository has nothing else."""
+_HALF = ("*.fp16.*", "*.fp16-*")
+"""Duplicates in half precision: fetched if a repository is not whole without them."""
+
+Lacking = Callable[[Path], Sequence[str]]
+"""Lists what a folder lacks of a whole model, without reading the weights."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,13 @@ class Repository:
     """`owner/name`, or `owner/name@revision`."""
     wanted: tuple[str, ...]
     """Patterns of the files."""
-    half: bool = False
-    """True if weights in half precision are wanted as well."""
+    lacking: Lacking
+    """What decides whether a folder in the cache is whole: a download may have been cut short."""
 
     @classmethod
-    def whole(cls, hub_id: str) -> Repository:
+    def whole(cls, hub_id: str, lacking: Lacking) -> Repository:
         """Name all files of a model that transformers or diffusers may load."""
-        return cls(hub_id, ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"))
+        return cls(hub_id, ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"), lacking)
 
     @property
     def name(self) -> str:
@@ -42,24 +45,40 @@ class Repository:
         """The revision, if the Hub id pins one."""
         return self.hub_id.partition("@")[2] or None
 
-    @property
-    def ignored(self) -> list[str]:
-        """Patterns of files that are never fetched."""
-        return [*_UNWANTED, *([] if self.half else [HALF])]
-
     def snapshot(self, *, local: bool) -> Path:
-        """Return its folder in the cache, with its files; fetched first unless `local`."""
-        from huggingface_hub import snapshot_download
+        """Return its folder in the cache, whole; its files are fetched first unless `local`.
 
-        return Path(
-            snapshot_download(
-                self.name,
-                revision=self.revision,
-                allow_patterns=list(self.wanted),
-                ignore_patterns=self.ignored,
-                local_files_only=local,
+        Raises:
+            Incomplete: if it lacks files. Whatever the Hub's client raises otherwise.
+        """
+        folder = self._snapshot(_UNWANTED + _HALF, local)
+        if self.lacking(folder):
+            folder = self._snapshot(_UNWANTED, local)
+        if lacking := self.lacking(folder):
+            raise Incomplete(folder, lacking)
+        return folder
+
+    def _snapshot(self, ignored: Sequence[str], local: bool) -> Path:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        try:
+            return Path(
+                snapshot_download(
+                    self.name,
+                    revision=self.revision,
+                    allow_patterns=list(self.wanted),
+                    ignore_patterns=list(ignored),
+                    local_files_only=local,
+                )
             )
-        )
+        except LocalEntryNotFoundError as error:
+            # Newer clients remember the repository's list of files, and compare it themselves.
+            folder = getattr(error, "snapshot_path", None)
+            if folder is None:
+                raise
+            lacking = self.lacking(Path(folder)) or ["some of the files that the Hub lists"]
+            raise Incomplete(Path(folder), lacking) from error
 
     def cached(self) -> Path | None:
         """Return its folder in the cache, without the network; None if it is not whole there.
@@ -70,8 +89,20 @@ class Repository:
 
         try:
             return self.snapshot(local=True)
-        except (LocalEntryNotFoundError, HFValidationError):
+        except (Incomplete, LocalEntryNotFoundError, HFValidationError):
             return None
+
+    def missing(self) -> list[str]:
+        """List what its folder in the cache lacks; empty if it is whole or not there at all."""
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+        try:
+            self.snapshot(local=True)
+        except Incomplete as error:
+            return [*error.lacking]
+        except (LocalEntryNotFoundError, HFValidationError):
+            return []
+        return []
 
     def remote_bytes(self) -> int | None:
         """Ask the network for the size of what would be fetched; None if it does not answer."""
@@ -87,13 +118,23 @@ class Repository:
         def within(patterns: Sequence[str]) -> bool:
             return any(fnmatch.fnmatch(path, pattern) for pattern in patterns)
 
-        return within(self.wanted) and not within(self.ignored)
+        return within(self.wanted) and not within(_UNWANTED + _HALF)
+
+
+class Incomplete(Exception):
+    """A folder in the cache lacks files of a whole model."""
+
+    def __init__(self, folder: Path, lacking: Sequence[str]) -> None:
+        self.folder, self.lacking = folder, tuple(lacking)
+        super().__init__(f"{folder} lacks {', '.join(lacking)}")
 
 
 def fetch(
     repositories: Sequence[Repository], kind: str, name: str, instead: str | None = None
 ) -> Path:
-    """Return the folder of the first repository in the cache; fetch one if there is none.
+    """Return the folder of the first repository that is whole in the cache; else fetch one.
+
+    What a cut download left is completed.
 
     Args:
         repositories: mirrors with the same content, in the order of preference.
@@ -127,7 +168,8 @@ def how_to_get(repository: Repository, instead: str | None) -> str:
     words = ["hf", "download", repository.name]
     words += ["--revision", repository.revision] if repository.revision else []
     # The option takes one pattern; a second one would be read as a file's name.
-    for option, patterns in (("--include", repository.wanted), ("--exclude", repository.ignored)):
+    unwanted = _UNWANTED + _HALF
+    for option, patterns in (("--include", repository.wanted), ("--exclude", unwanted)):
         words += [word for pattern in patterns for word in (option, pattern)]
     command = f"on a machine with a network, run `{shlex.join(words)}"
     cached = f"models--{repository.name.replace('/', '--')}"
@@ -142,6 +184,12 @@ def remedy(error: Exception) -> str:
     """Say what the Hub or the network answered, and what to do about it."""
     from huggingface_hub import errors
 
+    if isinstance(error, Incomplete):
+        single = (
+            "; if it holds a model in a single file, download that and name it with --model, which "
+            "says how to convert it"
+        )
+        return f"it is not whole: {error}" + single * ("model_index.json" in error.lacking)
     # A refused download is wrapped in the error that the file is not in the cache either.
     error = error.__cause__ if isinstance(error.__cause__, errors.HfHubHTTPError) else error
     log_in = "log in with `hf auth login`, or set HF_TOKEN"

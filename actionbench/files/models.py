@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,28 @@ NETWORKS = ("vae", "unet", "text_encoder")
 COMPONENTS = (*NETWORKS, "tokenizer", "scheduler")
 """The parts of a Stable-Diffusion-shaped pipeline, each in a folder of its own."""
 
+FP16 = "fp16"
 _NAME = r"(diffusion_pytorch_)?model"
 _WEIGHTS = {
     None: re.compile(_NAME + r"(-\d+-of-\d+)?\.safetensors"),
-    "fp16": re.compile(_NAME + r"\.fp16(-\d+-of-\d+)?\.safetensors"),
+    FP16: re.compile(_NAME + r"\.fp16(-\d+-of-\d+)?\.safetensors"),
 }
 """The files that diffusers loads, by variant. Half precision is used if there is nothing else."""
+_INDEX = {None: "{}.safetensors.index.json", FP16: "{}.safetensors.index.fp16.json"}
+"""The file that says which of several files holds which weight, by variant."""
+_STEMS = ("diffusion_pytorch_model", "model")
+"""What weights are called: by diffusers, by transformers."""
+_SINGLE_FILES = ("*.safetensors", "*.ckpt")
+"""A whole model in one file, as other programs keep it."""
+_VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",), ("*.model",))
+"""The files that a tokenizer is made of, one way or another."""
+_BESIDE = {
+    "tokenizer": ((("tokenizer_config.json",),), _VOCABULARIES),
+    "images": ((("preprocessor_config.json",), ("processor_config.json",)),),
+}
+"""What may stand beside a network, and its files: of each group, one set must be there."""
+_UNET_CHANNELS = {5: "depth", 8: "image editing", 9: "inpainting"}
+"""What a UNet is for that takes more channels than an image has."""
 
 _NETWORK_FILES = ("*.json", "*.txt", "*.jinja", "*.model", "model*.safetensors")
 """The files that transformers reads of a model; its hash covers them."""
@@ -83,8 +101,12 @@ class ModelSource:
     `actionbench.json` names."""
     fingerprint: str
     """Hash of the weights, configs, classes and tokenizer, 16 hexadecimal digits."""
-    variant: str | None = None
-    """`fp16` if the folder has its weights in half precision only."""
+    half: tuple[str, ...] = ()
+    """The parts whose weights are in the folder in half precision only."""
+
+    def variant(self, part: str) -> str | None:
+        """Return what the libraries call a part's weights: `fp16`, or None for plain ones."""
+        return FP16 if part in self.half else None
 
 
 @dataclass(frozen=True)
@@ -98,6 +120,8 @@ class ControlNetSource:
     config: dict[str, Any]
     fingerprint: str
     """Hash of the weights, the config and `prompted_only`, 16 hexadecimal digits."""
+    variant: str | None = None
+    """`fp16` if its weights are there in half precision only."""
     prompted_only: bool = False
     """True if it steers only the half of guidance that has the prompt; `actionbench.json` in the
     folder says so."""
@@ -115,6 +139,50 @@ class NetworkSource:
     """Hash of the weights, configs, tokenizer and templates, 16 hexadecimal digits."""
 
 
+@dataclass(frozen=True)
+class Network:
+    """A network that a method or judge loads, for `doctor` and `prefetch` to check beforehand."""
+
+    path_or_id: str
+    """A local folder or a Hub id."""
+    loader: str
+    """The class of transformers or diffusers that loads it: `transformers.AutoModel`."""
+    beside: tuple[str, ...] = ()
+    """What its folder holds besides: `tokenizer`, `images` for an image processor."""
+
+    @property
+    def repository(self) -> Repository:
+        """Its repository on the Hub.
+
+        Raises:
+            UserError: if its name is neither a folder's here nor a Hub id.
+        """
+        return network_repository(_hub_id(self.path_or_id, "model folder"), self.beside, self._stem)
+
+    @property
+    def _stem(self) -> str:
+        """What its weights are called if they are in one file."""
+        return _STEMS[0] if self.loader.startswith("diffusers.") else _STEMS[1]
+
+    def lacking(self, folder: Path) -> list[str]:
+        """List the files that a folder lacks of it."""
+        return lacking_network(folder, self.beside, self._stem)
+
+    def local(self) -> Path | None:
+        """Return its folder if it is whole on this machine; nothing is fetched or read."""
+        folder = Path(self.path_or_id).expanduser()
+        if folder.exists():
+            return None if self.lacking(folder) else folder.resolve()
+        return self.repository.cached()
+
+    def missing(self) -> list[str]:
+        """List what its folder lacks; empty if it is whole or not here at all."""
+        folder = Path(self.path_or_id).expanduser()
+        if folder.exists():
+            return self.lacking(folder)
+        return self.repository.missing()
+
+
 def resolve_model(path_or_id: str, progress: Progress = SILENT) -> ModelSource:
     """Locate, check and fingerprint a base model; fetch it if it is not in the cache.
 
@@ -127,12 +195,12 @@ def resolve_model(path_or_id: str, progress: Progress = SILENT) -> ModelSource:
             1 or 2, or is not what its preset says.
     """
     folder, name = _model_folder(path_or_id)
-    variant, fingerprint = _read_folder(folder, progress)
+    half, fingerprint = _read_folder(folder, progress)
     preset = _preset(path_or_id)
     if preset is not None:
         _check_preset(preset, folder)
     own = preset_name(path_or_id, folder)
-    return ModelSource(folder.resolve(), name, own, fingerprint, variant)
+    return ModelSource(folder.resolve(), name, own, fingerprint, half)
 
 
 def local_model(path_or_id: str) -> Path | None:
@@ -144,11 +212,11 @@ def local_model(path_or_id: str) -> Path | None:
     preset = _preset(path_or_id)
     folder = Path(path_or_id).expanduser()
     if preset is None and folder.exists():
-        _variant(folder)
+        check_shape(folder)
         return folder.resolve()
     for repository in model_repositories(path_or_id):
         if (cached := repository.cached()) is not None:
-            _variant(cached)
+            check_shape(cached)
             return cached
     return None
 
@@ -172,7 +240,14 @@ def model_repositories(path_or_id: str) -> list[Repository]:
     preset = _preset(path_or_id)
     ids = (_hub_id(path_or_id, "model"),) if preset is None else preset.mirrors
     wanted = ("model_index.json", "actionbench.json", *(f"{part}/*" for part in COMPONENTS))
-    return [Repository(hub_id, wanted) for hub_id in ids]
+    return [Repository(hub_id, wanted, lacking_pipeline) for hub_id in ids]
+
+
+def network_repository(
+    hub_id: str, beside: Sequence[str] = (), stem: str = _STEMS[1]
+) -> Repository:
+    """Return a network's repository; arguments as for `lacking_network`."""
+    return Repository.whole(hub_id, partial(lacking_network, beside=beside, stem=stem))
 
 
 def _preset(path_or_id: str) -> ModelPreset | None:
@@ -185,13 +260,7 @@ def _model_folder(path_or_id: str) -> tuple[Path, str]:
     folder = Path(path_or_id).expanduser()
     if folder.exists():
         return folder, folder.resolve().name
-    places = model_repositories(path_or_id)
-    folder = fetch(places, "model", path_or_id, "--model")
-    if not any((folder / part).glob("*.safetensors") for part in NETWORKS):
-        # The repository has its weights in half precision only.
-        halves = [replace(place, half=True) for place in places]
-        folder = fetch(halves, "model", path_or_id, "--model")
-    return folder, path_or_id
+    return fetch(model_repositories(path_or_id), "model", path_or_id, "--model"), path_or_id
 
 
 def _check_preset(preset: ModelPreset, folder: Path) -> None:
@@ -231,48 +300,46 @@ def resolve_controlnet(path_or_id: str) -> ControlNetSource:
     folder = Path(path_or_id).expanduser()
     name = folder.resolve().name
     if not folder.exists():
-        folder = fetch(
-            [Repository.whole(_hub_id(path_or_id, "ControlNet"))],
-            "ControlNet",
-            path_or_id,
-            "--set controlnet=",
-        )
+        repository = network_repository(_hub_id(path_or_id, "ControlNet"), stem=_STEMS[0])
+        folder = fetch([repository], "ControlNet", path_or_id, "--set controlnet=")
         name = path_or_id
+    _check_whole(folder, "ControlNet", lacking_network(folder, stem=_STEMS[0]))
     config = folder / "config.json"
-    if not config.is_file():
-        raise UserError(f"{folder} is not a ControlNet folder: config.json is missing")
-    weights = weight_files(folder)
-    if not weights:
-        raise UserError(f"{folder} holds no safetensors weights")
+    variant = variant_of(folder)
     digest = hashlib.sha256(_hash_config(config).encode())
-    for path in weights:
+    for path in weight_files(folder, variant):
         digest.update(_hash_weights(path).encode())
     prompted_only = _own_facts(folder).get("prompted_only", False)
     if prompted_only:
         digest.update(b"prompted_only")
     facts = _read_json(config)
-    return ControlNetSource(folder.resolve(), name, facts, digest.hexdigest()[:16], prompted_only)
+    return ControlNetSource(
+        folder.resolve(), name, facts, digest.hexdigest()[:16], variant, prompted_only
+    )
 
 
-def resolve_network(path_or_id: str, kind: str) -> NetworkSource:
+def resolve_network(path_or_id: str, kind: str, beside: Sequence[str] = ()) -> NetworkSource:
     """Locate and fingerprint a model of transformers; fetch it if it is not in the cache.
 
     Args:
         path_or_id: a local folder or a Hub id (`owner/name`, `owner/name@revision`).
         kind: what messages call it: "clip judge's model".
+        beside: what must be in its folder besides, as in `Network`.
 
     Raises:
-        UserError: if it is missing or damaged.
+        UserError: if it or a part of it is missing or damaged.
     """
     folder = Path(path_or_id).expanduser()
     name = folder.resolve().name
     if not folder.exists():
-        repository = Repository.whole(_hub_id(path_or_id, kind))
+        repository = network_repository(_hub_id(path_or_id, kind), beside)
         folder, name = fetch([repository], kind, path_or_id), path_or_id
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} is not a {kind}: config.json is missing")
-    if not weight_files(folder):
-        raise UserError(f"{folder} holds no safetensors weights")
+    _check_whole(folder, kind, lacking_network(folder, beside))
+    if variant_of(folder) is not None:
+        raise UserError(
+            f"{folder} holds its weights in half precision only: rename "
+            f"{weight_files(folder, FP16)[0].name} without `.fp16`"
+        )
     digest = hashlib.sha256()
     for path in sorted({path for pattern in _NETWORK_FILES for path in folder.glob(pattern)}):
         if path.suffix == ".safetensors":
@@ -295,6 +362,96 @@ def weight_files(folder: Path, variant: str | None = None) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _WEIGHTS[variant].fullmatch(path.name))
 
 
+# -- is it whole? --------------------------------------------------------------------------
+
+
+def lacking_pipeline(folder: Path) -> list[str]:
+    """List the files that a folder lacks of a whole Stable Diffusion pipeline, by their paths."""
+    if not (folder / "model_index.json").is_file():
+        return ["model_index.json"]
+    if "text_encoder_2" in _read_json(folder / "model_index.json"):
+        return []  # whole or not, it is refused for its shape
+    lacking = []
+    for part in NETWORKS:
+        stem = _STEMS[part == "text_encoder"]
+        lacking += [f"{part}/{name}" for name in lacking_network(folder / part, stem=stem)]
+    lacking += [f"tokenizer/{name}" for name in _lacking_beside(folder / "tokenizer", "tokenizer")]
+    scheduler = "scheduler/scheduler_config.json"
+    return lacking + [scheduler] * (not (folder / scheduler).is_file())
+
+
+def lacking_network(folder: Path, beside: Sequence[str] = (), stem: str = "model") -> list[str]:
+    """List the files that a folder lacks of a whole network: config, weights, what is beside it.
+
+    Args:
+        beside: as in `Network`.
+        stem: what weights are called if none are there.
+    """
+    lacking = ["config.json"] * (not (folder / "config.json").is_file())
+    by_variant = [list(_lacking_weights(folder, variant, stem)) for variant in _WEIGHTS]
+    lacking += by_variant[0] if all(by_variant) else []
+    return lacking + [name for what in beside for name in _lacking_beside(folder, what)]
+
+
+def _lacking_weights(folder: Path, variant: str | None, stem: str) -> Iterator[str]:
+    """Yield the weight files of a variant that a folder lacks, by their index if it has one."""
+    there = {path.name for path in weight_files(folder, variant)} if folder.is_dir() else set()
+    for own in _STEMS:
+        index = folder / _INDEX[variant].format(own)
+        whole = f"{own}.safetensors" if variant is None else f"{own}.{variant}.safetensors"
+        if (folder / whole).is_file():
+            return
+        if index.is_file():
+            parts = sorted(set(_read_json(index).get("weight_map", {}).values()))
+            yield from (name for name in parts if not (folder / name).is_file())
+            return
+        if there & {name for name in there if name.startswith(f"{own}-")}:
+            yield index.name
+            return
+    yield f"{stem}.safetensors" if variant is None else f"{stem}.{variant}.safetensors"
+
+
+def _lacking_beside(folder: Path, what: str) -> Iterator[str]:
+    for choices in _BESIDE[what]:
+        if not any(all(any(folder.glob(name)) for name in files) for files in choices):
+            yield " or ".join(" and ".join(files) for files in choices)
+
+
+def _check_whole(folder: Path, kind: str, lacking: Sequence[str]) -> None:
+    if lacking:
+        raise UserError(f"{folder} is not a whole {kind}: it lacks {', '.join(lacking)}")
+
+
+def variant_of(folder: Path) -> str | None:
+    """Return which weights a network's folder has: None for plain ones, `fp16` if only those."""
+    return FP16 if any(_lacking_weights(folder, None, "model")) else None
+
+
+def stored_shapes(folder: Path, variant: str | None = None) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a network's weights by their names, from the files' headers alone.
+
+    Raises:
+        UserError: if a file is damaged.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in weight_files(folder, variant):
+        header = _read_header(path, path.stat().st_size)
+        shapes |= {name: tuple(entry["shape"]) for name, entry in header.items()}
+    return shapes
+
+
+def network_class(folder: Path, part: str) -> str:
+    """Return which class loads a part of a pipeline: `diffusers.AutoencoderKL`.
+
+    Raises:
+        UserError: if the pipeline's index does not say it.
+    """
+    match _read_json(folder / "model_index.json").get(part):
+        case [str(library), str(kind)]:
+            return f"{library}.{kind}"
+    raise UserError(f"{folder / 'model_index.json'} does not say which class loads {part}")
+
+
 def _hub_id(path_or_id: str, kind: str) -> str:
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", path_or_id) and path_or_id[0] not in "./":
         return path_or_id
@@ -303,15 +460,24 @@ def _hub_id(path_or_id: str, kind: str) -> str:
     raise UserError(f"no {kind} folder at {path_or_id}, and it is not a Hub id (owner/name) either")
 
 
-def _variant(folder: Path) -> str | None:
-    """Return which weights a pipeline folder has: None for plain ones, `fp16` if only those.
+def check_shape(folder: Path) -> tuple[str, ...]:
+    """Check that a folder is a whole pipeline of Stable Diffusion's shape, by its configs.
+
+    Returns:
+        The parts whose weights are there in half precision only.
 
     Raises:
-        UserError: if it is not a whole pipeline of Stable Diffusion's shape.
+        UserError: if it is not.
     """
+    if folder.is_file():
+        raise UserError(f"{folder} is a model in a single file: {_how_to_convert(folder)}")
     index = folder / "model_index.json"
     if not index.is_file():
-        raise UserError(f"{folder} is not a diffusers pipeline folder: model_index.json is missing")
+        whole = [path for pattern in _SINGLE_FILES for path in folder.glob(pattern)]
+        raise UserError(
+            f"{folder} is not a diffusers pipeline folder: model_index.json is missing"
+            + (f"; for a model in a single file, {_how_to_convert(whole[0])}" if whole else "")
+        )
     if "text_encoder_2" in _read_json(index):
         raise UserError(
             f"{folder} has two text encoders (SD-XL's shape): "
@@ -320,23 +486,65 @@ def _variant(folder: Path) -> str | None:
     missing = [part for part in COMPONENTS if not (folder / part).is_dir()]
     if missing:
         raise UserError(f"{folder} is not a whole pipeline: {', '.join(missing)} missing")
-    for variant in _WEIGHTS:
-        without = [part for part in NETWORKS if not weight_files(folder / part, variant)]
-        if not without:
-            return variant
-    without = [part for part in NETWORKS if not weight_files(folder / part)]
-    raise UserError(f"{folder / without[0]} holds no safetensors weights")
+    for part in NETWORKS:
+        if not any(weight_files(folder / part, variant) for variant in _WEIGHTS):
+            raise UserError(f"{folder / part} holds no safetensors weights")
+    _check_whole(folder, "pipeline", lacking_pipeline(folder))
+    _check_channels(folder)
+    # All parts of one kind if there are such, because that is what the folder's hash was made of.
+    variants = {part: variant_of(folder / part) for part in NETWORKS}
+    if any(variants.values()) and not any(
+        any(_lacking_weights(folder / part, FP16, "model")) for part in NETWORKS
+    ):
+        return NETWORKS
+    return tuple(part for part, variant in variants.items() if variant is not None)
 
 
-def _read_folder(folder: Path, progress: Progress) -> tuple[str | None, str]:
-    """Return the variant of a pipeline's weights, and its fingerprint."""
-    variant = _variant(folder)
+def _how_to_convert(file: Path) -> str:
+    """Say how to make a pipeline folder of a model in a single file."""
+    if file.suffix not in (".safetensors", ".ckpt"):
+        return "name the folder of a diffusers pipeline"
+    script = (
+        "from diffusers import StableDiffusionPipeline as P; "
+        f"P.from_single_file({str(file)!r}).save_pretrained({file.stem!r})"
+    )
+    warning = " (a .ckpt may run code when it is read)" * (file.suffix == ".ckpt")
+    return (
+        f"convert it once, with a network, by `python -c {shlex.quote(script)}`{warning} and pass "
+        f"--model {shlex.quote(file.stem)}"
+    )
+
+
+def _check_channels(folder: Path) -> None:
+    """Raise UserError if the parts do not fit each other, as an inpainting UNet does not."""
+    vae, unet, text = (_read_json(folder / part / "config.json") for part in NETWORKS)
+    latents = vae.get("latent_channels", 4)
+    channels = unet.get("in_channels", 4)
+    if channels != latents:
+        use = _UNET_CHANNELS.get(channels)
+        raise UserError(
+            f"{folder} cannot draw from a text alone: its UNet takes {channels} channels, the "
+            f"autoencoder's latents have {latents}"
+            + (f" (a model for {use})" if use else "")
+            + "; take the plain model that it was made from"
+        )
+    width, own = unet.get("cross_attention_dim"), text.get("hidden_size")
+    if isinstance(width, int) and isinstance(own, int) and width != own:
+        raise UserError(
+            f"{folder}: its UNet takes text states {width} wide, its text encoder's are {own}: "
+            "the parts are of different models"
+        )
+
+
+def _read_folder(folder: Path, progress: Progress) -> tuple[tuple[str, ...], str]:
+    """Return which parts are in half precision only, and the pipeline's fingerprint."""
+    half = check_shape(folder)
     parts = _read_json(folder / "model_index.json")
     digest = hashlib.sha256()
     for part in COMPONENTS:
         # The index says which class loads a part; another class makes another model of its files.
         digest.update(f"{part} {json.dumps(parts.get(part))}\n".encode())
-        weights = weight_files(folder / part, variant)
+        weights = weight_files(folder / part, FP16 if part in half else None)
         for path in sorted(path for path in (folder / part).iterdir() if path.is_file()):
             if path in weights:
                 content = _hash_weights(path, progress)
@@ -347,7 +555,7 @@ def _read_folder(folder: Path, progress: Progress) -> tuple[str | None, str]:
             else:
                 continue
             digest.update(f"{part}/{path.name} {content}\n".encode())
-    return variant, digest.hexdigest()[:16]
+    return half, digest.hexdigest()[:16]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -367,18 +575,24 @@ def _hash_config(path: Path) -> str:
 
 
 def _hash_weights(path: Path, progress: Progress = SILENT) -> str:
-    _check_length(path, path.stat().st_size)
+    _read_header(path, path.stat().st_size)
     return sha256_of(path, progress)
 
 
-def _check_length(path: Path, size: int) -> None:
-    """Check a weight file's length: a broken download must not fail minutes later in a loader."""
+def _read_header(path: Path, size: int) -> dict[str, Any]:
+    """Return a safetensors file's entries by the tensors' names.
+
+    Raises:
+        UserError: if the file is none, or not as long as its header says.
+    """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         try:
             header = json.loads(file.read(min(length, size)))
-            ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
+            entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+            ends = [entry["data_offsets"][1] for entry in entries.values()]
         except (ValueError, AttributeError, TypeError, KeyError):
             raise UserError(f"{path} is damaged: not a safetensors file") from None
     if size != 8 + length + max(ends, default=0):
         raise UserError(f"{path} is damaged: it was cut short or grew; fetch it again")
+    return entries

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from actionbench.errors import UserError
 from actionbench.files.models import resolve_network
-from actionbench.files.networks import batched, load_network, load_part
+from actionbench.files.networks import (
+    batched,
+    check_finite,
+    judge_advice,
+    load_network,
+    load_part,
+)
 from actionbench.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -43,10 +49,20 @@ class Captioner:
         for batch in batched(images, BATCH):
             inputs = processor(images=list(batch), return_tensors="pt").to(self.device)
             with torch.inference_mode():
-                tokens = model.generate(
-                    **inputs, max_new_tokens=MAX_NEW_TOKENS, num_beams=BEAMS, do_sample=False
+                answer = model.generate(
+                    **inputs,
+                    max_new_tokens=MAX_NEW_TOKENS,
+                    num_beams=BEAMS,
+                    do_sample=False,
+                    return_dict_in_generate=True,
+                    output_scores=True,
                 )
-            captions += processor.batch_decode(tokens, skip_special_tokens=True)
+            check_finite(
+                answer.sequences_scores,
+                f"scores of captions by the captioner {self.name}",
+                judge_advice("float32"),
+            )
+            captions += processor.batch_decode(answer.sequences, skip_special_tokens=True)
             progress.update(len(captions), len(images), "writing captions")
         captions = [" ".join(caption.split()) for caption in captions]
         if not all(captions):
@@ -57,8 +73,8 @@ class Captioner:
     def _loaded(self) -> tuple[Any, Any]:
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        source = resolve_network(self.name, "captioner")
+        source = resolve_network(self.name, "captioner", ("tokenizer", "images"))
         return (
-            load_part(AutoProcessor, source, backend="pil"),
+            load_part(AutoProcessor, source.path, source.name, backend="pil"),
             load_network(AutoModelForImageTextToText, source, self.device),
         )

@@ -18,8 +18,14 @@ import numpy as np
 
 from actionbench.errors import UserError
 from actionbench.files.hashing import make_key
-from actionbench.files.models import NetworkSource, from_hub, resolve_network
-from actionbench.files.networks import batched, load_image_processor, load_network
+from actionbench.files.models import Network, NetworkSource, from_hub, resolve_network
+from actionbench.files.networks import (
+    batched,
+    check_finite,
+    judge_advice,
+    load_image_processor,
+    load_network,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -77,9 +83,17 @@ class KeypointReader:
         self.whole_image = whole_image
 
     @property
+    def networks(self) -> tuple[Network, ...]:
+        """The detector, if there is one, and the pose model."""
+        pose = Network(self.pose_model, "transformers.VitPoseForPoseEstimation", ("images",))
+        if self.detector is None:
+            return (pose,)
+        return (Network(self.detector, "transformers.RTDetrForObjectDetection", ("images",)), pose)
+
+    @property
     def downloads(self) -> tuple[str, ...]:
         """The Hub ids of the models, unless they are local folders."""
-        return from_hub(*(name for name in (self.detector, self.pose_model) if name is not None))
+        return from_hub(*(network.path_or_id for network in self.networks))
 
     @cached_property
     def sources(self) -> tuple[NetworkSource | None, NetworkSource]:
@@ -88,9 +102,12 @@ class KeypointReader:
         Raises:
             UserError: if one is missing.
         """
+        *detector, pose = self.networks
         return (
-            None if self.detector is None else resolve_network(self.detector, "person detector"),
-            resolve_network(self.pose_model, "pose model"),
+            resolve_network(detector[0].path_or_id, "person detector", detector[0].beside)
+            if detector
+            else None,
+            resolve_network(pose.path_or_id, "pose model", pose.beside),
         )
 
     @property
@@ -164,6 +181,8 @@ class KeypointReader:
         labels = [label for label in self.labels if label < answer.logits.shape[-1]]
         scores = answer.logits[..., labels].sigmoid().amax(-1).cpu().numpy()
         boxes = answer.pred_boxes.cpu().numpy()  # middle, width and height, in [0, 1]
+        read = np.concatenate([scores[..., None], boxes], axis=2)
+        check_finite(read, f"boxes by the person detector {self.detector}", judge_advice("float32"))
         chosen: list[np.ndarray | None] = []
         for image, own, sizes in zip(images, scores, boxes, strict=True):
             worth = np.where(own >= self.min_score, own * sizes[:, 2] * sizes[:, 3], 0)
@@ -203,6 +222,8 @@ class KeypointReader:
         with torch.inference_mode():
             inputs = processor(list(images), boxes=each, return_tensors="pt").to(self.device)
             answer = network(**inputs)
+        what = f"points by the pose model {self.pose_model}"
+        check_finite(answer.heatmaps, what, judge_advice("float32"))
         bodies = processor.post_process_pose_estimation(answer, boxes=each)
         return [
             from_coco(

@@ -36,6 +36,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 from actionbench.errors import UserError, unknown
 from actionbench.files.atomic import own_folder, replacing
 from actionbench.files.hashing import make_key
+from actionbench.files.networks import load_part, load_pipeline, load_state, load_weights
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.captions import retell
 from actionbench.puppets.corpus import SIZE, Corpus, corpus
@@ -146,7 +147,7 @@ class Checkpoint:
         for name, module in self.modules.items():
             prefix = f"{name}."
             state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-            module.load_state_dict(state)
+            load_state(module, state, self.path)
         whole = self.optimizer.state_dict()
         states: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
@@ -263,7 +264,7 @@ def train_clip(
     """Contrastive training of both halves on drawings and captions (CLIP, arXiv 2103.00020)."""
     folder = work / f"clip-{recipe.key('clip', data)}"
     if folder.exists():
-        return CLIPModel.from_pretrained(folder).to(device), CLIPTokenizer.from_pretrained(folder)
+        return load_weights(CLIPModel, folder).to(device), load_part(CLIPTokenizer, folder)
     torch.manual_seed(recipe.seed)
     captions = told(recipe, data)
     tokenizer = train_tokenizer(captions, recipe.text_tokens)
@@ -335,7 +336,7 @@ def train_autoencoder(
     the decoder to draw from it, side by side; then both are trained end to end."""
     folder = work / f"vae-{recipe.key('autoencoder', data)}"
     if folder.exists():
-        return AutoencoderKL.from_pretrained(folder).to(device).eval()
+        return load_weights(AutoencoderKL, folder).to(device).eval()
     torch.manual_seed(recipe.seed)
     widths = recipe.autoencoder_channels
     vae = AutoencoderKL(
@@ -408,7 +409,7 @@ def train_decoder(
     key = make_key(recipe.key("decoder", data), _weights_key(vae))[:8]
     folder = work / f"decoder-{key}"
     if folder.exists():
-        return AutoencoderKL.from_pretrained(folder).to(device).eval()
+        return load_weights(AutoencoderKL, folder).to(device).eval()
     torch.manual_seed(recipe.seed)
     trained = nn.ModuleDict({"post_quant_conv": vae.post_quant_conv, "decoder": vae.decoder})
     trained.to(memory_format=torch.channels_last).requires_grad_(True)
@@ -596,8 +597,8 @@ def train_diffusion(
     scheduler = DDPMScheduler(**noise_schedule())
     unet, average = new_unet(recipe).to(device), new_unet(recipe).to(device).eval()
     if start is not None:
-        unet.load_state_dict(start.state_dict())
-    average.load_state_dict(unet.state_dict())
+        load_state(unet, start.state_dict(), "the UNet to go on from")
+    load_state(average, unet.state_dict(), "the UNet")
     average_text = copy.deepcopy(text)
     text = copy.deepcopy(text).requires_grad_(True)
     for module in (average, average_text):
@@ -681,13 +682,13 @@ def grown(text: CLIPTextModel, own: CLIPTokenizer, larger: CLIPTokenizer) -> CLI
     for word, row in larger.get_vocab().items():
         if word in old:
             rows[row] = state[table][old[word]]
-    made.load_state_dict({**state, table: rows})
+    load_state(made, {**state, table: rows}, "the text encoder to go on from")
     return made
 
 
 def text_half(clip: CLIPModel) -> CLIPTextModel:
     text = CLIPTextModel(clip.config.text_config)
-    text.load_state_dict(clip.text_model.state_dict())
+    load_state(text, clip.text_model.state_dict(), "the text half of a CLIP")
     return text
 
 
@@ -787,9 +788,7 @@ def refine(
     out = own_folder(out, MARK)
     work.mkdir(parents=True, exist_ok=True)
     data = corpus(work, "pretraining", recipe.seed, recipe.drawings, 2, progress)
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        model, dtype=torch.float32, safety_checker=None, low_cpu_mem_usage=False
-    )
+    pipeline = load_pipeline(model)
     vae = pipeline.vae.to(device).eval()
     torch.manual_seed(recipe.seed)
     tokenizer = train_tokenizer(told(recipe, data), recipe.text_tokens)

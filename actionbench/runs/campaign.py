@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from actionbench.device import Resources
+from actionbench.diffusion.lengths import check_texts
 from actionbench.errors import UserError, one_line
 from actionbench.files.models import ModelSource, resolve_model
 from actionbench.judge import Judge
@@ -48,9 +49,12 @@ class Setup:
             kind: the method's class.
             words: changes to its settings.
             seed: the run's seed; by default that of the options.
+
+        Raises:
+            UserError: as `plan_run`, and if the text encoder has no room for the action.
         """
         options = self.options if seed is None else replace(self.options, seed=seed)
-        return plan_run(
+        plan = plan_run(
             suite=self.suite,
             method=kind.for_model(self.source.preset, words),
             source=self.source,
@@ -58,6 +62,22 @@ class Setup:
             options=options,
             command=self.command,
         )
+        if not plan.finished:
+            check_prompts(plan)
+        return plan
+
+
+def check_prompts(plan: Plan) -> list[str]:
+    """Check that the base model's text encoder has room for what a run says to it.
+
+    Returns:
+        A line if texts lose words that are not the action's.
+
+    Raises:
+        UserError: if one loses the action.
+    """
+    tasks = [action.task for action in plan.actions]
+    return check_texts(plan.source.path, plan.suite.prompt, plan.method, tasks, plan.subjects)
 
 
 def prepare(options: RunOptions, command: Sequence[str] = (), progress: Progress = SILENT) -> Setup:

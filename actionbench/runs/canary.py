@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from actionbench.errors import UserError
 from actionbench.files.hashing import make_key
+from actionbench.judge import verdicts_of
 from actionbench.runs.provenance import now, versions
 from actionbench.runs.store import Store
 from actionbench.suite.items import Item
@@ -69,7 +70,7 @@ def check_canary(store: Store, judge: Judge) -> None:
         Item(suite.actions[n % len(suite.actions)], suite.subjects[n % len(suite.subjects)], 0)
         for n in range(len(images))
     ]
-    scores = [[v.action_score, v.subject_score] for v in judge.judge(images, items)]
+    scores = [[v.action_score, v.subject_score] for v in verdicts_of(judge, images, items)]
     first = store.load_canary(key)
     if first is None:
         facts = {"judge": judge.name, "fingerprint": judge.fingerprint, "device": judge.device}

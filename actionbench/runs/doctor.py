@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -15,14 +16,24 @@ from typing import TYPE_CHECKING, Any, Literal
 from packaging.requirements import Requirement
 
 from actionbench.device import memory, resolve_device
+from actionbench.diffusion.lengths import check_texts
 from actionbench.errors import UserError
-from actionbench.files.hub import Repository, how_to_get
-from actionbench.files.models import local_model, model_repositories, preset_name
+from actionbench.files.hub import how_to_get
+from actionbench.files.models import (
+    Network,
+    check_shape,
+    local_model,
+    model_repositories,
+    network_class,
+    network_repository,
+    preset_name,
+)
+from actionbench.files.networks import check_network, check_pipeline
 from actionbench.judge import Judge
 from actionbench.method import Method
 from actionbench.registry import get_judge, get_method, judge_names, make_judge, method_names
 from actionbench.runs.options import RunOptions
-from actionbench.suite.items import ActionTask, Sampling
+from actionbench.suite.items import ActionTask, Sampling, Subject
 from actionbench.suite.shipped import CHECKOUT
 from actionbench.suite.suite import Suite, get_suite
 
@@ -54,7 +65,9 @@ class Finding:
 def examine(
     options: RunOptions, methods: Sequence[str], words: Sequence[str] = ()
 ) -> Iterator[Finding]:
-    """Yield findings about a run one by one; nothing is loaded, fetched or hashed.
+    """Yield findings about a run one by one; nothing is fetched or hashed.
+
+    Of weights, names and shapes are read, and no numbers.
 
     Args:
         options: what the run is made with.
@@ -78,6 +91,8 @@ def examine(
     name = options.model or suite.model
     folder, finding = check_model(name)
     yield finding
+    if folder is not None:
+        yield from check_parts(folder)
     preset = preset_name(name, folder)
     systems = []
     for method in methods:
@@ -87,6 +102,10 @@ def examine(
             yield Finding(method, "fail", str(error))
     if tasks is not None:
         yield from check_tasks(systems, [tasks[action.name] for action in actions])
+    if folder is not None:
+        chosen = [tasks[a.name] if tasks else ActionTask(a, (), "") for a in actions]
+        subjects = suite.pick_subjects(options.subjects)
+        yield from check_prompts(systems, folder, suite.prompt, chosen, subjects)
     try:
         judge = make_judge(options.judge or suite.judge, suite, options.judge_words)
     except UserError as error:
@@ -206,6 +225,32 @@ def check_tasks(methods: Sequence[Method[Any]], tasks: Sequence[ActionTask]) -> 
             yield Finding(method.name, "fail", str(error))
 
 
+def check_prompts(
+    methods: Sequence[Method[Any]],
+    folder: Path,
+    prompt: str,
+    tasks: Sequence[ActionTask],
+    subjects: Sequence[Subject],
+) -> Iterator[Finding]:
+    """Report methods whose prompts or captions the text encoder has no room for.
+
+    Args:
+        folder: the base model.
+        prompt: the suite's.
+        tasks: the run's actions, with their exemplars if there are any.
+        subjects: the run's subjects.
+    """
+    fix = "shorten descriptions, phrases or captions"
+    for method in methods:
+        try:
+            lines = check_texts(folder, prompt, method, tasks, subjects)
+        except UserError as error:
+            yield Finding("prompts", "fail", str(error), fix)
+        else:
+            for line in lines:
+                yield Finding("prompts", "warn", line, fix)
+
+
 def check_model(name: str) -> tuple[Path | None, Finding]:
     """Return a base model's folder, None if it is not on this machine, and report its size."""
     try:
@@ -215,23 +260,75 @@ def check_model(name: str) -> tuple[Path | None, Finding]:
             return folder, Finding("model", "ok", f"{size / GIB:.2f} GiB in {folder}")
         offline = how_to_get(model_repositories(name)[0], "--model")
         fix = f"actionbench prefetch --model {name}; or, {offline}"
-        return None, Finding("model", "fail", f"{name} is not on this machine", fix)
+        lacking = [path for place in model_repositories(name) for path in place.missing()]
+        return None, Finding("model", "fail", _not_here(name, lacking), fix)
     except UserError as error:
         return None, Finding("model", "fail", str(error))
 
 
+def _not_here(name: str, lacking: Sequence[str]) -> str:
+    if not lacking:
+        return f"{name} is not on this machine"
+    return f"{name} is not whole on this machine: {', '.join(lacking)} missing"
+
+
+def check_parts(folder: Path) -> Iterator[Finding]:
+    """Report parts of a base model whose weights are not those that their classes need."""
+    fix = "fetch it again, or save it anew with the library that made it"
+    try:
+        parts = check_pipeline(folder, check_shape(folder))
+    except UserError as error:
+        yield Finding("weights", "fail", str(error), fix)
+        return
+    for part, differences in parts.items():
+        if differences:
+            kind = network_class(folder, part)
+            message = f"{folder / part}: its weights are not those of {kind}: {differences}"
+            yield Finding("weights", "fail", message, fix)
+    if not any(parts.values()):
+        yield Finding("weights", "ok", "names and shapes are those that the classes need")
+    scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text("utf-8"))
+    noise = scheduler.get("prediction_type", "epsilon") == "epsilon"
+    if noise and scheduler.get("rescale_betas_zero_snr"):
+        message = (
+            "the scheduler may begin with pure noise, where a model that predicts noise cannot"
+        )
+        fix = "set rescale_betas_zero_snr to false in scheduler/scheduler_config.json"
+        yield Finding("scheduler", "warn", message, fix)
+
+
 def check_downloads(methods: Sequence[Method[Any]], judge: Judge, fix: str) -> Iterator[Finding]:
-    """Report whether the models that methods and judge use are on this machine."""
+    """Report whether the models that methods and judge use are on this machine, and fit.
+
+    Args:
+        fix: the command that fetches them.
+    """
     owners: list[Method[Any] | Judge] = [*methods, judge]
     for owner in owners:
-        for hub_id in owner.downloads:
-            here = Repository.whole(hub_id).cached() is not None
-            yield Finding(
-                owner.name,
-                "ok" if here else "fail",
-                f"{hub_id} is {'' if here else 'not '}on this machine",
-                "" if here else fix,
-            )
+        for network in owner.networks:
+            yield _check_network(owner.name, network, fix)
+        for hub_id in sorted({*owner.downloads} - {n.path_or_id for n in owner.networks}):
+            repository = network_repository(hub_id)
+            if repository.cached() is not None:
+                yield Finding(owner.name, "ok", f"{hub_id} is on this machine")
+            else:
+                message = _not_here(hub_id, repository.missing())
+                yield Finding(owner.name, "fail", message, fix)
+
+
+def _check_network(owner: str, network: Network, fix: str) -> Finding:
+    name = network.path_or_id
+    try:
+        folder = network.local()
+        if folder is None:
+            return Finding(owner, "fail", _not_here(name, network.missing()), fix)
+        differences = check_network(network, folder)
+    except UserError as error:
+        return Finding(owner, "fail", str(error), fix)
+    if differences:
+        message = f"{name}: its weights are not those of {network.loader}: {differences}"
+        return Finding(owner, "fail", message, "fetch it again, or name another")
+    return Finding(owner, "ok", f"{name} is on this machine, and its weights fit")
 
 
 def _prefetch_command(options: RunOptions, methods: Sequence[str], words: Sequence[str]) -> str:

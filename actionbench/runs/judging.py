@@ -14,7 +14,7 @@ from typing import Any
 
 from actionbench.device import out_of_memory
 from actionbench.errors import UserError
-from actionbench.judge import Judge, Verdict
+from actionbench.judge import Judge, Verdict, verdicts_of
 from actionbench.progress import SILENT, Observer, Progress
 from actionbench.runs.canary import check_canary
 from actionbench.runs.kept import keep_suite
@@ -61,7 +61,7 @@ def judge_images(
         batch = to_judge[begin : begin + _JUDGE_BATCH]
         images = [store.load_image(image_key, item) for item in batch]
         with _reporting_memory(judge):
-            verdicts = judge.judge(images, batch)
+            verdicts = verdicts_of(judge, images, batch)
         judged |= {item.name: v for item, v in zip(batch, verdicts, strict=True)}
         store.add_verdicts(verdict_key, judged)
         observer.step(items[0].action.name, "judge", done + begin + len(batch), total)

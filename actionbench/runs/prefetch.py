@@ -13,12 +13,15 @@ from actionbench.files.hashing import sha256_of
 from actionbench.files.hub import Repository, fetch
 from actionbench.files.models import (
     NETWORKS,
+    Network,
     local_model,
     model_repositories,
+    network_class,
+    network_repository,
     resolve_model,
-    resolve_network,
     weight_files,
 )
+from actionbench.files.networks import check_network, check_pipeline
 from actionbench.judge import Judge
 from actionbench.method import Method
 from actionbench.progress import SILENT, Progress
@@ -56,9 +59,13 @@ def prefetch(
     yield _outcome(f"model {model}", partial(_model, model, report, progress))
     owners: list[Method[Any] | Judge] = [*methods, judge]
     for owner in owners:
-        for hub_id in owner.downloads:
+        for network in owner.networks:
+            what = f"{network.path_or_id} of {owner.name}"
+            yield _outcome(what, partial(_network, network, what, report))
+        others = {*owner.downloads} - {network.path_or_id for network in owner.networks}
+        for hub_id in sorted(others):
             what = f"{hub_id} of {owner.name}"
-            yield _outcome(what, partial(_download, hub_id, what, report))
+            yield _outcome(what, partial(_download, network_repository(hub_id), what, report))
 
 
 def _outcome(what: str, get: Callable[[], Fetched]) -> Fetched:
@@ -72,22 +79,35 @@ def _model(name: str, report: Callable[[str], None], progress: Progress) -> Fetc
     if local_model(name) is None:
         _announce(model_repositories(name), report)
     source = resolve_model(name, progress)
+    for part, differences in check_pipeline(source.path, source.half).items():
+        differences.refuse(source.path / part, network_class(source.path, part))
     pins = [
         f"{path.relative_to(source.path).as_posix()} sha256 {sha256_of(path)}"
         for part in NETWORKS
-        for path in weight_files(source.path / part, source.variant)
+        for path in weight_files(source.path / part, source.variant(part))
     ]
     if source.path.parent.name == "snapshots":  # in the Hub's cache, the folder is the commit
         pins.insert(0, f"revision {source.path.name}")
     return Fetched(f"model {name}", source.path, f"fingerprint {source.fingerprint}", tuple(pins))
 
 
-def _download(hub_id: str, what: str, report: Callable[[str], None]) -> Fetched:
-    repository = Repository.whole(hub_id)
+def _network(network: Network, what: str, report: Callable[[str], None]) -> Fetched:
+    folder = Path(network.path_or_id).expanduser()
+    if folder.exists():
+        if lacking := network.lacking(folder):
+            raise UserError(f"{folder} lacks {', '.join(lacking)}")
+        fetched = Fetched(what, folder.resolve(), "a local folder")
+    else:
+        fetched = _download(network.repository, what, report)
+    assert fetched.folder is not None
+    check_network(network, fetched.folder).refuse(fetched.folder, network.loader)
+    return fetched
+
+
+def _download(repository: Repository, what: str, report: Callable[[str], None]) -> Fetched:
     if repository.cached() is None:
         _announce([repository], report)
-    folder = fetch([repository], "model", hub_id)
-    resolve_network(str(folder), "model")  # raises if it has no config or no safetensors
+    folder = fetch([repository], "model", repository.hub_id)
     return Fetched(what, folder, f"revision {folder.name}")
 
 

@@ -23,7 +23,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image, PngImagePlugin
@@ -48,6 +48,8 @@ _ROWS = tuple(VERDICT_COLUMNS)
 """Columns of a run's verdicts."""
 _JUDGED = ("subject", "index", *Verdict.__dataclass_fields__)
 """Columns of what a judge saw on the images of one fit."""
+MOST_PIXELS = 4096 * 4096
+"""Pixels of the largest image that is decoded: a small file can hold an endless one."""
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
@@ -404,6 +406,8 @@ class Store:
             problem = "actions or subjects that run.json does not list"
         elif record.complete and len(verdicts) != record.n_items:
             problem = f"{len(verdicts)} images of {record.n_items}, though run.json says complete"
+        elif not all(map(_is_inside, verdicts["image"])):
+            problem = "images outside of the runs folder"
         if problem:
             folder = self.run_folder(record.id)
             raise UserError(
@@ -460,15 +464,42 @@ def read_image(path: Path) -> Image.Image:
     """Read an image, RGB and fully decoded.
 
     Raises:
-        UserError: if it is missing or damaged.
+        UserError: if it is missing or damaged, or larger than `MOST_PIXELS`.
     """
+    with _opened(path) as image:
+        return image.convert("RGB")
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Read an image's width and height from its head.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    with _opened(path) as image:
+        return image.size
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image; the block that reads it has its errors reported."""
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            if image.width * image.height > MOST_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+            yield image
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: run the same command again") from error
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{path} is larger than any image here ({error}): {AGAIN}") from error
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's errors for a damaged file
         raise UserError(f"{path} is damaged ({error}): {AGAIN}") from error
+
+
+def _is_inside(name: str) -> bool:
+    """Check that a path is relative and never leads upwards."""
+    path = PurePath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\\" not in name
 
 
 def _read_json(path: Path, delete: Path | None = None) -> dict[str, Any]:

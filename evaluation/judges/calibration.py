@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from actionbench.judge import Judge
+from actionbench.judge import Judge, verdicts_of
 from actionbench.progress import SILENT, Progress
 from actionbench.suite.items import NONE, Action, Item, paper_actions
 from actionbench.suite.suite import Suite
@@ -70,7 +70,8 @@ def calibrate(judge: Judge, progress: Progress = SILENT) -> Calibration:
     for done, (_, exemplar) in enumerate(exemplars, 1):
         # The subject is nobody's: exemplars show people whom the suite does not know.
         items = [Item(action, subject, 0) for action in actions]
-        verdicts = judge.without([exemplar.id]).judge([exemplar.image] * len(items), items)
+        other = judge.without([exemplar.id])
+        verdicts = verdicts_of(other, [exemplar.image] * len(items), items)
         yes.append([verdict.action_correct for verdict in verdicts])
         scores.append([verdict.action_score for verdict in verdicts])
         progress.update(done, len(exemplars), "exemplars")

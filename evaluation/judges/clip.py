@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from actionbench.files.hashing import make_key
-from actionbench.files.models import NetworkSource, from_hub, resolve_network
-from actionbench.files.networks import batched, load_image_processor, load_network, load_part
+from actionbench.files.models import Network, NetworkSource, resolve_network
+from actionbench.files.networks import (
+    batched,
+    check_finite,
+    judge_advice,
+    load_image_processor,
+    load_network,
+    load_part,
+)
 from actionbench.judge import Judge, Verdict
 from actionbench.settings import setting
 from actionbench.suite.items import NONE, Item
@@ -60,7 +67,9 @@ class ClipSettings:
     dtype: Literal["float32", "float16", "bfloat16"] = setting(
         "float32", "number format of its networks"
     )
-    batch_size: int = setting(32, "images looked at at once: speed and memory, no more", low=1)
+    batch_size: int = setting(
+        32, "images looked at at once: speed and memory; in half precision also rounding", low=1
+    )
     action_margin: float = setting(
         0.1,
         "how much the first action's probability must lie above the second's; else none is seen",
@@ -83,11 +92,12 @@ class ClipJudge(Judge):
 
     @cached_property
     def source(self) -> NetworkSource:
-        return resolve_network(self.settings.model, "clip judge's model")
+        (network,) = self.networks
+        return resolve_network(network.path_or_id, "clip judge's model", network.beside)
 
     @property
-    def downloads(self) -> tuple[str, ...]:
-        return from_hub(self.settings.model)
+    def networks(self) -> tuple[Network, ...]:
+        return (Network(self.settings.model, "transformers.AutoModel", ("tokenizer", "images")),)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -156,8 +166,9 @@ class ClipReader:
         from transformers import AutoModel, AutoTokenizer
 
         self.device, self.batch_size = device, batch_size
+        self.name, self.advice = source.name, judge_advice(dtype)
         self.model = load_network(AutoModel, source, device, dtype)
-        self.tokenizer = load_part(AutoTokenizer, source)
+        self.tokenizer = load_part(AutoTokenizer, source.path, source.name)
         self.images = load_image_processor(source)
         self.actions = [action.name for action in suite.actions]
         self.subjects = [subject.name for subject in suite.subjects]
@@ -181,6 +192,7 @@ class ClipReader:
         ).input_ids
         with torch.inference_mode():
             features = self.model.get_text_features(input_ids=ids.to(self.device)).pooler_output
+            self._check(features, "embeddings of the suite's words")
             each = normalize(features.float(), dim=-1).unflatten(0, (len(words), len(prompts)))
             return normalize(each.mean(1), dim=-1)
 
@@ -196,14 +208,20 @@ class ClipReader:
                 pixels = self.images([i.convert("RGB") for i in batch], return_tensors="pt")
                 pixels = pixels.pixel_values.to(self.device, self.model.dtype)
                 features = self.model.get_image_features(pixel_values=pixels).pooler_output
+                self._check(features, "embeddings of pictures")
                 embedded.append(normalize(features.float(), dim=-1))
             place = {key: number for number, key in enumerate(distinct)}
             rows = torch.cat(embedded)[[place[id(image)] for image in images]]
             scale = self.model.logit_scale.float().exp()
-            return (
-                (scale * rows @ self._actions.T).softmax(1).cpu().numpy(),
-                (scale * rows @ self._subjects.T).softmax(1).cpu().numpy(),
+            actions, subjects = (
+                (scale * rows @ candidates.T).softmax(1).cpu().numpy()
+                for candidates in (self._actions, self._subjects)
             )
+        self._check(np.concatenate([actions, subjects], axis=1), "probabilities")
+        return actions, subjects
+
+    def _check(self, numbers: Any, what: str) -> None:
+        check_finite(numbers, f"{what} by the clip judge's model {self.name}", self.advice)
 
 
 def _noun(phrase: str) -> str:

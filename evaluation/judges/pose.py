@@ -23,6 +23,7 @@ import numpy as np
 
 from actionbench.errors import UserError
 from actionbench.files.hashing import make_key
+from actionbench.files.models import Network
 from actionbench.judge import Judge, Verdict
 from actionbench.photos.keypoints import ANIMALS, DETECTOR, PERSON, POSE_MODEL, KeypointReader
 from actionbench.settings import setting
@@ -124,8 +125,8 @@ class PoseJudge(Judge):
     left_out: frozenset[str] = frozenset()
 
     @property
-    def downloads(self) -> tuple[str, ...]:
-        return (*self._subjects().downloads, *self._keypoints().downloads)
+    def networks(self) -> tuple[Network, ...]:
+        return (*self._subjects().networks, *self._keypoints().networks)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from actionbench.errors import UserError
+from actionbench.files.networks import check_finite, judge_advice, load_state, load_weights
 from actionbench.judge import Judge, Verdict
 from actionbench.progress import SILENT, Progress
 from actionbench.suite.items import NONE, Item, paper_subjects
@@ -97,8 +98,8 @@ class Reader:
 
         labels = json.loads((folder / "config.json").read_text("utf-8"))
         network = build_network(len(labels["poses"]), len(labels["subjects"]))
-        state = load_file(folder / "model.safetensors")
-        network.load_state_dict(state)  # copies half precision into single
+        file = folder / "model.safetensors"
+        load_state(network, load_file(file), file)
         return cls(network.eval().to(device), labels["poses"], labels["subjects"], device)
 
     def read(self, images: Sequence[Image]) -> tuple[np.ndarray, np.ndarray]:
@@ -125,6 +126,9 @@ class Reader:
                 batch = torch.from_numpy(pixels[start : start + BATCH]).to(self.device)
                 batch = batch.permute(0, 3, 1, 2).float().div(127.5).sub(1)
                 pose, subject = self.network(batch)
+                check_finite(
+                    torch.cat([pose, subject], 1), "answers of the puppet judge", judge_advice("")
+                )
                 both = (pose.softmax(1).cpu().numpy(), subject.softmax(1).cpu().numpy())
                 probabilities.append(both)
         poses, subjects = zip(*probabilities, strict=True)
@@ -241,7 +245,7 @@ def train_judge(
     recipe, out = recipe or JudgeRecipe(), own_folder(out, "config.json")
     torch.manual_seed(recipe.seed)
     work.mkdir(parents=True, exist_ok=True)
-    vae = AutoencoderKL.from_pretrained(model / "vae", torch_dtype=torch.float32).eval().to(device)
+    vae = load_weights(AutoencoderKL, model / "vae", torch_dtype=torch.float32).eval().to(device)
     data = corpus(work, "judging", recipe.seed, recipe.drawings, 2, progress)
     weights = hashlib.sha256()
     for tensor in vae.state_dict().values():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from actionbench.errors import UserError
 from actionbench.files.hashing import make_key, sha256_of
+from actionbench.files.models import Network
 from actionbench.judge import Verdict
 from actionbench.suite.items import NONE, Item
 
@@ -32,7 +33,7 @@ class Subjects(Protocol):
     def fingerprint(self) -> str: ...
 
     @property
-    def downloads(self) -> tuple[str, ...]: ...
+    def networks(self) -> tuple[Network, ...]: ...
 
     def judge(self, images: Sequence[Image], items: Sequence[Item]) -> list[Verdict]:
         """Verdicts of which the subject's part counts."""
@@ -45,7 +46,7 @@ class DrawnSubjects:
     have is none.
     """
 
-    downloads: tuple[str, ...] = ()
+    networks: tuple[Network, ...] = ()
 
     def __init__(self, folder: Path, suite: Suite, device: str = "cpu") -> None:
         self.folder, self.suite, self.device = folder, suite, device

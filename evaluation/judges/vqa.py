@@ -16,8 +16,14 @@ import numpy as np
 
 from actionbench.errors import UserError
 from actionbench.files.hashing import make_key
-from actionbench.files.models import NetworkSource, from_hub, resolve_network
-from actionbench.files.networks import batched, load_network, load_part
+from actionbench.files.models import Network, NetworkSource, resolve_network
+from actionbench.files.networks import (
+    batched,
+    check_finite,
+    judge_advice,
+    load_network,
+    load_part,
+)
 from actionbench.judge import Judge, Verdict
 from actionbench.settings import setting
 from actionbench.suite.items import Item
@@ -52,7 +58,9 @@ class VqaSettings:
     dtype: Literal["float32", "float16", "bfloat16"] = setting(
         "bfloat16", "number format of the network"
     )
-    batch_size: int = setting(8, "questions asked at once: speed and memory, no more", low=1)
+    batch_size: int = setting(
+        8, "questions asked at once: speed and memory; in half precision also rounding", low=1
+    )
     exemplars: int = setting(3, "exemplars shown with the question for the action", low=0)
     image_size: int = setting(
         448, "images are made at most this large, in pixels: what a picture costs in tokens", low=28
@@ -75,11 +83,13 @@ class VqaJudge(Judge):
 
     @cached_property
     def source(self) -> NetworkSource:
-        return resolve_network(self.settings.model, "vqa judge's model")
+        (network,) = self.networks
+        return resolve_network(network.path_or_id, "vqa judge's model", network.beside)
 
     @property
-    def downloads(self) -> tuple[str, ...]:
-        return from_hub(self.settings.model)
+    def networks(self) -> tuple[Network, ...]:
+        loader = "transformers.AutoModelForImageTextToText"
+        return (Network(self.settings.model, loader, ("tokenizer", "images")),)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -174,7 +184,8 @@ class VqaReader:
         from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
         self.device, self.batch_size = device, batch_size
-        config = load_part(AutoConfig, source)
+        self.name, self.advice = source.name, judge_advice(dtype)
+        config = load_part(AutoConfig, source.path, source.name)
         try:
             kind = PROCESSOR_MAPPING[type(config)]
         except KeyError:
@@ -182,7 +193,7 @@ class VqaReader:
                 f"{source.name} ({config.model_type}) is no model of images and text: "
                 "name another with --judge-set model=PATH_OR_ID"
             ) from None
-        self.processor = load_part(_images_only(kind), source, backend="pil")
+        self.processor = load_part(_images_only(kind), source.path, source.name, backend="pil")
         if self.processor.chat_template is None:
             raise UserError(
                 f"{source.name} has no chat template: take an instruction-tuned model "
@@ -212,7 +223,13 @@ class VqaReader:
                 logits = self.model(**inputs, logits_to_keep=1).logits[:, -1].float()
                 yes = logits[:, self.yes].logsumexp(1)
                 no = logits[:, self.no].logsumexp(1)
-                answers += (yes - no).sigmoid().tolist()
+                probabilities = (yes - no).sigmoid()
+                check_finite(
+                    torch.cat([logits[:, [*self.yes, *self.no]], probabilities[:, None]], 1),
+                    f"answers of the vqa judge's model {self.name}",
+                    self.advice,
+                )
+                answers += probabilities.tolist()
         return answers
 
 

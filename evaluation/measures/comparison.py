@@ -83,7 +83,7 @@ def compare(
     )
     if paired.empty:
         raise ValueError("the two runs have no item in common")
-    paired["difference"] = paired[f"{measure}_first"] - paired[f"{measure}_second"]
+    paired["difference"] = paired["right_first"] - paired["right_second"]
     names, unit = cluster_names(paired)
     grouped = paired["difference"].groupby(names)
     sums = grouped.sum().to_numpy(dtype=float)
@@ -102,7 +102,8 @@ def compare(
 
 
 def _keyed(verdicts: pd.DataFrame, measure: str) -> pd.DataFrame:
-    return verdicts[PAIR].assign(**{measure: outcomes(verdicts)[measure].astype(int)})
+    # Not under the measure's own name, which may be a column of the pair.
+    return verdicts[PAIR].assign(right=outcomes(verdicts)[measure].astype(int))
 
 
 def _half_width(residuals: np.ndarray, n: int) -> float:

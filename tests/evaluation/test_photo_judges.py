@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,14 +129,21 @@ def test_the_fingerprint_tells_all_that_decides_a_verdict(networks, kind, tmp_pa
     assert same.fingerprint == first, "neither the folder's name nor the batch decides anything"
 
 
-def test_a_missing_model_is_told_with_what_to_download(networks, monkeypatch) -> None:
+def test_a_missing_model_is_told_with_what_to_download(
+    networks, monkeypatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     judge = make_judge("clip", SUITE, ["model=nobody/clip@abc"])
     assert judge.downloads == ("nobody/clip@abc",)
     with pytest.raises(UserError, match="hf download nobody/clip --revision abc"):
         _ = judge.fingerprint
-    with pytest.raises(UserError, match="is no model of images and text"):
+    with pytest.raises(UserError, match="not a whole vqa judge's model: it lacks tokenizer_config"):
         make_judge("vqa", SUITE, [f"model={networks['detector']}"]).judge(IMAGES[:1], ITEMS[:1])
+    other = shutil.copytree(networks["detector"], tmp_path / "detector")
+    for file in networks["clip"].glob("tokenizer*"):
+        shutil.copy(file, other)
+    with pytest.raises(UserError, match="is no model of images and text"):
+        make_judge("vqa", SUITE, [f"model={other}"]).judge(IMAGES[:1], ITEMS[:1])
 
 
 # CLIP
@@ -357,3 +365,42 @@ def test_exemplars_without_keypoints_are_read(networks, tmp_path: Path) -> None:
     assert verdict.action_score == pytest.approx(
         max(0, judge.reader.bodies.scores([points[0]])[0, 0]), abs=1e-4
     )
+
+
+# Numbers that are not finite
+
+
+def spoiled(folder: Path, out: Path, ending: str) -> Path:
+    """Copy a network with the weights whose names end so made NaN."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(folder, out)
+    tensors = load_file(out / "model.safetensors")
+    names = [name for name in tensors if name.endswith(ending)]
+    assert names
+    for name in names:
+        tensors[name] = torch.full_like(tensors[name], float("nan"))
+    save_file(tensors, out / "model.safetensors", {"format": "pt"})
+    return out
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "change", "ending", "message"),
+    [
+        ("clip", "clip", "model", "visual_projection.weight", "embeddings of pictures by the clip"),
+        ("clip", "clip", "model", "text_projection.weight", "embeddings of the suite's words by"),
+        ("clip", "clip", "model", "logit_scale", "probabilities by the clip judge's model"),
+        ("vqa", "qwen", "model", "lm_head.weight", "answers of the vqa judge's model"),
+        ("pose", "detector", "detector", "class_embed.1.weight", "boxes by the person detector"),
+        ("pose", "vitpose", "pose_model", "layernorm.weight", "points by the pose model"),
+    ],
+)
+def test_a_judge_whose_network_gives_nan_is_refused(
+    networks, tmp_path: Path, kind: str, model: str, change: str, ending: str, message: str
+) -> None:
+    folder = spoiled(networks[model], tmp_path / "spoiled", ending)
+    judge = build(networks, kind, f"{change}={folder}")
+    with pytest.raises(
+        UserError, match=f"{message} .*not finite numbers .*its weights are damaged"
+    ):
+        judge.judge([IMAGES[0].copy()], ITEMS[:1])

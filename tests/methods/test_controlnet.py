@@ -154,9 +154,9 @@ def test_a_missing_or_damaged_controlnet_is_told(folder: Path, tmp_path: Path) -
             _ = method(name).fingerprint
 
     refused("no ControlNet folder at ./nowhere", "./nowhere")
-    refused("not a ControlNet folder", tmp_path)
+    refused("not a whole ControlNet: it lacks config.json, diffusion_", tmp_path)
     shutil.copy(folder / "config.json", tmp_path)
-    refused("no safetensors weights", tmp_path)
+    refused("it lacks diffusion_pytorch_model.safetensors", tmp_path)
     whole = (folder / "diffusion_pytorch_model.safetensors").read_bytes()
     (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(whole[:-8])
     refused("damaged", tmp_path)

@@ -700,6 +700,24 @@ def test_captions_that_name_the_action_twice_are_reported_by_file(
     assert [p.partition(",")[0] for p in raised.value.lines] == ["wave/0.jpg", "wave/1.jpg"]
 
 
+@pytest.mark.parametrize("spoiled", ["NaN", "renamed"])
+def test_a_damaged_captioner_is_refused(tiny_blip: Path, tmp_path: Path, spoiled: str) -> None:
+    """NaN would make every caption the same word; a renamed weight, a random one."""
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(tiny_blip, tmp_path / "blip"))
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("post_layernorm.weight"))
+    if spoiled == "NaN":
+        tensors[name] = tensors[name] * float("nan")
+    else:
+        tensors[f"renamed.{name}"] = tensors.pop(name)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    match = "scores of captions .* not finite" if spoiled == "NaN" else f"1 missing .{name}"
+    with pytest.raises(UserError, match=match):
+        Captioner(str(folder)).caption([Image.new("RGB", (32, 32))])
+
+
 def test_a_missing_captioner_is_reported(import_: Callable[..., Imported]) -> None:
     with pytest.raises(UserError, match=r"no captioner folder at ./no-such-model"):
         import_(captioner=Captioner("./no-such-model"))

@@ -288,7 +288,7 @@ def test_prefetch_uses_what_is_here_and_names_what_is_missing(
     assert states == ["fail", "ok"]
     (snapshot / "model.safetensors").unlink()
     *_, judged = prefetch(str(tiny_model), [], judge, report=lambda _line: None)
-    assert judged.folder is None and "holds no safetensors weights" in judged.message
+    assert judged.folder is None and "lacks model.safetensors" in judged.message
 
 
 @pytest.mark.parametrize("name", ["adi", "controlnet"])

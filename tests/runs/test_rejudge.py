@@ -204,6 +204,42 @@ def test_the_canary_shows_what_the_puppet_judge_knows() -> None:
     assert [v.subject_seen for v in verdicts] == [s.name for s in suite.subjects[:8]]
 
 
+class Spoiled(Brightness):
+    """A judge whose scores become NaN after the canary."""
+
+    rule = "spoiled"
+    asked = 0
+
+    def judge(self, images: Sequence[Image], items: Sequence[Item]) -> list[Verdict]:
+        verdicts = super().judge(images, items)
+        self.asked += 1
+        return verdicts if self.asked == 1 else [replace(v, action_score=np.nan) for v in verdicts]
+
+
+class Forgetful(Brightness):
+    rule = "forgetful"
+
+    def judge(self, images: Sequence[Image], items: Sequence[Item]) -> list[Verdict]:
+        return super().judge(images, items)[1:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "match"),
+    [
+        (Spoiled, r"the brightness judge's scores of \S+/0 are not finite numbers \(nan, "),
+        (Forgetful, "gave 7 verdicts on 8 images"),
+    ],
+)
+def test_a_judge_that_answers_nan_is_refused(
+    copied: Path, kind: type[Brightness], match: str
+) -> None:
+    store = Store(copied / "runs")
+    (run,) = store.run_ids()
+    with pytest.raises(UserError, match=match):
+        judge_run(store, run, kind(small_suite(copied)))
+    assert store.run_ids() == [run], "no run with its verdicts is stored"
+
+
 # Calibration
 
 

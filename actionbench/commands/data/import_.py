@@ -12,6 +12,7 @@ from actionbench.commands.display import JobProgress
 from actionbench.commands.options import FOLDER, device_option
 from actionbench.device import resolve_device
 from actionbench.errors import UserError
+from actionbench.files.models import local_model
 from actionbench.printing import say
 from actionbench.suite.suite import get_suite
 
@@ -86,6 +87,7 @@ def import_(
             progress=progress,
         )
     _print_imported(imported)
+    _print_lengths(out)
     say(f"next: actionbench run --suite {shlex.quote(str(out))} --method adi")
 
 
@@ -99,6 +101,24 @@ def _reader(
     if detector or pose_model:
         raise UserError("--detector and --pose-model are for --keypoints: give it as well")
     return None
+
+
+def _print_lengths(out: Path) -> None:
+    """Say which captions are too long for the base model's text encoder, if it is here."""
+    from actionbench.diffusion.lengths import captions, lengths_of, sentences
+
+    suite = get_suite(str(out))
+    try:
+        folder = local_model(suite.model)
+    except UserError as error:  # the dataset is written all the same
+        say(f"captions' lengths are not checked: {error}")
+        return
+    if folder is None:
+        say(f"captions' lengths are not checked: {suite.model} is not on this machine")
+        return
+    lengths = lengths_of(folder)
+    for line in sentences(lengths.cut([*captions(suite.tasks.values())]), lengths.length):
+        say(f"note: {line}")
 
 
 def _print_imported(imported: Imported) -> None:

@@ -19,6 +19,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from actionbench.diffusion.control import CONDITIONING_CHANNELS
 from actionbench.files.atomic import replacing
+from actionbench.files.networks import load_weights
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training.corpus import SIZE, Corpus
 from actionbench.puppets.training.diffusion import (
@@ -65,7 +66,7 @@ def train_controlnet(
     stem = work / f"controlnet-{fields[:8]}"
     folder = stem.with_suffix(".model")
     if folder.exists():
-        return ControlNetModel.from_pretrained(folder).to(device).eval()
+        return load_weights(ControlNetModel, folder).to(device).eval()
     latents = encode_corpus(vae, data, work, device, progress)
     shown, points = skeletons(data, work, progress), torch.from_numpy(data.keypoints)
     torch.manual_seed(recipe.seed)

@@ -42,8 +42,8 @@ class KeypointRecipe:
     """How the reader is made; lengths are steps of a batch."""
 
     seed: int = 11
-    drawings: int = 40_000
-    round_trips: int = 12_000
+    drawings: int = 80_000
+    round_trips: int = 20_000
     """Drawings that are also seen after the autoencoder's round trip."""
     image: int = 96
     """Pixels to which a picture is enlarged."""
@@ -57,10 +57,10 @@ class KeypointRecipe:
     """Cells of the heatmap a patch."""
     spread: float = 1.0
     """Standard deviation of a point's target in cells."""
-    steps: int = 9000
+    steps: int = 30_000
     batch: int = 16
     rate: float = 1e-3
-    decay: int = 3000
+    decay: int = 8000
     """Steps of the rate's fall at the end."""
     ema: float = 0.998
     sharpness: float = 10.0

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from actionbench.errors import UserError
 from actionbench.files.atomic import replacing
+from actionbench.files.networks import load_state
 from actionbench.puppets.training.autoencoder import encoded, new_autoencoder
 from actionbench.puppets.training.corpus import to_pixels
 from actionbench.puppets.training.diffusion import noise_schedule
@@ -39,7 +40,7 @@ def unfinished_autoencoder(training: Training) -> AutoencoderKL:
     if not files:
         raise UserError(f"{training.work} has no autoencoder yet")
     vae = new_autoencoder(training.recipe)
-    vae.load_state_dict(part(load_file(files[-1]), "vae"))
+    load_state(vae, part(load_file(files[-1]), "vae"), files[-1])
     return vae.eval()
 
 

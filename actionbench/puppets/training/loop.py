@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from actionbench.files.atomic import replacing
+from actionbench.files.networks import load_state
 from actionbench.progress import SILENT, Progress
 
 LOG_EVERY = 50
@@ -101,7 +102,7 @@ class Checkpoint:
             return 0, 0.0
         tensors = load_file(self.path)
         for name, module in self.modules.items():
-            module.load_state_dict(part(tensors, name))
+            load_state(module, part(tensors, name), self.path)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         states: dict[int, dict[str, Tensor]] = {}
         for key, value in part(tensors, "optimizer").items():

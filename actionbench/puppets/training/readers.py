@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from actionbench.errors import UserError, one_line
+from actionbench.files.networks import load_weights
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training.keypoint_reader import KeypointRecipe, train_keypoint_reader
 from actionbench.puppets.training.subject_reader import SubjectRecipe, train_subject_reader
@@ -49,7 +50,7 @@ def load_autoencoder(folder: Path | None) -> Any:
 
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds no autoencoder: a pipeline's is its folder vae")
-    return AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32).eval()
+    return load_weights(AutoencoderKL, folder, torch_dtype=torch.float32).eval()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,6 +21,7 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from actionbench.errors import UserError, unknown
 from actionbench.files.atomic import own_folder, replacing
+from actionbench.files.networks import load_state
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training.autoencoder import (
     decoder_stem,
@@ -141,9 +142,9 @@ class Training:
             raise UserError(f"{self.work} has no checkpoint of this recipe's diffusion model yet")
         tensors = load_file(file)
         unet, text = new_unet(self.recipe), self.text
-        unet.load_state_dict(part(tensors, "average_unet"))
+        load_state(unet, part(tensors, "average_unet"), file)
         if self.recipe.train_text_along:
-            text.load_state_dict(part(tensors, "average_text"))
+            load_state(text, part(tensors, "average_text"), file)
         return unet.eval(), text, int(tensors["step"])
 
 

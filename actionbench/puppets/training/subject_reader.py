@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from actionbench.errors import UserError
 from actionbench.files.atomic import replacing
+from actionbench.files.networks import check_finite, judge_advice, load_state
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training.corpus import SIZE, to_pixels
 from actionbench.puppets.training.loop import Schedule, Stage, generator_of, train
@@ -106,9 +107,10 @@ class SubjectReader:
         try:
             facts = json.loads((folder / CONFIG).read_text("utf-8"))
             network = build_network(len(facts["subjects"]), facts["widths"], facts["hidden"])
-            network.load_state_dict(load_file(folder / WEIGHTS))  # half precision into single
+            tensors = load_file(folder / WEIGHTS)
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise UserError(f"{folder} holds no reader of subjects ({error})") from error
+        load_state(network, tensors, folder / WEIGHTS)
         return cls(network.eval().to(device), facts["subjects"], device)
 
     def read(self, images: Sequence[Image]) -> np.ndarray:
@@ -127,6 +129,7 @@ class SubjectReader:
         with torch.inference_mode():
             for start in range(0, len(pixels), BATCH):
                 logits = self.network(to_pixels(pixels[start : start + BATCH], self.device))
+                check_finite(logits, "answers of the reader of subjects", judge_advice("float32"))
                 found.append(logits.softmax(1).cpu().numpy())
         return np.concatenate(found)
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from actionbench.files.atomic import replacing
+from actionbench.files.networks import load_part, load_state, load_weights
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training.corpus import SIZE, Corpus, to_pixels
 from actionbench.puppets.training.loop import Schedule, Stage, rows_of, train
@@ -93,8 +94,8 @@ def train_clip(
     stem = work / f"clip-{data.key}-{recipe.key('clip', 'text', 'tell', 'vision', 'width', 'voc')}"
     folder = stem.with_suffix(".model")
     if folder.exists():
-        model = CLIPModel.from_pretrained(folder).to(device).eval()
-        return model, CLIPTokenizer.from_pretrained(folder)
+        model = load_weights(CLIPModel, folder).to(device).eval()
+        return model, load_part(CLIPTokenizer, folder)
     torch.manual_seed(recipe.seed)
     everything = np.arange(min(TOKENIZER_CAPTIONS, len(data)))
     captions = data.captions(everything, np.random.default_rng(recipe.seed), recipe)
@@ -126,5 +127,5 @@ def train_clip(
 def text_half(clip: CLIPModel) -> CLIPTextModel:
     """The text encoder of a CLIP as a model of its own, frozen."""
     text = CLIPTextModel(clip.config.text_config)
-    text.load_state_dict(clip.text_model.state_dict())
+    load_state(text, clip.text_model.state_dict(), "the text half of a CLIP")
     return text.eval().requires_grad_(False)

@@ -1,0 +1,338 @@
+"""What the report page shows, collected from a board: the one seam between numbers and page.
+
+Everything here is made of the board's own rows, shares and comparisons; templates and scripts
+compute no statistics, only counts of what is filtered.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from evaluation.measures.accuracy import MEASURES, Share
+from leaderboards.page.images import Gallery
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from markupsafe import Markup
+
+    from actionbench.runs.record import RunRecord
+    from actionbench.suite.suite import Suite
+    from evaluation.measures.comparison import Comparison
+    from leaderboards.board import BoardRow, Group
+
+ACCURACIES = ("action", "subject", "total")
+_ACTION, _SUBJECT = 1, 2
+"""Bits of a verdict in the page's data; both are `right`."""
+NOTHING = "-"
+"""In place of a verdict: not judged."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of the matrix of paired differences: the row's method minus the column's."""
+
+    text: str
+    title: str
+    sign: str
+    """`+` or `-` if the two are told apart, else nothing."""
+    link: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A group of the board, as the template shows it."""
+
+    number: int
+    group: Group
+    rows: tuple[BoardRow, ...]
+    matrix: tuple[tuple[BoardRow, tuple[Cell | None, ...]], ...]
+    told_apart: int
+    pairs: int
+    images: int
+    missing: tuple[str, ...]
+    """A line for each row whose images are not all there."""
+    plots: Mapping[str, Markup]
+    """Plots as SVG, by name."""
+
+    @property
+    def complete(self) -> tuple[BoardRow, ...]:
+        return tuple(row for row in self.rows if not row.partial)
+
+    def tied(self, row: BoardRow) -> bool:
+        """Whether another row has the same rank."""
+        return row.rank is not None and [r.rank for r in self.rows].count(row.rank) > 1
+
+    def band(self, row: BoardRow) -> int:
+        """Number the groups of rows that share a rank, to shade every other one."""
+        ranks = sorted({r.rank for r in self.rows if r.rank is not None})
+        return ranks.index(row.rank) if row.rank in ranks else len(ranks)
+
+
+def section(
+    number: int, group: Group, missing: Iterable[str], plots: Mapping[str, Markup]
+) -> Section:
+    """Collect what the template shows of a group."""
+    both_ways = {
+        **group.comparisons,
+        **{(b, a): compared.reversed for (a, b), compared in group.comparisons.items()},
+    }
+    # The page of two runs' difference compares them in tables of its own.
+    complete = [row for row in group.rows if not row.partial and group.comparisons]
+    matrix = tuple(
+        (
+            first,
+            tuple(
+                None
+                if first is second
+                else _cell(number, both_ways[first.run_id, second.run_id], first, second)
+                for second in complete
+            ),
+        )
+        for first in complete
+    )
+    return Section(
+        number=number,
+        group=group,
+        rows=group.rows,
+        matrix=matrix if group.comparisons else (),
+        told_apart=sum(compared.told_apart for compared in group.comparisons.values()),
+        pairs=len(group.comparisons),
+        images=sum(row.done for row in group.rows),
+        missing=tuple(missing),
+        plots=plots,
+    )
+
+
+def _cell(number: int, compared: Comparison, first: BoardRow, second: BoardRow) -> Cell:
+    low, high = 100 * compared.low, 100 * compared.high
+    sign = ("+" if compared.difference > 0 else "-") if compared.told_apart else ""
+    apart = "told apart" if compared.told_apart else "not told apart"
+    return Cell(
+        text=f"{100 * compared.difference:+.1f}".replace("-", "−"),
+        title=f"{first.name} minus {second.name}: {100 * compared.difference:+.1f} points "
+        f"[{low:+.0f}, {high:+.0f}], p {compared.p_text}, {apart}",
+        sign=sign,
+        link=f"#g{number}-gallery?methods={quote(first.run_id)},{quote(second.run_id)}&verdict=differ",
+    )
+
+
+# Data of the script
+
+
+def group_data(
+    number: int,
+    group: Group,
+    roots: Mapping[bool, Path],
+    gallery: Gallery,
+    others: Mapping[Path, Sequence[tuple[str, str, Any]]],
+    first: Iterable[tuple[str, str, int]] = (),
+) -> tuple[dict[str, Any], list[str]]:
+    """Collect the items, verdicts and images of a group for the script, with gaps in words.
+
+    Args:
+        roots: the runs folder of the rows that are kept references, and of the others.
+        gallery: takes the images.
+        others: what every judge says about an image, by its file.
+        first: items that stand before the others, in their order.
+    """
+    facts = group.facts
+    suite = group.rows[0].suite
+    seeds = {
+        key: int(seed)
+        for row in group.rows
+        for key, seed in zip(_keys(row.verdicts), row.verdicts["seed"], strict=True)
+    }
+    places = {key: place for place, key in enumerate(dict.fromkeys([*first, *seeds]))}
+    actions, subjects = (
+        list(dict.fromkeys(name for row in group.rows for name in getattr(row.record, kind)))
+        for kind in ("actions", "subjects")
+    )
+    words: dict[str, int] = {}
+    runs, missing = [], []
+    for row in group.rows:
+        data, gone = _run_data(row, places, words, roots[row.reference], gallery, others)
+        runs.append(data)
+        if gone:
+            missing.append(f"{row.name}: {_gone(len(gone), row.done)} ({gone[0]})")
+    categories = {
+        str(subject): str(category)
+        for row in group.rows
+        for subject, category in zip(row.verdicts["subject"], row.verdicts["category"], strict=True)
+    }
+    described = {action.name: action.description for action in suite.actions} if suite else {}
+    return {
+        "number": number,
+        "heading": group.heading,
+        "actions": [[name, described.get(name, "")] for name in actions],
+        "subjects": [[name, categories.get(name, "")] for name in subjects],
+        "items": [
+            [actions.index(action), subjects.index(subject), index]
+            for action, subject, index in places
+        ],
+        # As text: JavaScript's numbers end at 2^53.
+        "seeds": [str(seeds[key]) for key in places],
+        "prompts": _prompts(suite, facts, places),
+        "exemplars": _exemplars(suite, facts, actions, gallery),
+        "judge": facts.judge.name,
+        "words": list(words),
+        "runs": runs,
+    }, missing
+
+
+def _keys(verdicts: pd.DataFrame) -> list[tuple[str, str, int]]:
+    columns = (verdicts[name] for name in ("action", "subject", "index"))
+    return [(str(a), str(s), int(i)) for a, s, i in zip(*columns, strict=True)]
+
+
+def _gone(count: int, total: int) -> str:
+    return "no image is kept" if count == total else f"{count} of {total} images are missing"
+
+
+def _run_data(
+    row: BoardRow,
+    places: Mapping[tuple[str, str, int], int],
+    words: dict[str, int],
+    root: Path,
+    gallery: Gallery,
+    others: Mapping[Path, Sequence[tuple[str, str, Any]]],
+) -> tuple[dict[str, Any], list[str]]:
+    """Collect one run, aligned to the group's items; and name its images that are not there."""
+    count = len(places)
+    verdicts = [NOTHING] * count
+    seen: list[list[int] | None] = [None] * count
+    images: list[int | None] = [None] * count
+    more: dict[int, list[list[Any]]] = {}
+    gone = []
+    columns = (
+        *("action_correct", "subject_correct", "action_seen", "subject_seen"),
+        *("action_score", "subject_score", "image"),
+    )
+    values = zip(*(row.verdicts[name] for name in columns), strict=True)
+    for key, (action, subject, action_seen, subject_seen, *scores, file) in zip(
+        _keys(row.verdicts), values, strict=True
+    ):
+        place = places[key]
+        verdicts[place] = str(_ACTION * bool(action) + _SUBJECT * bool(subject))
+        seen[place] = [
+            *(words.setdefault(str(word), len(words)) for word in (action_seen, subject_seen)),
+            *(-1 if math.isnan(score) else round(1000 * score) for score in scores),
+        ]
+        images[place] = gallery.add(root / file, row.method, *key[:2], str(key[2]))
+        if images[place] is None:
+            gone.append(str(file))
+        judged = [
+            [judge, _ACTION * bool(v[0]) + _SUBJECT * bool(v[1]), str(v[2]), str(v[3])]
+            for run_id, judge, v in others.get(root / file, ())
+            if run_id != row.run_id
+        ]
+        if judged:
+            more[place] = judged
+    return {
+        "id": row.run_id,
+        "title": row.title,
+        "name": row.name + (", partial" if row.partial else ""),
+        "verdicts": "".join(verdicts),
+        "seen": seen,
+        "images": images,
+        "others": more,
+    }, gone
+
+
+def other_judges(
+    groups: Sequence[Group], roots: Mapping[bool, Path]
+) -> dict[Path, list[tuple[str, str, Any]]]:
+    """List what every run's judge says about an image, by its file; only images with several."""
+    said: dict[Path, list[tuple[str, str, Any]]] = {}
+    for group in groups:
+        for row in group.rows:
+            columns = ("action_correct", "subject_correct", "action_seen", "subject_seen")
+            values = zip(*(row.verdicts[name] for name in columns), strict=True)
+            for file, answer in zip(row.verdicts["image"], values, strict=True):
+                entry = (row.run_id, row.record.judge.name, answer)
+                said.setdefault(roots[row.reference] / file, []).append(entry)
+    return {path: answers for path, answers in said.items() if len(answers) > 1}
+
+
+def _prompts(
+    suite: Suite | None, facts: RunRecord, places: Iterable[tuple[str, str, int]]
+) -> list[str] | None:
+    """Write the items' prompts in plain words; None if the suite is gone or another by now."""
+    if suite is None or not _same(suite, facts):
+        return None
+    from actionbench.suite.items import Item
+
+    actions = {action.name: action for action in suite.actions}
+    subjects = {subject.name: subject for subject in suite.subjects}
+    return [
+        Item(actions[a], subjects[s], i, facts.seed, suite.prompt).described_prompt
+        for a, s, i in places
+    ]
+
+
+def _exemplars(
+    suite: Suite | None, facts: RunRecord, actions: Sequence[str], gallery: Gallery
+) -> list[list[Any]]:
+    """Take the exemplars' images: for each action a list of image and caption."""
+    if suite is None or not _same(suite, facts):
+        return []
+    return [
+        [
+            [gallery.add(exemplar.image, "exemplar", suite.name, exemplar.id), exemplar.caption]
+            for exemplar in suite.tasks[action].exemplars
+        ]
+        for action in actions
+    ]
+
+
+def _same(suite: Suite, facts: RunRecord) -> bool:
+    return suite.exemplar_file.exists() and suite.fingerprint == facts.suite_fingerprint
+
+
+def percent(share: Share | None) -> str:
+    """Write a share with its interval, or a dash."""
+    return "–" if share is None else share.text()
+
+
+def provenance(row: BoardRow) -> list[tuple[str, str]]:
+    """List what made a row, in the order of the page."""
+    record = row.record
+    git = record.git or {}
+    commit = str(git.get("commit", "")) + (" (changed)" if git.get("dirty") else "")
+    changed = record.changed_settings
+    facts = {
+        "run": record.id,
+        "command": " ".join(record.command),
+        "settings that differ": "all below; the run noted none"
+        if changed is None
+        else ", ".join(f"{name}={value}" for name, value in changed.items())
+        or "none: the method's own",
+        "seed": str(record.seed),
+        "model": f"{record.model.name} {record.model.fingerprint}",
+        "data": f"{record.suite} {record.suite_fingerprint}",
+        "judge": f"{record.judge.name} {record.judge.fingerprint}",
+        "judge's settings": ", ".join(f"{k}={v}" for k, v in record.judge.settings.items()),
+        "judged again from": record.judged_from or "",
+        "sampling": ", ".join(f"{name} {value}" for name, value in record.sampling.items()),
+        "device": f"{record.device or 'unknown'}, {record.dtype}",
+        "machine": ", ".join(f"{value}" for value in record.machine.values()),
+        "versions": ", ".join(f"{name} {value}" for name, value in record.versions.items()),
+        "commit": commit,
+        "begun, finished": f"{record.started}, {record.finished or 'not finished'}",
+        "method's source": record.reference,
+    }
+    return [(name, text) for name, text in facts.items() if text]
+
+
+MEANINGS = {
+    "right": "action and subject right",
+    "neglect": "subject right, action wrong",
+    "contamination": "action right, subject wrong",
+    "neither": "both wrong",
+}
+
+assert set(MEANINGS) - {"right", "neither"} <= set(MEASURES)
