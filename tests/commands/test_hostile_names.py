@@ -80,6 +80,7 @@ def runs(tmp_path: Path, hostile: Suite) -> Path:
     for judge, right in (("one" + NAME, [0]), ("two" + NAME, [0, 1])):
         verdicts = make_verdicts(first_actions(right), actions=2, subjects=3)
         verdicts["judge"] = judge
+        verdicts["subject"] = verdicts["subject"].replace("boy", NAME)
         verdicts["image"] = [f"images/i/{n}.png" for n in range(len(verdicts))]
         for file in verdicts["image"]:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
