@@ -114,6 +114,13 @@ def find_suite(record: RunRecord, place: str | None = None) -> Suite:
     return suite
 
 
+def is_of(suite: Suite, record: RunRecord) -> bool:
+    """Check whether a suite is the one that a run was drawn for, not another version of it."""
+    if suite.exemplar_file.parent.name == record.suite_fingerprint:  # kept, so thumbnails
+        return suite.exemplar_file.exists()
+    return suite.exemplar_file.exists() and suite.fingerprint == record.suite_fingerprint
+
+
 def _kept_suite(store: Store, record: RunRecord) -> Suite | None:
     folder: Path = store.suite_folder(record.suite_fingerprint)
     if not folder.is_dir():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from actionbench.runs.kept import is_of
 from evaluation.measures.accuracy import MEASURES, Share
 from leaderboards.page.images import Gallery
 
@@ -262,7 +263,7 @@ def _prompts(
     suite: Suite | None, facts: RunRecord, places: Iterable[tuple[str, str, int]]
 ) -> list[str] | None:
     """Write the items' prompts in plain words; None if the suite is gone or another by now."""
-    if suite is None or not _same(suite, facts):
+    if suite is None or not is_of(suite, facts):
         return None
     from actionbench.suite.items import Item
 
@@ -278,7 +279,7 @@ def _exemplars(
     suite: Suite | None, facts: RunRecord, actions: Sequence[str], gallery: Gallery
 ) -> list[list[Any]]:
     """Take the exemplars' images: for each action a list of image and caption."""
-    if suite is None or not _same(suite, facts):
+    if suite is None or not is_of(suite, facts):
         return []
     return [
         [
@@ -287,10 +288,6 @@ def _exemplars(
         ]
         for action in actions
     ]
-
-
-def _same(suite: Suite, facts: RunRecord) -> bool:
-    return suite.exemplar_file.exists() and suite.fingerprint == facts.suite_fingerprint
 
 
 def percent(share: Share | None) -> str:
