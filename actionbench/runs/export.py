@@ -17,6 +17,7 @@ from actionbench.errors import UserError
 from actionbench.files.atomic import own_folder, replacing
 from actionbench.judge import VERDICT_COLUMNS
 from actionbench.progress import SILENT, Progress
+from actionbench.runs.kept import same_suite
 from actionbench.runs.portable import portable
 from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store, read_image
@@ -46,7 +47,7 @@ def export_run(store: Store, run_id: str, out: Path, progress: Progress = SILENT
         raise UserError(f"run {run_id} is {record.state}: export finished runs")
     store.read_verdicts(record)  # checks them
     verdicts = store.load_row_dicts(run_id)
-    prompts = _prompts(record)
+    prompts = _prompts(store, record)
     out = own_folder(out, MARK)
     with replacing(out) as folder:
         folder.mkdir()
@@ -91,10 +92,10 @@ def check_export(folder: Path) -> str:
     return found
 
 
-def _prompts(record: RunRecord) -> dict[tuple[str, str, int], str]:
+def _prompts(store: Store, record: RunRecord) -> dict[tuple[str, str, int], str]:
     """Write the items' prompts in plain words; nothing if the suite is gone or another by now."""
-    suite = record.known_suite()
-    if suite is None or suite.fingerprint != record.suite_fingerprint:
+    suite = same_suite(store, record)
+    if suite is None:
         return {}
     return {
         (action.name, subject.name, index): Item(

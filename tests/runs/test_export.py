@@ -40,7 +40,10 @@ def test_load_dataset_reads_images_verdicts_prompts_and_seeds(
         assert row["image"].convert("RGB").tobytes() == read_image(file).tobytes()
         assert {name: row[name] for name in stored} == stored
         assert row["run"] == run_id
-    assert loaded[0]["prompt"] == "A boy has hands together in prayer" and loaded[-1]["prompt"] == "Batman sits"
+    assert (
+        loaded[0]["prompt"] == "A boy has hands together in prayer"
+        and loaded[-1]["prompt"] == "Batman sits"
+    )
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert "ADI drew for" in card and str(tmp_path) not in card
     assert is_export(tmp_path / "out") and check_export(tmp_path / "out")

@@ -8,6 +8,7 @@ import click
 
 from actionbench.commands.display import JobProgress
 from actionbench.commands.options import FOLDER, runs_option
+from actionbench.printing import say
 from actionbench.runs.export import export_run
 from actionbench.runs.store import Store
 
@@ -25,4 +26,4 @@ def export(run_id: str, out: Path | None, runs: Path) -> None:
     found = store.find_run(run_id)
     with JobProgress() as progress:
         folder = export_run(store, found, out or Path("export") / found, progress)
-    click.echo(f"wrote {folder}: `actionbench data push {folder} OWNER/NAME` uploads it")
+    say(f"wrote {folder}: `actionbench data push {folder} OWNER/NAME` uploads it")
