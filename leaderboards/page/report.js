@@ -636,6 +636,7 @@
   addEventListener("beforeprint", () => {
     const group = groups[state.group];
     if (group.body) group.more(Math.max(0, 60 - group.drawn));
+    for (const image of document.images) image.loading = "eager";
   });
   document.addEventListener("click", (event) => {
     for (const open of all("details.methods[open]")) if (!open.contains(event.target)) open.open = false;
