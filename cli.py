@@ -31,7 +31,8 @@ DATA: Table = {
     "build": (f"{HERE}.data.build:build", "Draw the puppets' dataset, or fresh actions."),
     "check": (f"{HERE}.data.check:check", "Check that a dataset is whole and as it was made."),
     "import": (f"{HERE}.data.import_:import_", "Make a dataset of a folder of photographs."),
-    "push": (f"{HERE}.data.push:push", "Upload an imported dataset to the Hugging Face Hub."),
+    "export": (f"{HERE}.data.export:export", "Write a run as a Hugging Face dataset."),
+    "push": (f"{HERE}.data.push:push", "Upload a dataset or a run to the Hugging Face Hub."),
     "pull": (f"{HERE}.data.pull:pull", "Fetch a dataset from the Hub, or copy one, and check it."),
 }
 PUPPETS: Table = {

@@ -439,10 +439,17 @@ def _notes(
         notes.append("Runs of different seeds are paired on the prompts, not on the noise.")
     if any(row.reference for row in rows):
         notes.append("Rows marked reference are kept from an earlier measurement.")
+    if any(row.trust for row in rows):
+        notes.append(TRUST)
     if any(row.failures.copied for row in rows):
         notes.append(COPYING)
     return notes
 
+
+TRUST = (
+    "Submitted rows: self-reported, the submitter's word, whole in itself; re-judged, a random "
+    "sample of its images has the same verdicts; re-run, fits made again come out the same."
+)
 
 COPYING = (
     "Copied: nearer to an exemplar of its action than 99% of fresh drawings of other people doing "

@@ -10,6 +10,7 @@ import pandas as pd
 
 from actionbench.errors import UserError
 from actionbench.judge import PAIR
+from actionbench.printing import shown
 from actionbench.runs.store import Store
 from evaluation.measures.accuracy import outcomes
 from evaluation.measures.comparison import Comparison, compare
@@ -98,9 +99,9 @@ class Difference:
 
     def print(self, console: Console) -> None:
         """Print summary and tables."""
-        console.print(self.summary, markup=False, highlight=False)
+        console.print(shown(self.summary))
         for note in self.group.notes:
-            console.print(note, style="dim", markup=False, highlight=False)
+            console.print(shown(note, "dim"))
         for table in (self.measures(), self.actions(), self.flips(SHOWN)):
             console.print(table.rich())
 

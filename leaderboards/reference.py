@@ -16,10 +16,10 @@ from pathlib import Path
 
 from actionbench.errors import UserError, unknown
 from actionbench.files.atomic import own_folder, replacing
+from actionbench.runs.portable import portable, without_places
 from actionbench.runs.store import Store
 from leaderboards.board import Board, BoardRow, build_board, fit_bytes
 from leaderboards.submission.folder import MARK as SUBMISSION
-from leaderboards.submission.portable import portable, without_places
 
 MARK = "reference.json"
 KEPT = Path(__file__).parent

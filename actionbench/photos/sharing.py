@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,15 +17,27 @@ ORIGIN = "origin.json"
 """The file that names repository and commit in a folder that was pushed or pulled."""
 
 
-def push(folder: Path, repo_id: str, *, private: bool, revision: str | None) -> str:
-    """Check and upload a dataset, and return the commit, which is noted in the folder.
+def push(
+    folder: Path,
+    repo_id: str,
+    *,
+    private: bool,
+    revision: str | None,
+    files: Sequence[str] | None = None,
+) -> str:
+    """Upload a dataset, and return the commit, which is noted in the folder.
 
     The repository is made if it does not exist.
+
+    Args:
+        files: the files of a dataset that the caller has checked; by default it is an imported
+            one, which is checked here.
 
     Raises:
         UserError: if the Hub cannot be reached or does not let this user write.
     """
-    check_imported(folder)
+    if files is None:
+        check_imported(folder)
     from huggingface_hub import HfApi
 
     with _hub_errors(repo_id, "pushed to"):
@@ -38,7 +50,7 @@ def push(folder: Path, repo_id: str, *, private: bool, revision: str | None) -> 
             folder_path=folder,
             repo_type="dataset",
             revision=revision,
-            allow_patterns=list(FILES),
+            allow_patterns=list(files or FILES),
             commit_message="ActionBench dataset",
         ).oid
     _note_origin(folder, repo_id, commit)

@@ -85,6 +85,14 @@ def shown_suite(store: Store, record: RunRecord, place: str | None = None) -> Su
     return find_suite(record, place)
 
 
+def same_suite(store: Store, record: RunRecord) -> Suite | None:
+    """Return the suite as it was when a run was drawn, to be shown; None if it is gone or another
+    by now."""
+    with suppress(UserError):
+        return shown_suite(store, record)
+    return None
+
+
 def find_suite(record: RunRecord, place: str | None = None) -> Suite:
     """Return the suite that a run was drawn for, with its dataset.
 

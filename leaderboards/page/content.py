@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from actionbench.runs.kept import is_of
-from evaluation.measures.accuracy import MEASURES, Share
+from actionbench.runs.kept import same_suite
+from actionbench.runs.store import Store
 from leaderboards.page.images import Gallery
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from evaluation.measures.comparison import Comparison
     from leaderboards.board import BoardRow, Group
 
-ACCURACIES = ("action", "subject", "total")
 _ACTION, _SUBJECT = 1, 2
 """Bits of a verdict in the page's data; both are `right`."""
 NOTHING = "-"
@@ -142,7 +141,7 @@ def group_data(
         first: items that stand before the others, in their order.
     """
     facts = group.facts
-    suite = group.rows[0].suite
+    suite = same_suite(Store(roots[group.rows[0].reference]), facts)
     seeds = {
         key: int(seed)
         for row in group.rows
@@ -263,7 +262,7 @@ def _prompts(
     suite: Suite | None, facts: RunRecord, places: Iterable[tuple[str, str, int]]
 ) -> list[str] | None:
     """Write the items' prompts in plain words; None if the suite is gone or another by now."""
-    if suite is None or not is_of(suite, facts):
+    if suite is None:
         return None
     from actionbench.suite.items import Item
 
@@ -271,6 +270,8 @@ def _prompts(
     subjects = {subject.name: subject for subject in suite.subjects}
     return [
         Item(actions[a], subjects[s], i, facts.seed, suite.prompt).described_prompt
+        if a in actions and s in subjects
+        else ""
         for a, s, i in places
     ]
 
@@ -279,20 +280,18 @@ def _exemplars(
     suite: Suite | None, facts: RunRecord, actions: Sequence[str], gallery: Gallery
 ) -> list[list[Any]]:
     """Take the exemplars' images: for each action a list of image and caption."""
-    if suite is None or not is_of(suite, facts):
+    if suite is None:
         return []
     return [
         [
-            [gallery.add(exemplar.image, "exemplar", suite.name, exemplar.id), exemplar.caption]
-            for exemplar in suite.tasks[action].exemplars
+            [
+                gallery.add(exemplar.image, "exemplar", facts.suite_fingerprint, exemplar.id),
+                exemplar.caption,
+            ]
+            for exemplar in (suite.tasks[action].exemplars if action in suite.tasks else ())
         ]
         for action in actions
     ]
-
-
-def percent(share: Share | None) -> str:
-    """Write a share with its interval, or a dash."""
-    return "–" if share is None else share.text()
 
 
 def provenance(row: BoardRow) -> list[tuple[str, str]]:
@@ -323,13 +322,3 @@ def provenance(row: BoardRow) -> list[tuple[str, str]]:
         "method's source": record.reference,
     }
     return [(name, text) for name, text in facts.items() if text]
-
-
-MEANINGS = {
-    "right": "action and subject right",
-    "neglect": "subject right, action wrong",
-    "contamination": "action right, subject wrong",
-    "neither": "both wrong",
-}
-
-assert set(MEANINGS) - {"right", "neither"} <= set(MEASURES)

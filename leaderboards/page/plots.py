@@ -257,7 +257,7 @@ def heat(group: Group) -> Drawing:
     bottom = plot.height - 12
     legend = f"{len(facts.subjects)} subjects in the suite's order; right:"
     plot.text(names, bottom, legend, "faint", 11)
-    at: float = names + text_width(legend, 11) + 10
+    at: float = names + 1.15 * text_width(legend, 11) + 10  # a page's typeface may be wider
     for share in (0.0, 0.5, 1.0):
         plot.rect(at, bottom - 6, 12, 12, "rule", 0.45)
         plot.rect(at, bottom - 6, 12, 12, "right", share)

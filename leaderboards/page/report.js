@@ -251,7 +251,7 @@
         const found = value(keys);
         const square = make("td");
         if (!found) { square.append(make("span", { class: "unjudged" }, "–")); return square; }
-        const link = make("a", { href: address(data.number, "gallery", values), title: `${words}: ${found.text}` }, values.sum ? found.percent : found.text);
+        const link = make("a", { href: address(data.number, "gallery", values), title: `${words}: ${found.text}` }, found.text);
         square.append(link);
         const strength = Math.min(1, Math.abs(found.share));
         const good = bad ? found.share < 0 : found.share > 0;
@@ -501,7 +501,7 @@
         facts.push(["subject seen", `${saw.subject || "–"}  (score of the item's: ${saw.subjectScore || "–"})`]);
       }
       for (const [judge, other, action, subject] of one.others[number] ?? []) facts.push([`${judge} judge`, `${WORDS[other]}: ${action || "–"}, ${subject || "–"}`]);
-      if (data.prompts) facts.push(["prompt in words", data.prompts[number]]);
+      if (data.prompts?.[number]) facts.push(["prompt in words", data.prompts[number]]);
       facts.push(["seed of the noise", data.seeds[number]], ["run", one.id]);
       const list = $("dl", box);
       list.replaceChildren(...facts.flatMap(([name, value]) => [make("dt", {}, isolated(name)), make("dd", {}, isolated(value))]));
@@ -636,6 +636,7 @@
   addEventListener("beforeprint", () => {
     const group = groups[state.group];
     if (group.body) group.more(Math.max(0, 60 - group.drawn));
+    for (const image of document.images) image.loading = "eager";
   });
   document.addEventListener("click", (event) => {
     for (const open of all("details.methods[open]")) if (!open.contains(event.target)) open.open = false;

@@ -25,12 +25,12 @@ from PIL import Image
 
 from actionbench.errors import UserError
 from actionbench.files.atomic import own_folder, replacing
+from actionbench.runs.portable import portable
 from actionbench.runs.provenance import versions
 from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store, read_image
 from evaluation.measures.accuracy import outcomes
 from evaluation.tables import Table
-from leaderboards.submission.portable import portable
 
 MARK, CARD, VERIFICATION = "submission.json", "README.md", "verification.json"
 FORMAT = 1

@@ -180,7 +180,7 @@ def test_files_agree_with_the_verdicts(tmp_path: Path) -> None:
     save_run(tmp_path, make_verdicts(first_actions([0]), method="p-plus"), title="P+ | odd")
     paths = build_board(tmp_path).write(tmp_path / "out")
     assert {p.relative_to(tmp_path / "out").as_posix() for p in paths} == {
-        *("board.md", "board.csv", "board.json", "tables/comparisons.csv"),
+        *("board.md", "board.tex", "board.csv", "board.json", "tables/comparisons.csv"),
         *(
             f"tables/{by}.{kind}"
             for by in ("action", "subject", "category")
@@ -271,7 +271,7 @@ def test_an_empty_store_and_a_suite_filter(tmp_path: Path) -> None:
     board = build_board(tmp_path / "none")
     assert not board.groups and "No runs" in board.notes[0]
     assert "Published" in printed(board)
-    assert len(board.write(tmp_path / "out")) == 10
+    assert len(board.write(tmp_path / "out")) == 11
     runs = tmp_path / "runs"
     save_run(runs, make_verdicts(first_actions([0])))
     assert build_board(runs, "puppets").groups and not build_board(runs, "puppets-dev").groups

@@ -249,11 +249,16 @@ def test_a_hostile_run_is_inert(browser: Any, tmp_path: Path) -> None:
     own = [row | {"caption": NASTY[n % len(NASTY)]} for n, row in enumerate(exemplars)
            if row["action"] in ACTIONS[:2]]  # fmt: skip
     pq.write_table(pa.Table.from_pylist(own), suite_folder / "exemplars.parquet")
-    subjects = [{"name": name, "category": "animal", "phrase": NASTY[1]} for name in NASTY[:3]]
+    subjects = [
+        {"name": name, "category": "animal", "phrase": f"{NASTY[1]} {number}"}
+        for number, name in enumerate(NASTY[:3])
+    ]
     text = {
         "name": "hostile", "title": NASTY[0], "protocol": "hostile-v1", "model": "none",
         "judge": "puppet", "steps": 2, "guidance_scale": 2.0, "subjects": subjects,
-        "actions": [{"name": n, "description": NASTY[2]} for n in ACTIONS[:2]],
+        "actions": [
+            {"name": name, "description": f"{NASTY[2]} {name}"} for name in ACTIONS[:2]
+        ],
     }  # fmt: skip
     (suite_folder / "suite.yaml").write_text(json.dumps(text), "utf-8")
     suite = get_suite(str(suite_folder))
