@@ -7,15 +7,17 @@ STAMP := .venv/.installed
 DOCS := .venv/.installed-docs
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 METHOD := adi
+# Short fits and one image of each pair: the demo shows that everything works, and measures nothing.
+DEMO := --method $(METHOD) --profile quick --images-per-pair 1
 # Processes that share the tests, with one thread each.
 WORKERS ?= 2
 
 .PHONY: demo test lint docs
 
 demo: $(STAMP)
-	@$(BIN)/actionbench run --method $(METHOD)
+	@$(BIN)/actionbench run $(DEMO)
 	@$(BIN)/actionbench report
-	@run=$$($(BIN)/actionbench run --method $(METHOD) --dry-run | sed -n '1s/:.*//p') && \
+	@run=$$($(BIN)/actionbench run $(DEMO) --dry-run | sed -n '1s/:.*//p') && \
 	$(BIN)/actionbench show $$run && \
 	echo "pictures: every image under runs/images, the run's grid in runs/runs/$$run/grid.png"
 

@@ -28,7 +28,7 @@ JUDGES: Table = {
 SUITES: Table = {"list": (f"{HERE}.suites.list:list_suites", "List what can be measured.")}
 RUNS: Table = {"list": (f"{HERE}.runs.list:list_runs", "List the stored runs, finished or not.")}
 DATA: Table = {
-    "build": (f"{HERE}.data.build:build", "Draw the puppets' dataset: Parquet files and card."),
+    "build": (f"{HERE}.data.build:build", "Draw the puppets' dataset, or fresh actions."),
     "check": (f"{HERE}.data.check:check", "Check that a dataset is whole and as it was made."),
     "import": (f"{HERE}.data.import_:import_", "Make a dataset of a folder of photographs."),
     "export": (f"{HERE}.data.export:export", "Write a run as a Hugging Face dataset."),
@@ -38,13 +38,11 @@ DATA: Table = {
 PUPPETS: Table = {
     "picture": (f"{HERE}.puppets.picture:picture", "Draw the eight actions by a few subjects."),
     "sheets": (f"{HERE}.puppets.sheets:sheets", "Draw the cast and the poses of puppets-v2."),
-    "pretrain": (f"{HERE}.puppets.pretrain:pretrain", "Train puppet-diffusion in stages."),
-    "pretrain-controlnet": (
-        f"{HERE}.puppets.pretrain_controlnet:pretrain_controlnet",
-        "Train the base model's ControlNet on drawn skeletons.",
+    "pretrain": (
+        f"{HERE}.puppets.pretrain:pretrain",
+        "Train base model, ControlNet and readers from nothing.",
     ),
-    "train-judge": (f"{HERE}.puppets.train_judge:train_judge", "Train the puppet judge."),
-    "check": (f"{HERE}.puppets.check:check", "Measure the gates of base model, judge, ControlNet."),
+    "check": (f"{HERE}.puppets.check:check", "Measure whether they are fit to be used."),
 }
 COMMANDS: Table = {
     "run": (f"{HERE}.run:run", "Fit, draw and judge."),
@@ -62,7 +60,7 @@ COMMANDS: Table = {
     "suites": (SUITES, "Suites: list."),
     "runs": (RUNS, "Stored runs: list."),
     "data": (DATA, "Datasets: draw the puppets', import photographs, check, share."),
-    "puppets": (PUPPETS, "The puppets: picture, base model, ControlNet, judge, gates."),
+    "puppets": (PUPPETS, "The puppets: pictures, training, acceptance."),
 }
 
 

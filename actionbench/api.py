@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from actionbench.errors import MethodError, UserError, unknown
-from actionbench.registry import get_method, method_names
+from actionbench.registry import get_method, system_names
 from actionbench.runs.campaign import execute_each, prepare, unwatched
 from actionbench.runs.options import DEFAULTS, RunOptions
 from actionbench.runs.plan import Plan
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from leaderboards.page.report import Html
 
 EVERY = "all"
-"""In place of a method's name: each that is registered."""
+"""In place of a method's name: each that is registered and ranked."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ def report(
 
 def _names(method: str | Sequence[str]) -> list[str]:
     names = [method] if isinstance(method, str) else list(method)
-    return method_names() if names == [EVERY] else list(dict.fromkeys(names))
+    return system_names() if names == [EVERY] else list(dict.fromkeys(names))
 
 
 def _word(value: Any) -> str:

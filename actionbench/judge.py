@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -117,6 +117,11 @@ class Judge(ABC):
         self.suite = suite
         self.device = device
         self.settings = self.Settings() if settings is None else settings
+
+    @classmethod
+    def preset(cls, suite: Suite) -> Mapping[str, Any]:
+        """Return the settings that differ from the defaults on a suite; none unless overridden."""
+        return {}
 
     @property
     @abstractmethod

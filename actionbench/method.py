@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from PIL.Image import Image
 
 from actionbench.errors import UserError
 from actionbench.files.hashing import canonical_json
 from actionbench.files.models import Network, from_hub
-from actionbench.settings import NoSettings, build_settings
+from actionbench.settings import NoSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +25,16 @@ S = TypeVar("S")
 
 Presets = Mapping[str, Mapping[str, Any]]
 """Changes to the default settings, by the name of the models that they are for."""
+
+MEASURES = "measures"
+"""The fact of a `Customization` in which a fit leaves numbers by name for reports; they come into
+the run's record as well (`costs.ACTION.fit.measures`). The shipped methods leave:
+
+- `relative_norm`: the identifier's norm over the median norm of the vocabulary's tokens; for one
+  token a layer, their mean. Over about 5 prompts begin to be ignored (arXiv 2512.13672).
+- `channels_kept`: ADI: the share of channels that the merged mask kept, the mean over all triples.
+- `basis_words`: ReVersion: the words of the basis that the tokenizer knows as one token.
+"""
 
 
 @dataclass(frozen=True)
@@ -124,8 +134,15 @@ class Method(ABC, Generic[S]):
     Settings: ClassVar[type] = NoSettings
     """A frozen dataclass of `settings.setting` fields; defaults are the literature's."""
     presets: ClassVar[Presets] = {}
-    """Changes to the defaults by the backbone's preset name (`puppet-diffusion`, `sd-2.1`); `tiny`
-    is `methods check`'s, if the method needs more than a pipeline there."""
+    """Substitutes by the backbone's preset name (`puppet-diffusion`, `sd-1.5`), in every profile:
+    what a model lacks or needs of its own, such as words that it knows. `tiny` is `methods
+    check`'s, if the method needs more than a pipeline there."""
+    tuned: ClassVar[Presets] = {}
+    """What a search chose (`actionbench tune`), by the backbone's preset name: profile `tuned`."""
+    quick: ClassVar[Mapping[str, Any]] = {}
+    """What the profile `quick` changes besides cutting steps."""
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Published recipes besides the defaults, by the name that a setting `recipe` takes."""
     tunable: ClassVar[Mapping[str, tuple[float, float]]] = {}
     """What `actionbench tune` varies besides learning rate and steps: a setting's lowest and
     highest value to try, both above zero."""
@@ -134,20 +151,16 @@ class Method(ABC, Generic[S]):
     described: ClassVar[bool] = False
     """True if its prompts name the action in words (`Item.described_prompt`). If the text encoder
     has no room for them, the run is refused before it begins."""
+    needs_backbone: ClassVar[bool] = True
+    """False for rows that no model draws: `fit` and `generate` get None for it."""
+    ranked: ClassVar[bool] = True
+    """False for rows that only bound a board, a floor or a ceiling: boards show them without a
+    rank, and `all` leaves them out."""
     version: ClassVar[int] = 1
     """Raise it when the same settings no longer give the same result: fits are then made anew."""
 
     def __init__(self, settings: S | None = None) -> None:
         self.settings: S = self.Settings() if settings is None else settings
-
-    @classmethod
-    def for_model(cls, preset: str | None, words: Sequence[str] = ()) -> Self:
-        """Make one with the settings for models of a preset, changed by `key=value` words.
-
-        Raises:
-            UserError: a word that is no setting, or a value out of its range.
-        """
-        return cls(build_settings(cls.Settings, cls.presets.get(preset or "", {}), words))
 
     @property
     def fingerprint(self) -> str:

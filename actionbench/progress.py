@@ -14,6 +14,9 @@ class Progress:
     def update(self, done: int, total: int, what: str = "") -> None:
         """Take note that `done` of `total` steps of the part named `what` are finished."""
 
+    def note(self, text: str) -> None:
+        """Take note of something that the user should know and need not act on."""
+
 
 SILENT = Progress()
 
@@ -23,6 +26,9 @@ class Observer:
 
     def step(self, action: str, stage: str, done: int, total: int, what: str = "") -> None:
         """Take note that `done` of `total` of an action's `fit`, `generate` or `judge` are done."""
+
+    def note(self, text: str) -> None:
+        """Take note of something that the user should know and need not act on."""
 
     def row(self, row: ActionRow) -> None:
         """Take note that an action is finished: fitted, drawn and judged."""

@@ -27,6 +27,21 @@ def method_names() -> list[str]:
     return sorted(_entries(METHODS))
 
 
+def system_names() -> list[str]:
+    """Return the names of the methods that boards rank, which is what `all` stands for.
+
+    One that cannot be imported is among them: whoever asks for it is told why.
+    """
+    return [name for name in method_names() if _is_ranked(name)]
+
+
+def _is_ranked(name: str) -> bool:
+    try:
+        return get_method(name).ranked
+    except UserError:
+        return True
+
+
 def judge_names() -> list[str]:
     """Return the names of all registered judges, without importing them."""
     return sorted(_entries(JUDGES))
@@ -53,7 +68,7 @@ def get_judge(name: str) -> type[Judge]:
 def make_judge(name: str, suite: Suite, words: Sequence[str] = (), device: str = "cpu") -> Judge:
     """Make a judge of a suite, its settings changed by `key=value` words."""
     kind = get_judge(name)
-    return kind(suite, device, build_settings(kind.Settings, {}, words))
+    return kind(suite, device, build_settings(kind.Settings, kind.preset(suite), words))
 
 
 def _entries(group: str) -> dict[str, dict[str, EntryPoint]]:

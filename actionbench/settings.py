@@ -15,15 +15,36 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from actionbench.errors import UserError, unknown
 
+Rate = Literal["unet", "token"]
+"""What a learning rate moves: weights of the UNet, or token embeddings."""
 
-def setting(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
+_NEVER = object()
+"""No value is this one."""
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    source: str = "",
+    rate: Rate | None = None,
+    before: Any = _NEVER,
+) -> Any:
     """Declare a field of a method's or judge's settings: its default, meaning and range.
 
     Args:
-        default: the value unless a preset or the user sets another.
+        default: the value unless a profile, a preset or the user sets another.
         help: one sentence, shown by `actionbench methods list --settings`.
         low: the smallest number allowed, itself included; None is no limit.
         high: the largest number allowed, itself included; None is no limit.
+        source: where the default is from, in words that begin with `read`, `derived`, `recalled` or
+            `ours`: "read: the paper, section 4.1".
+        rate: for a learning rate on Stable Diffusion: what it moves. The profile `published` makes
+            the rate for another base model of it.
+        before: for a setting that is added to a method with stored fits: the value that does what
+            was done before. Where the setting has it, keys and records leave it out.
 
     Returns:
         A dataclass field.
@@ -36,7 +57,10 @@ def setting(default: Any, help: str, *, low: float | None = None, high: float | 
 
         The user changes it with `--set steps=200`; a number out of range is a UserError.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high})
+    metadata = {
+        "help": help, "low": low, "high": high, "source": source, "rate": rate, "before": before,
+    }  # fmt: skip
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -66,8 +90,30 @@ def build_settings(cls: type, preset: Mapping[str, Any], words: Sequence[str]) -
     return cls(**values)
 
 
+def recorded_settings(settings: Any) -> dict[str, Any]:
+    """Return settings by name as keys and records have them: without what adds nothing new."""
+    return {
+        f.name: value
+        for f in dataclasses.fields(settings)
+        if (value := getattr(settings, f.name)) != f.metadata.get("before", _NEVER)
+    }
+
+
+def restored_settings(cls: type, recorded: Mapping[str, Any]) -> Any:
+    """Make settings of what `recorded_settings` returned, or what a record's JSON has of it.
+
+    Raises:
+        TypeError: if they are not the settings of `cls`.
+    """
+    before = {f.name: f.metadata.get("before", _NEVER) for f in dataclasses.fields(cls)}
+    values = {name: value for name, value in before.items() if value is not _NEVER}
+    # JSON has no tuples; settings have no lists.
+    values |= {n: tuple(v) if isinstance(v, list) else v for n, v in recorded.items()}
+    return cls(**values)
+
+
 def describe_settings(cls: type, preset: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a row for each setting: name, kind, default under the preset, help."""
+    """Return a row for each setting: name, kind, default under the preset, help, source."""
     hints = get_type_hints(cls)
     return [
         {
@@ -75,6 +121,7 @@ def describe_settings(cls: type, preset: Mapping[str, Any]) -> list[dict[str, An
             "kind": _kind(hints[f.name]),
             "default": preset.get(f.name, f.default),
             "help": f.metadata["help"],
+            "source": f.metadata["source"],
         }
         for f in dataclasses.fields(cls)
     ]

@@ -25,30 +25,33 @@ from actionbench.registry import method_names
 from actionbench.suite.suite import get_suite
 
 
-def measure(name: str, model: str, device: str, steps: int, count: int) -> dict[str, float]:
+def measure(
+    name: str, model: str, device: str, profile: str, steps: int, count: int
+) -> dict[str, float]:
     """Measure one method in this process: seconds, images per second, MiB."""
     import torch
 
     from actionbench.diffusion.backbone import Backbone
-    from actionbench.files.models import resolve_model
+    from actionbench.files.models import model_traits, resolve_model
     from actionbench.progress import SILENT
     from actionbench.registry import get_method
+    from actionbench.runs.profiles import configure
     from actionbench.runs.provenance import peak_memory_mib
-    from actionbench.settings import build_settings
     from actionbench.suite.items import make_items
 
     suite = get_suite("puppets")
-    backbone = Backbone.load(resolve_model(model), device=device)
+    source = resolve_model(model)
+    backbone = Backbone.load(source, device=device)
     backbone.sampling = suite.sampling
     task = next(iter(suite.tasks.values()))
     kind = get_method(name)
-    preset = kind.presets.get(backbone.preset or "", {})
+    traits = model_traits(source.preset, source.path)
 
     learns = "steps" in {field.name for field in dataclasses.fields(kind.Settings)}
 
     def fit(length: int) -> tuple[Any, float]:
         words = [f"steps={length}"] if learns else []
-        method = kind(build_settings(kind.Settings, preset, words))
+        method = configure(kind, traits, profile, words=words)
         began = time.perf_counter()
         made = method.fit(backbone, task, seed=0, progress=SILENT)
         return (method, made), time.perf_counter() - began
@@ -76,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", action="append", choices=method_names())
     parser.add_argument("--model", default=get_suite("puppets").model)
+    parser.add_argument("--profile", default="tuned", choices=("published", "tuned"))
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--device", default="cpu")
@@ -83,7 +87,10 @@ def main() -> None:
     options = parser.parse_args()
     names = options.method or method_names()
     if options.one:
-        facts = measure(names[0], options.model, options.device, options.steps, options.images)
+        facts = measure(
+            *(names[0], options.model, options.device),
+            *(options.profile, options.steps, options.images),
+        )
         print(json.dumps(facts))
         return
     print(f"{platform.machine()}, {os.cpu_count()} cores, {options.device}, {options.model}\n")
@@ -93,7 +100,7 @@ def main() -> None:
     for name in names:
         command = [sys.executable, __file__, "--one", "--method", name, "--model", options.model]
         command += ["--steps", str(options.steps), "--images", str(options.images)]
-        command += ["--device", options.device]
+        command += ["--device", options.device, "--profile", options.profile]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             print(f"| {name} | failed, see above | | | |", flush=True)

@@ -30,9 +30,9 @@ from actionbench.diffusion.finetune import (
     train_unet,
     with_prior,
 )
-from actionbench.files.models import resolve_model
+from actionbench.files.models import ModelTraits, resolve_model
 from actionbench.progress import SILENT
-from actionbench.settings import build_settings
+from actionbench.runs.profiles import configure
 from actionbench.suite.suite import get_suite
 from methods.custom_diffusion import (
     CustomDiffusion,
@@ -85,7 +85,7 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
 
     def settings_of(method: Any) -> Any:
-        return build_settings(method.Settings, method.presets.get(backbone.preset or "", {}), ())
+        return configure(method, ModelTraits(backbone.preset), "tuned").settings
 
     dreambooth = DreamBooth(settings_of(DreamBooth))
     custom = CustomDiffusion(settings_of(CustomDiffusion))

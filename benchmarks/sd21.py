@@ -29,7 +29,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from actionbench.files.models import MODEL_PRESETS
+from actionbench.files.models import MODEL_PRESETS, ModelTraits
 from actionbench.registry import method_names
 
 PRESET = "sd-2.1-base"
@@ -144,6 +144,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     from actionbench.progress import SILENT
     from actionbench.registry import get_method
     from actionbench.runs.doctor import image_flops, matmul_speed
+    from actionbench.runs.profiles import configure
     from actionbench.runs.provenance import peak_memory_mib
     from actionbench.suite.items import Sampling
 
@@ -163,7 +164,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     if "controlnet" in names:
         small.append("controlnet=random")
     small += options.set
-    whole = kind.for_model(PRESET, options.set)
+    whole = configure(kind, ModelTraits(PRESET), words=options.set)
     facts: dict[str, Any] = {"method": name, "matmul_tflops": speed / 1e12}
 
     def wait() -> float:
@@ -172,7 +173,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         return time.perf_counter()
 
     def fit(*words: str) -> tuple[Any, Any, float]:
-        method = kind.for_model(PRESET, [*small, *words])
+        method = configure(kind, ModelTraits(PRESET), words=[*small, *words])
         began = wait()
         made = method.fit(backbone, task, seed=0, progress=SILENT)
         return method, made, wait() - began

@@ -20,9 +20,9 @@ import torch
 
 from actionbench.diffusion.backbone import Backbone
 from actionbench.diffusion.token_learning import Batch, ExemplarBatches, GradientRule, learn_tokens
-from actionbench.files.models import resolve_model
+from actionbench.files.models import ModelTraits, resolve_model
 from actionbench.progress import SILENT
-from actionbench.settings import build_settings
+from actionbench.runs.profiles import configure
 from actionbench.suite.suite import get_suite
 from methods.adi import ADI, TRIPLE, Triples
 from methods.p_plus import PPlus
@@ -32,8 +32,7 @@ ROUNDS = 5
 
 
 def settings_of(method: Any, backbone: Backbone, *words: str) -> Any:
-    preset = method.presets.get(backbone.preset or "", {})
-    return build_settings(method.Settings, preset, words)
+    return configure(method, ModelTraits(backbone.preset), "tuned", words=words).settings
 
 
 def main() -> None:

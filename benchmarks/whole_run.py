@@ -41,10 +41,12 @@ def timed(command: list[str]) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", default="adi")
+    parser.add_argument("--profile", default="tuned", help="the budgets are for `tuned`")
     parser.add_argument("more", nargs="*", help="more words for `actionbench run`")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "cli", "run", "--method", options.method]
+        command += ["--profile", options.profile]
         command += ["--runs", str(Path(folder) / "runs"), *options.more]
         first, whole = timed(command)
         _, again = timed(command)

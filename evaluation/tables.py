@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from actionbench.files.atomic import write_text
-from actionbench.printing import shown
+from actionbench.printing import printable, shown
 
 if TYPE_CHECKING:
     import rich.table
@@ -65,9 +67,13 @@ class Table:
         return "\n".join(f"| {' | '.join(map(_markdown, line))} |" for line in lines)
 
     def csv(self) -> str:
-        """Write it for programs: a line of column names, values as they are, None as nothing."""
+        """Write it for programs: a line of column names, None as nothing, values as they are.
+
+        Words that a spreadsheet would compute (`=1+1`) get an apostrophe before them.
+        """
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
+        lines = ([*map(_csv, line)] for line in (self.columns, *self.rows))
+        csv.writer(text, lineterminator="\n").writerows(lines)
         return text.getvalue()
 
     def latex(self) -> str:
@@ -102,8 +108,31 @@ def _shown(cell: object) -> str:
     return NONE if cell is None else str(cell)
 
 
+def _csv(cell: object) -> object:
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
 def _markdown(cell: object) -> str:
-    return " ".join(_shown(cell).splitlines()).replace("|", "\\|")
+    return literal(_shown(cell)).replace("|", "\\|")
+
+
+def literal(text: str) -> str:
+    """Return data for Markdown, in one line that shows it as it is: neither HTML nor emphasis, nor
+    the link to which a name in brackets could grow."""
+    plain = printable(" ".join(text.split()))
+    return _HTML.sub(lambda sign: escape(sign[0]), _MARKUP.sub(r"\\\g<0>", plain))
+
+
+_MARKUP = re.compile(r"[\\`*~]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])")
+"""What Markdown reads as its own; an underscore only at the rim of a word."""
+_HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)|^>")
+"""Beginnings of tags and of named signs, which `p < 0.05` is not; a quotation."""
 
 
 _LATEX = str.maketrans(
@@ -118,13 +147,12 @@ _LATEX = str.maketrans(
         "–": "--",
         "−": "$-$",
         "β": r"$\beta$",
-        "\n": " ",
     }
 )
 
 
 def _latex(cell: object) -> str:
-    return _shown(cell).translate(_LATEX)
+    return printable(" ".join(_shown(cell).split())).translate(_LATEX)
 
 
 def write_texts(out: Path, texts: Mapping[str, str]) -> list[Path]:
@@ -133,5 +161,5 @@ def write_texts(out: Path, texts: Mapping[str, str]) -> list[Path]:
 
 
 def bullets(lines: Iterable[str]) -> str:
-    """Write a Markdown list."""
-    return "\n".join(f"- {line}" for line in lines)
+    """Write data as a Markdown list."""
+    return "\n".join(f"- {literal(line)}" for line in lines)

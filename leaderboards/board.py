@@ -14,6 +14,7 @@ from actionbench.files.hashing import canonical_json
 from actionbench.runs.kept import known_suite
 from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store
+from actionbench.suite.drawn import EXEMPLAR_SEED, EXEMPLARS
 from actionbench.suite.suite import Suite, get_suite
 from evaluation.measures.accuracy import MIN_ACTIONS, Share, overall
 from evaluation.measures.comparison import Comparison, rank_verdicts
@@ -210,7 +211,7 @@ def _latest(store: Store, suite: str | None) -> tuple[list[RunRecord], int]:
     return list(kept.values()), len(records) - len(kept)
 
 
-_SAME_ROW = ("method", "settings", "seed", "dtype")
+_SAME_ROW = ("method", "settings", "seed", "exemplar_seed", "exemplars", "dtype")
 
 
 def _group_key(record: RunRecord) -> list[Any]:
@@ -273,6 +274,10 @@ def _label(record: RunRecord) -> str:
     parts = [f"{name}={_show(value)}" for name, value in _changed_settings(record).items()]
     if record.seed != 0:
         parts.append(f"seed={record.seed}")
+    if record.exemplar_seed != EXEMPLAR_SEED:
+        parts.append(f"exemplar_seed={record.exemplar_seed}")
+    if record.exemplars != EXEMPLARS:
+        parts.append(f"exemplars={record.exemplars}")
     if record.dtype != "float32":
         parts.append(record.dtype)
     return ", ".join(parts)

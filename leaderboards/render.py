@@ -14,7 +14,7 @@ from rich.text import Text
 
 from actionbench.printing import shown
 from evaluation.measures.accuracy import MEASURES, Breakdown, Share, breakdown
-from evaluation.tables import NONE, Table, bullets, write_texts
+from evaluation.tables import NONE, Table, bullets, literal, write_texts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -348,7 +348,7 @@ def _markdown(board: Board) -> str:
     parts = ["# Board", MEANING]
     for group in board.groups:
         parts += [
-            f"## {group.heading}",
+            f"## {literal(group.heading)}",
             Table("", _COLUMNS, [*map(_markdown_row, group.rows)], left=("Method",)).markdown(),
             bullets(group.notes),
             "### How they fail, % of all images",
@@ -358,8 +358,8 @@ def _markdown(board: Board) -> str:
             *_markdown_agreements(group),
         ]
     source = board.published
-    parts += [f"## {source.title} · {source.protocol}", _published_table(source).markdown()]
-    parts += [bullets(source.notes)]
+    heading = f"## {literal(source.title)} · {literal(source.protocol)}"
+    parts += [heading, _published_table(source).markdown(), bullets(source.notes)]
     if board.notes:
         parts += ["## Notes", bullets(board.notes)]
     return "\n\n".join(parts) + "\n"
@@ -377,7 +377,7 @@ def _latex(board: Board) -> str:
 
 
 def _markdown_row(row: BoardRow) -> list[str]:
-    name = f"{row.name}, *{row.share_done}*" if row.partial else row.name
+    name = f"{row.name}, {row.share_done}" if row.partial else row.name
     cuda = row.peak_cuda_mib
     return [
         NONE if row.rank is None else str(row.rank),
@@ -405,7 +405,7 @@ def _markdown_comparisons(group: Group) -> list[str]:
     if table is None:
         return []
     return [
-        f"### {table.title}",
+        f"### {literal(table.title)}",
         table.markdown(),
         "All other pairs: tables/comparisons.csv.",
     ]
@@ -416,11 +416,11 @@ def _markdown_agreements(group: Group) -> list[str]:
     if table is None:
         return []
     return [
-        f"### {table.title}",
+        f"### {literal(table.title)}",
         table.markdown(),
         f"Intervals: bootstrap over {_PLURAL[group.agreements[0].unit]}, the same draw for all "
         "methods; the published table is taken as it stands. Methods: "
-        f"{', '.join(group.agreements[0].methods)}.",
+        f"{literal(', '.join(group.agreements[0].methods))}.",
     ]
 
 
@@ -452,7 +452,7 @@ def _six_places(value: object) -> object:
 def _breakdown_markdown(board: Board, by: Breakdown, tables: Mapping[int, pd.DataFrame]) -> str:
     parts = [f"# By {by}", "Images right of images judged, and the share in % [95% interval]."]
     for group in board.groups:
-        parts.append(f"## {group.heading}")
+        parts.append(f"## {literal(group.heading)}")
         names = [row.name + (", partial" if row.partial else "") for row in group.rows]
         for measure in _ACCURACIES:
             cells: dict[str, list[str]] = {}

@@ -7,16 +7,20 @@ CVPR 2024, arXiv 2311.15841. No code of it is public; what the paper leaves open
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from actionbench.diffusion.denoising import add_noise
+from actionbench.diffusion.exemplars import Exemplars
 from actionbench.diffusion.token_learning import (
+    PUPPET_WORDS,
+    SEARCHED_ON_PUPPETS,
     Batch,
     DrawBatch,
     Fit,
+    GradientRule,
     TokenMethod,
     TokenSettings,
     TrainingPrompts,
@@ -40,29 +44,58 @@ _POOL_STREAM = 0x706F6F6C
 but zero, within 32 bits: torch's CPU generator looks at no more of a seed."""
 
 
+_RECALLED = "recalled: no code is public"
+
+
 @dataclass(frozen=True)
 class Settings(PoolSettings, TokenSettings):
-    """`beta`, `steps` and AdamW are recalled from the paper, the rest is inferred."""
+    """`beta`, `steps` and AdamW's rate are recalled from the paper."""
 
-    batch_size: int = setting(1, "triples a step: three samples each", low=1)
+    steps: int = setting(3000, "optimisation steps", low=1, source=_RECALLED)
+    batch_size: int = setting(
+        1, "triples a step: three samples each", low=1, source="ours: a triple is a step's sample"
+    )
+    learning_rate: float = setting(
+        5e-3, "AdamW's learning rate", low=0, rate="token", source=_RECALLED
+    )
     prompts: Literal["template", "caption"] = setting(
         "caption",
         "train on each exemplar's own caption with the action replaced, or on `templates`",
+        source="read: the project page",
     )
-    layerwise: bool = setting(True, "one token for each cross-attention layer; false: one for all")
-    beta: float = setting(0.6, "share of the channels that each mask masks", low=0, high=1)
+    layerwise: bool = setting(
+        True,
+        "one token for each cross-attention layer; false: one for all",
+        source="read: the paper",
+    )
+    beta: float = setting(
+        0.6, "share of the channels that each mask masks", low=0, high=1, source=_RECALLED
+    )
     merge: Literal["intersection", "union", "context", "action", "none"] = setting(
-        "intersection", "which masks a channel must pass to be updated (paper: intersection)"
+        "intersection",
+        "which masks a channel must pass to be updated",
+        source="read: the paper",
     )
     quantile: Literal["per-layer", "all"] = setting(
-        "per-layer", "the share beta is taken of each layer's channels, or of all layers' together"
+        "per-layer",
+        "the share beta is taken of each layer's channels, or of all layers' together",
+        source="ours: the paper leaves it open",
     )
-    share_timestep: bool = setting(True, "the three samples of a triple have one timestep")
-    share_noise: bool = setting(True, "the three samples of a triple have one noise")
+    share_timestep: bool = setting(
+        True,
+        "the three samples of a triple have one timestep",
+        source="ours: it lowers the variance of the gradients' differences",
+    )
+    share_noise: bool = setting(
+        True,
+        "the three samples of a triple have one noise",
+        source="ours: it lowers the variance of the gradients' differences",
+    )
     masked_channels: Literal["frozen", "zero-gradient"] = setting(
-        "frozen",
-        "in a step that masks it, a channel and its AdamW moments stay; or it gets a gradient of "
-        "zero, and momentum and weight decay still move it",
+        "zero-gradient",
+        "in a step that masks it, a channel gets a gradient of zero, and momentum and weight decay "
+        "still move it; or it and its AdamW moments stay",
+        source="read: the paper's equation overwrites the gradient, then the optimiser steps",
     )
 
 
@@ -75,18 +108,27 @@ class ADI(TokenMethod[Settings]):
     Settings = Settings
     presets: ClassVar[Presets] = {
         "puppet-diffusion": {
-            "steps": 300,
-            "batch_size": 3,
-            "learning_rate": 7.5e-2,
+            **PUPPET_WORDS,
             # Poses that the miniature knows by name.
             "pool_actions": ("stands", "walks", "waves", "jumps"),
-            "pool_steps": 15,
-            "pool_batch_size": 2,
-            "pool_learning_rate": 2e-4,
+            # How the miniature draws well: the suite's own sampling has 16 steps and guidance 3.
             "pool_sampling_steps": 8,
             "pool_guidance_scale": 4.0,
         }
     }
+    tuned: ClassVar[Presets] = {
+        "puppet-diffusion": {
+            "steps": 300,
+            "batch_size": 3,
+            "learning_rate": 7.5e-2,
+            "masked_channels": "frozen",
+            "pool_steps": 15,
+            "pool_batch_size": 2,
+            "pool_learning_rate": 2e-4,
+            **SEARCHED_ON_PUPPETS,
+        }
+    }
+    quick: ClassVar[dict[str, Any]] = {"pool": "joint"}
 
     def layers(self, available: int) -> int:
         return available if self.settings.layerwise else 1
@@ -128,6 +170,7 @@ class ADI(TokenMethod[Settings]):
                 ("neither shared", "false", "false"),
             )
         )
+        masked = varied("adi", "masked_channels", "zero-gradient", "frozen")
         prompts = tuple(
             Variant(f"{title}, {prompts}", method, (f"prompts={prompts}",))
             for title, method in (
@@ -145,6 +188,7 @@ class ADI(TokenMethod[Settings]):
                 "Masking ratio β",
                 varied("adi", "beta", "0.2", "0.4", "0.6", "0.8", "0.9"),
             ),
+            Question("masked", "What a masked channel does", masked),
             Question("noise", "Timestep and noise of a triple", noise),
             Question("prompts", "Prompts in training", prompts),
         )
@@ -154,21 +198,36 @@ class ADI(TokenMethod[Settings]):
 
         Each triple masks its own anchor's gradient; their mean is the update.
         """
-        anchor, context, action = gradients.unflatten(0, (-1, TRIPLE)).unbind(1)
-        mask = torch.stack(
+        return self._masked(gradients, self._masks(gradients))
+
+    def rule_for(self, fit: Fit) -> GradientRule:
+        def noting(gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+            masks = self._masks(gradients)
+            fit.note("channels_kept", masks.float().mean())
+            return self._masked(gradients, masks)
+
+        return noting
+
+    def _masks(self, gradients: Tensor) -> Tensor:
+        """Return each triple's merged mask, bool [B, L, N, D]."""
+        settings = self.settings
+        return torch.stack(
             [
                 disentangling_mask(
-                    (a - c).abs(),
-                    (a - d).abs(),
-                    beta=self.settings.beta,
-                    merge=self.settings.merge,
-                    per_layer=self.settings.quantile == "per-layer",
+                    (anchor - context).abs(),
+                    (anchor - action).abs(),
+                    beta=settings.beta,
+                    merge=settings.merge,
+                    per_layer=settings.quantile == "per-layer",
                 )
-                for a, c, d in zip(anchor, context, action)
+                for anchor, context, action in gradients.unflatten(0, (-1, TRIPLE))
             ]
         )
-        update = (anchor * mask).mean(0)
-        return update, mask.any(0) if self.settings.masked_channels == "frozen" else None
+
+    def _masked(self, gradients: Tensor, masks: Tensor) -> tuple[Tensor, Tensor | None]:
+        anchors = gradients[::TRIPLE]
+        frozen = self.settings.masked_channels == "frozen"
+        return (anchors * masks).mean(0), masks.any(0) if frozen else None
 
 
 class Triples:
@@ -193,12 +252,18 @@ class Triples:
             )
         self.backbone = backbone
         self.settings = settings
-        self.prompts = TrainingPrompts(backbone, task.exemplars, settings)
-        self.latents = backbone.encode_images([e.image for e in task.exemplars])
+        self.prompts = TrainingPrompts(
+            backbone,
+            task.exemplars,
+            settings,
+            per_image=settings.templates_drawn == "per-image",
+        )
+        self.exemplars = Exemplars(backbone, task, progress)
+        self.latents = self.exemplars.latents
         self.pool = action_different_pool(
             backbone,
             task,
-            self.latents,
+            self.exemplars,
             settings,
             seed=seed ^ _POOL_STREAM,
             progress=progress,
@@ -222,7 +287,9 @@ class Triples:
             share_timestep=TRIPLE if self.settings.share_timestep else 1,
             share_noise=TRIPLE if self.settings.share_noise else 1,
         )
-        return Batch(noised, self.prompts.draw(captions, generator))
+        # The pool's images are drawn after the anchor, bars and all.
+        mask = self.exemplars.mask(captions)
+        return Batch(noised, self.prompts.draw(captions, generator), mask)
 
 
 def disentangling_mask(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from actionbench.diffusion.exemplars import Exemplars
 from actionbench.diffusion.finetune import Draw, FinetuneBatch, restored, train_unet
 from actionbench.errors import UserError
 from actionbench.method import Work
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from actionbench.diffusion.backbone import Backbone, LatentDistribution
 
 
+_OURS = "ours: the paper names the pool and no details of it"
+
+
 @dataclass(frozen=True)
 class PoolSettings:
     """How ADI's action-different images are made."""
@@ -32,30 +36,51 @@ class PoolSettings:
     pool: Literal["per-anchor", "joint"] = setting(
         "per-anchor",
         "one DreamBooth for each exemplar (the paper's), or one for all (ten rare words, cheap)",
+        source="read: the project page",
     )
     pool_actions: tuple[str, ...] = setting(
         ("stands", "squats", "waves", "smiles"),
         "other actions, as a prompt says them; the one that is learned is left out",
+        source="read: the project page",
     )
-    pool_images: int = setting(1, "images of each exemplar in each other action", low=1)
+    pool_images: int = setting(
+        1, "images of each exemplar in each other action", low=1, source=_OURS
+    )
     pool_prompts: Literal["rare", "caption"] = setting(
         "rare",
         "name an exemplar by a rare word (DreamBooth's), or say its own caption with the action "
         "replaced",
+        source=_OURS,
     )
     pool_subject: str = setting(
-        f"a {SLOT} person", f"for pool_prompts=rare: the exemplar; {SLOT} is the rare word"
+        f"a {SLOT} person",
+        f"for pool_prompts=rare: the exemplar; {SLOT} is the rare word",
+        source=_OURS,
     )
     pool_describes_action: bool = setting(
         True,
         "for pool_prompts=rare: train under '<subject> <the action's description>', so that the "
         "rare word takes up the rest of the image; false: under '<subject>' alone",
+        source=_OURS,
     )
-    pool_steps: int = setting(200, "steps of each DreamBooth; 0 leaves the model as it is", low=0)
-    pool_batch_size: int = setting(1, "samples a step of DreamBooth", low=1)
-    pool_learning_rate: float = setting(5e-6, "DreamBooth's learning rate", low=0)
-    pool_sampling_steps: int = setting(25, "sampling steps of the pool's images", low=1)
-    pool_guidance_scale: float = setting(7.5, "guidance of the pool's images", low=1)
+    pool_steps: int = setting(
+        200,
+        "steps of each DreamBooth; 0 leaves the model as it is",
+        low=0,
+        source=_OURS,
+    )
+    pool_batch_size: int = setting(1, "samples a step of DreamBooth", low=1, source=_OURS)
+    pool_learning_rate: float = setting(
+        5e-6,
+        "DreamBooth's learning rate",
+        low=0,
+        rate="unet",
+        source="read: diffusers, examples/dreambooth",
+    )
+    pool_sampling_steps: int = setting(
+        25, "sampling steps of the pool's images", low=1, source=_OURS
+    )
+    pool_guidance_scale: float = setting(7.5, "guidance of the pool's images", low=1, source=_OURS)
 
 
 def other_actions(action: Action, pool_actions: Sequence[str]) -> list[str]:
@@ -102,7 +127,11 @@ def pool_prompts(task: ActionTask, settings: PoolSettings) -> tuple[list[str], l
 
 
 def exemplar_draw(
-    backbone: Backbone, latents: LatentDistribution, prompts: Sequence[str], batch_size: int
+    backbone: Backbone,
+    latents: LatentDistribution,
+    prompts: Sequence[str],
+    batch_size: int,
+    masks: Tensor | None = None,
 ) -> Draw:
     """Draw batches of random exemplars, each under its own prompt; prompts are encoded once."""
     with torch.no_grad():
@@ -110,7 +139,8 @@ def exemplar_draw(
 
     def draw(generator: torch.Generator) -> FinetuneBatch:
         rows = torch.randint(len(latents), (batch_size,), generator=generator).tolist()
-        return FinetuneBatch(latents[rows].sample(generator), states[rows])
+        mask = None if masks is None else masks[rows]
+        return FinetuneBatch(latents[rows].sample(generator), states[rows], mask=mask)
 
     return draw
 
@@ -118,7 +148,7 @@ def exemplar_draw(
 def action_different_pool(
     backbone: Backbone,
     task: ActionTask,
-    anchors: LatentDistribution,
+    anchors: Exemplars,
     settings: PoolSettings,
     *,
     seed: int,
@@ -126,13 +156,13 @@ def action_different_pool(
 ) -> Tensor:
     """Draw each exemplar's person and scene in other actions: latents [exemplars, P, C, h, w].
 
-    P is the number of other actions times `pool_images`; `anchors` are the exemplars' latents.
+    P is the number of other actions times `pool_images`; `anchors` are the exemplars.
     The pool stays latents, because the fit needs no more. The UNet is bit for bit what it was
     afterwards. Fits that differ in other settings alone share a pool, as an ablation's do.
     """
     prompts = pool_prompts(task, settings)
     own = [getattr(settings, field.name) for field in fields(PoolSettings)]
-    made_by = repr((anchors.digest, prompts, own, seed))
+    made_by = repr((anchors.latents.digest, prompts, own, seed))
     if made_by not in backbone.drawn:
         generator = torch.Generator().manual_seed(seed)
         backbone.drawn[made_by] = _draw_pool(
@@ -144,13 +174,13 @@ def action_different_pool(
 def _draw_pool(
     backbone: Backbone,
     prompts: tuple[list[str], list[list[str]]],
-    anchors: LatentDistribution,
+    anchors: Exemplars,
     settings: PoolSettings,
     generator: torch.Generator,
     progress: Progress,
 ) -> Tensor:
     instances, wanted = prompts
-    every = list(range(len(anchors)))
+    every = list(range(len(anchors.latents)))
     groups = [every] if settings.pool == "joint" else [[row] for row in every]
     sampling = Sampling(settings.pool_sampling_steps, settings.pool_guidance_scale)
     total = len(groups) * settings.pool_steps
@@ -161,7 +191,10 @@ def _draw_pool(
             progress.update(before + step, total, "pool")
 
         trained = [instances[row] for row in rows]
-        draw = exemplar_draw(backbone, anchors[rows], trained, settings.pool_batch_size)
+        draw = exemplar_draw(
+            *(backbone, anchors.latents[rows], trained, settings.pool_batch_size),
+            anchors.mask(rows),
+        )
         with restored(backbone.pipeline.unet):
             with backbone.text_encoder_resting():
                 train_unet(
@@ -177,7 +210,7 @@ def _draw_pool(
             with torch.no_grad():
                 states = backbone.encode_prompts([backbone.tokenize(p) for p in prompts_drawn])
             made.append(backbone.sample_latents(states, seeds, sampling))
-    return torch.cat(made).unflatten(0, (len(anchors), -1))
+    return torch.cat(made).unflatten(0, (len(anchors.latents), -1))
 
 
 def pool_work(settings: PoolSettings, exemplars: int) -> Work:

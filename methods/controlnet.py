@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -39,8 +39,21 @@ class Settings:
         "folder or Hub id of a ControlNet for OpenPose skeletons that fits the base model; "
         f"`{CONTROLNET}` is the shipped one, `{UNTRAINED}` one without effect, which fits any "
         f"model, `{RANDOM}` one with an effect at random, for trying out",
+        source="read: the checkpoint's page; for SD 1.5 recalled",
     )
-    scale: float = setting(1.0, "what the ControlNet's outputs are multiplied by", low=0)
+    scale: float = setting(
+        1.0,
+        "what the ControlNet's outputs are multiplied by",
+        low=0,
+        source="read: diffusers' pipeline",
+    )
+    steers: Literal["both", "prompted", "network"] = setting(
+        "both",
+        "the halves of guidance that are steered: both, the one with the prompt alone, or what the "
+        "network's `actionbench.json` says",
+        source="read: diffusers' pipeline without guess mode",
+        before="network",
+    )
 
 
 class ControlNet(Method[Settings]):
@@ -57,6 +70,7 @@ class ControlNet(Method[Settings]):
         "sd-1.5": {"controlnet": "lllyasviel/control_v11p_sd15_openpose"},
         "tiny": {"controlnet": RANDOM},
     }
+    tuned: ClassVar[Presets] = {"puppet-diffusion": {"steers": "network"}}
 
     @property
     def _place(self) -> str | None:
@@ -72,7 +86,8 @@ class ControlNet(Method[Settings]):
         place = self._place
         if self.settings.controlnet == CONTROLNET and not (WEIGHTS / CONTROLNET).exists():
             raise UserError(
-                f"{place} is missing: `actionbench puppets pretrain-controlnet` makes it"
+                f"{place} is missing: install the package again, or name one with "
+                "--set controlnet=FOLDER"
             )
         return None if place is None else resolve_controlnet(place)
 
@@ -87,6 +102,12 @@ class ControlNet(Method[Settings]):
 
     def fit_work(self, exemplars: int, layers: int) -> Work:
         return Work()
+
+    @property
+    def _prompted_only(self) -> bool:
+        if self.settings.steers == "network":
+            return self.source is not None and self.source.prompted_only
+        return self.settings.steers == "prompted"
 
     def check_task(self, task: ActionTask) -> None:
         self._seen(task)
@@ -141,7 +162,7 @@ class ControlNet(Method[Settings]):
                 network,
                 [skeletons[place_in_round(item, len(skeletons))] for item in items],
                 self.settings.scale,
-                self.source is not None and self.source.prompted_only,
+                self._prompted_only,
             ),
         )
 

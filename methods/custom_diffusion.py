@@ -6,15 +6,17 @@ arXiv 2212.04488.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from actionbench.diffusion.exemplars import content_masks
 from actionbench.diffusion.finetune import (
     Draw,
     FinetuneBatch,
@@ -23,10 +25,11 @@ from actionbench.diffusion.finetune import (
     finetuning_work,
     generate_with,
 )
-from actionbench.diffusion.token_learning import TrainingPrompts
-from actionbench.method import Customization, Method, Presets, Work
+from actionbench.diffusion.token_learning import TrainingPrompts, relative_norm
+from actionbench.method import MEASURES, Customization, Method, Presets, Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
+from actionbench.suite.bars import bars_note, content_box
 from actionbench.suite.items import SLOT, ActionTask, Item
 
 if TYPE_CHECKING:
@@ -37,38 +40,78 @@ VIEWS = 20
 GREY = (127, 127, 127)
 
 
+_READ = "read: the authors' README, human faces"
+_READ_CLASS = "read: the authors' and diffusers' README"
+
+
 @dataclass(frozen=True)
 class Settings(FinetuneSettings):
-    """The reference's for people: 5e-6 and 750 to 2000 steps, without augmentation.
+    """The authors' recipe for faces, but without its augmentation; others by name (`recipe`)."""
 
-    Its objects take 1e-5 and 250 to 500 steps. The batch of four is recalled.
-    """
-
-    steps: int = setting(750, "optimisation steps", low=1)
-    batch_size: int = setting(4, "exemplars a step; as many class images come on top", low=1)
-    learning_rate: float = setting(5e-6, "AdamW's learning rate for one sample a step", low=0)
+    recipe: Literal["faces", "faces-augmented", "diffusers-faces", "objects"] = setting(
+        "faces",
+        "whose figures: the authors' for faces without or with their augmentation, diffusers' for "
+        "faces (all of the cross-attention layers, 1000 steps of two), or the authors' for objects",
+        source="ours: the exemplars show people, and crops cut off limbs",
+        before="faces",
+    )
+    steps: int = setting(750, "optimisation steps", low=1, source=_READ)
+    batch_size: int = setting(
+        4,
+        "exemplars a step; as many class images come on top",
+        low=1,
+        source="derived: the authors' batch 2 on each of 2 GPUs",
+    )
+    learning_rate: float = setting(
+        5e-6,
+        "AdamW's learning rate for one sample a step",
+        low=0,
+        rate="unet",
+        source=_READ,
+    )
+    token_learning_rate: float | None = setting(
+        5e-6,
+        "the same for the token; none: learning_rate",
+        low=0,
+        rate="token",
+        source="read: the authors' code has one optimiser for both",
+        before=None,
+    )
     scale_learning_rate: bool = setting(
-        True, "learning_rate is multiplied by the samples of a step, the class images among them"
+        True,
+        "both rates are multiplied by the samples of a step, the class images among them",
+        source="read: the authors' --scale_lr, twice that with class images",
+    )
+    trained: Literal["key-value", "cross-attention"] = setting(
+        "key-value",
+        "train `to_k` and `to_v` of the cross-attention layers, or all of these layers",
+        source="read: the paper",
+        before="key-value",
     )
     templates: tuple[str, ...] = setting(
-        (f"photo of a {SLOT} person",), f"prompts with {SLOT} for the token; each step draws one"
+        (f"photo of a {SLOT} person",),
+        f"prompts with {SLOT} for the token; each step draws one",
+        source="read: diffusers' README",
     )
+    class_prompt: str = setting("person", "what the class images show", source=_READ_CLASS)
     initializer: str = setting(
-        "ktn", "word whose mean embedding starts the token (the reference's is a rare one)"
+        "ktn",
+        "word whose mean embedding starts the token",
+        source="read: the authors' rare token",
     )
     augment: bool = setting(
         False,
-        "train on exemplars shrunk or enlarged at random, as the paper does with objects. Off: "
-        "cropping cuts off limbs, and the figure's size and place are part of an action's picture",
+        "train on exemplars shrunk or enlarged at random, as the paper does. Off: cropping cuts "
+        "off limbs, and the figure's size and place are part of an action's picture",
+        source="read: diffusers' --noaug for faces; the authors' recipe augments",
     )
 
 
 class CustomDiffusion(Method[Settings]):
     """Trains `to_k` and `to_v` of all cross-attention layers and a token, beside class images.
 
-    The weights are written into the layers, so that attention keeps its fast kernels. The loss is
-    a plain mean for exemplars and class images alike; the reference's sum over an exemplar's
-    four latent channels would count it four times.
+    The weights are written into the layers, so that attention keeps its fast kernels. Exemplars
+    and class images count alike (1:1), as in the authors' code, where both go through one loss.
     """
 
     name = "custom-diffusion"
@@ -76,29 +119,53 @@ class CustomDiffusion(Method[Settings]):
     reference = "Kumari et al., CVPR 2023, arXiv 2212.04488"
     Settings = Settings
     presets: ClassVar[Presets] = {
+        "puppet-diffusion": {"class_sampling_steps": 8, "class_guidance_scale": 4.0}
+    }
+    tuned: ClassVar[Presets] = {
         "puppet-diffusion": {
             "steps": 190,
             "batch_size": 3,
             "learning_rate": 6e-4,
+            "token_learning_rate": None,
             "scale_learning_rate": False,
-            "class_sampling_steps": 8,
-            "class_guidance_scale": 4.0,
+            "class_prompt": "a person",
         }
+    }
+    quick: ClassVar[dict[str, Any]] = {"class_images": 24}
+    recipes: ClassVar[dict[str, dict[str, Any]]] = {
+        "faces": {},
+        "faces-augmented": {"augment": True},
+        # read: diffusers, examples/custom_diffusion, human faces
+        "diffusers-faces": {
+            **{"steps": 1000, "batch_size": 2, "learning_rate": 5e-6, "token_learning_rate": 5e-6},
+            **{"scale_learning_rate": True, "trained": "cross-attention", "augment": False},
+        },
+        # read: the authors' README, on 2 GPUs
+        "objects": {
+            **{"steps": 250, "batch_size": 4, "learning_rate": 1e-5, "token_learning_rate": 1e-5},
+            **{"scale_learning_rate": True, "augment": True},
+        },
     }
 
     def fit(
         self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
     ) -> Customization:
         generator = torch.Generator().manual_seed(seed)
+        if note := bars_note(task.action.name, [e.image for e in task.exemplars]):
+            progress.note(note)
         vectors, draw = self.exemplars(backbone, task, generator)
-        projections = key_value_projections(backbone)
-        with first_position_detached(projections):
+        settings = self.settings
+        token_rate = settings.token_learning_rate
+        factor = learning_rate_factor(settings)
+        with first_position_detached(key_value_projections(backbone)):
             fitted = finetune(
                 backbone,
-                self.settings,
+                settings,
                 draw,
-                learning_rate=scaled_learning_rate(self.settings),
-                parameters=[*(w for p in projections for w in p.parameters()), vectors],
+                learning_rate=factor * settings.learning_rate,
+                parameters=trained_weights(backbone, settings.trained),
+                tokens=[vectors],
+                token_learning_rate=None if token_rate is None else factor * token_rate,
                 generator=generator,
                 progress=progress,
             )
@@ -107,7 +174,10 @@ class CustomDiffusion(Method[Settings]):
             action=task.action.name,
             model=backbone.fingerprint,
             tensors={"vectors": vectors.detach().cpu(), **fitted.changes},
-            facts={"losses": fitted.losses},
+            facts={
+                "losses": fitted.losses,
+                MEASURES: {"relative_norm": relative_norm(backbone, vectors.detach())},
+            },
         )
 
     def fit_work(self, exemplars: int, layers: int) -> Work:
@@ -147,20 +217,36 @@ class CustomDiffusion(Method[Settings]):
         )
 
 
-def scaled_learning_rate(settings: Settings) -> float:
-    """Compute AdamW's rate; the reference's is base rate x batch size, x 2 with class images."""
+def learning_rate_factor(settings: Settings) -> float:
+    """Compute what rates are multiplied by: the batch size, and twice that with class images."""
     if not settings.scale_learning_rate:
-        return settings.learning_rate
-    return settings.learning_rate * settings.batch_size * (2 if settings.prior_weight else 1)
+        return 1.0
+    return settings.batch_size * (2.0 if settings.prior_weight else 1.0)
+
+
+def trained_weights(backbone: Backbone, trained: str) -> list[Tensor]:
+    """List the weights that learn: keys and values, or all of the cross-attention layers."""
+    modules = (
+        key_value_projections(backbone)
+        if trained == "key-value"
+        else [layer.attn2 for layer in cross_attention_blocks(backbone)]
+    )
+    return [weight for module in modules for weight in module.parameters()]
+
+
+def cross_attention_blocks(backbone: Backbone) -> list[torch.nn.Module]:
+    """List the transformer blocks of every cross-attention layer."""
+    unet = backbone.pipeline.unet
+    return [
+        block for layer in backbone.layers for block in unet.get_submodule(layer).transformer_blocks
+    ]
 
 
 def key_value_projections(backbone: Backbone) -> list[torch.nn.Module]:
     """List `to_k` and `to_v` of every cross-attention layer: all of the UNet that sees the text."""
-    unet = backbone.pipeline.unet
     return [
         projection
-        for layer in backbone.layers
-        for block in unet.get_submodule(layer).transformer_blocks
+        for block in cross_attention_blocks(backbone)
         for projection in (block.attn2.to_k, block.attn2.to_v)
     ]
 
@@ -194,7 +280,7 @@ class View:
     exemplar: int
     image: Image.Image
     mask: Tensor
-    """[1, h, w], 1 for the latents' cells that lie in the exemplar."""
+    """[1, h, w], 1 for the latents' cells that lie in the exemplar, between its bars."""
     words: str = ""
     """What its prompt begins with."""
 
@@ -215,8 +301,13 @@ class Views:
                 for _ in range(VIEWS)
             ]
         else:
-            everywhere = torch.ones(1, cells, cells)
-            views = [View(number, image, everywhere) for number, image in enumerate(images)]
+            masks = content_masks(backbone, images)
+            if masks is None:
+                masks = torch.ones(len(images), 1, cells, cells)
+            views = [
+                View(number, image, mask.cpu())
+                for number, (image, mask) in enumerate(zip(images, masks, strict=True))
+            ]
         self.views = views
         self.latents = backbone.encode_images([view.image for view in views])
         self.masks = torch.stack([view.mask for view in views]).to(backbone.device)
@@ -247,18 +338,29 @@ def augmented(
     def resized(side: int) -> Image.Image:
         return ImageOps.pad(image.convert("RGB"), (side, side), method=Image.Resampling.LANCZOS)
 
+    def content(side: int, left: int, top: int) -> Tensor:
+        """Mark the whole cells between bars of an exemplar that lies at `left`, `top` px."""
+        mask = torch.zeros(1, cells, cells)
+        for box in (content_box(resized(size)), (0, 0, size, size)):
+            x0, y0, x1, y1 = (edge * side / size / cell for edge in box)
+            columns = slice(max(0, math.ceil(x0 + left / cell)), math.floor(x1 + left / cell))
+            rows = slice(max(0, math.ceil(y0 + top / cell)), math.floor(y1 + top / cell))
+            mask[:, rows, columns] = 1
+            if mask.any():  # otherwise its content is narrower than a cell
+                return mask
+        return mask
+
     cell = size // cells
-    mask = torch.ones(1, cells, cells)
     if integer(0, 3) < 2:
         side = integer(size // 3, size + 1)
-        left, top = (integer(0, (size - side) // cell + 1) for _ in range(2))
+        left, top = (cell * integer(0, (size - side) // cell + 1) for _ in range(2))
         canvas = Image.new("RGB", (size, size), GREY)
-        canvas.paste(resized(side), (left * cell, top * cell))
-        mask.zero_()
-        mask[:, top : top + side // cell, left : left + side // cell] = 1
+        canvas.paste(resized(side), (left, top))
         far = ("a far away ", "very small ")[integer(0, 2)]
-        return View(exemplar, canvas, mask, far if side < 0.6 * size else "")
+        words = far if side < 0.6 * size else ""
+        return View(exemplar, canvas, content(side, left, top), words)
     side = integer(int(1.2 * size), int(1.4 * size) + 1)
     left, top = (integer(0, side - size + 1) for _ in range(2))
     crop = resized(side).crop((left, top, left + size, top + size))
-    return View(exemplar, crop, mask, ("zoomed in ", "close up ")[integer(0, 2)])
+    words = ("zoomed in ", "close up ")[integer(0, 2)]
+    return View(exemplar, crop, content(side, -left, -top), words)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from actionbench.diffusion.exemplars import Exemplars
 from actionbench.diffusion.finetune import (
     Draw,
     FinetuneBatch,
@@ -22,7 +23,7 @@ from actionbench.diffusion.finetune import (
 )
 from actionbench.diffusion.token_learning import TrainingPrompts
 from actionbench.method import Customization, Method, Presets, Work
-from actionbench.progress import Progress
+from actionbench.progress import SILENT, Progress
 from actionbench.settings import setting
 from actionbench.suite.items import SLOT, ActionTask, Item
 
@@ -34,9 +35,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings(FinetuneSettings):
-    """Those of the reference with prior preservation."""
+    """Those of diffusers' example with prior preservation."""
 
-    rare_word: str = setting("sks", "the word without a meaning that comes to mean the action")
+    rare_word: str = setting(
+        "sks",
+        "the word without a meaning that comes to mean the action",
+        source="read: diffusers, examples/dreambooth",
+    )
 
 
 class DreamBooth(Method[Settings]):
@@ -47,14 +52,12 @@ class DreamBooth(Method[Settings]):
     reference = "Ruiz et al., CVPR 2023, arXiv 2208.12242"
     Settings = Settings
     presets: ClassVar[Presets] = {
-        "puppet-diffusion": {
-            "steps": 320,
-            "batch_size": 3,
-            "learning_rate": 1.1e-4,
-            "class_sampling_steps": 8,
-            "class_guidance_scale": 4.0,
-        }
+        "puppet-diffusion": {"class_sampling_steps": 8, "class_guidance_scale": 4.0}
     }
+    tuned: ClassVar[Presets] = {
+        "puppet-diffusion": {"steps": 320, "batch_size": 3, "learning_rate": 1.1e-4}
+    }
+    quick: ClassVar[dict[str, Any]] = {"class_images": 24}
 
     def fit(
         self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
@@ -62,7 +65,7 @@ class DreamBooth(Method[Settings]):
         fitted = finetune(
             backbone,
             self.settings,
-            self.exemplars(backbone, task),
+            self.exemplars(backbone, task, progress),
             learning_rate=self.settings.learning_rate,
             generator=torch.Generator().manual_seed(seed),
             progress=progress,
@@ -78,7 +81,7 @@ class DreamBooth(Method[Settings]):
     def fit_work(self, exemplars: int, layers: int) -> Work:
         return finetuning_work(self.settings, whole=True)
 
-    def exemplars(self, backbone: Backbone, task: ActionTask) -> Draw:
+    def exemplars(self, backbone: Backbone, task: ActionTask, progress: Progress = SILENT) -> Draw:
         """Draw batches of random exemplars; the text encoder is frozen, so that it runs once."""
         word = self.settings.rare_word
         prompts = TrainingPrompts(
@@ -86,14 +89,17 @@ class DreamBooth(Method[Settings]):
         )
         with torch.no_grad():
             states = dict(zip(prompts.tokens, backbone.encode_prompts(prompts.tokens)))
-        latents = backbone.encode_images([e.image for e in task.exemplars])
+        exemplars = Exemplars(backbone, task, progress)
+        latents = exemplars.latents
         count = self.settings.batch_size
 
         def draw(generator: torch.Generator) -> FinetuneBatch:
             rows = torch.randint(len(latents), (count,), generator=generator).tolist()
             under = prompts.draw(rows, generator)
             return FinetuneBatch(
-                latents[rows].sample(generator), torch.stack([states[p] for p in under])
+                latents[rows].sample(generator),
+                torch.stack([states[p] for p in under]),
+                mask=exemplars.mask(rows),
             )
 
         return draw

@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from actionbench.diffusion.token_learning import (
+    PUPPET_WORDS,
+    SEARCHED_ON_PUPPETS,
     Batch,
     DrawBatch,
     ExemplarBatches,
@@ -39,6 +41,13 @@ BASES = {
         from in including inside into near of off on onto opposite out outside over past regarding
         round through throughout to toward towards under underneath up upon versus with within
     """,
+    # The miniature's substitute: what its captions say of bodies in everyday poses. None is an
+    # action of the benchmark or for development.
+    "poses": """
+        claps climbs crawls creeps cries dances flexes flies hops jumps kneels leans lifts lunges
+        marches pulls pushes puts reaches runs shrugs skates slips spreads stands stretches thinks
+        throws walks waves yawns
+    """,
     # Everyday verbs for actions, none of them an action of the benchmark.
     "verbs": """
         brings builds calls carries catches chases claps cleans climbs cooks crawls cuts dances
@@ -61,27 +70,49 @@ STOP_WORDS = """
 """Words of a caption that name nothing, as in the reference implementation."""
 
 
+FEWEST = 20
+"""Words of a basis, under which the fit warns: the paper's has 56."""
+_READ = "read: the authors' README"
+
+
 @dataclass(frozen=True)
 class Settings(TokenSettings):
-    """Those of the reference; its batches are of two images, four of them accumulated."""
+    """Those of the authors' code."""
 
-    batch_size: int = setting(8, "exemplars a step", low=1)
-    learning_rate: float = setting(2e-3, "AdamW's learning rate", low=0)
-    initializer: str = setting("and", "word or phrase whose mean embedding starts the token")
+    steps: int = setting(3000, "optimisation steps", low=1, source=_READ)
+    batch_size: int = setting(
+        8, "exemplars a step", low=1, source="derived: the authors' batch 2 x accumulation 4"
+    )
+    learning_rate: float = setting(
+        2e-3,
+        "AdamW's learning rate",
+        low=0,
+        rate="token",
+        source="derived: the authors' 2.5e-4, scaled by batch 2 x accumulation 4",
+    )
+    initializer: str = setting(
+        "and", "word or phrase whose mean embedding starts the token", source=_READ
+    )
     prompts: Literal["template", "caption"] = setting(
         "caption",
         "train on each exemplar's own caption with the action replaced, or on `templates`",
+        source="read: the authors' coarse descriptions of each exemplar",
     )
     basis: tuple[str, ...] = setting(
         ("prepositions",),
-        "words that the token is drawn towards: `prepositions` (paper), `verbs`, or words; those "
-        "that the tokenizer does not know as one token are left out",
+        "words that the token is drawn towards: `prepositions` (paper), `poses`, `verbs`, or any "
+        "words; those that the tokenizer does not know as one token are left out",
+        source="read: the authors' list; that it suits an action is ours",
     )
-    positives: int = setting(4, "basis words drawn for each image of a step", low=1)
-    steer_weight: float = setting(0.01, "weight of the steering loss", low=0)
-    temperature: float = setting(0.07, "of the steering loss", low=1e-3)
+    positives: int = setting(4, "basis words drawn for each image of a step", low=1, source=_READ)
+    steer_weight: float = setting(0.01, "weight of the steering loss", low=0, source=_READ)
+    temperature: float = setting(0.07, "of the steering loss", low=1e-3, source=_READ)
     focus: float = setting(
-        0.5, "how much large timesteps are favoured: p(t) ~ 1 - focus cos(pi t / T)", low=0, high=1
+        0.5,
+        "how much large timesteps are favoured: p(t) ~ 1 - focus cos(pi t / T)",
+        low=0,
+        high=1,
+        source="read: the paper, relation-focal importance sampling",
     )
 
 
@@ -92,17 +123,36 @@ class ReVersion(TokenMethod[Settings]):
     title = "ReVersion"
     reference = "Huang et al., SIGGRAPH Asia 2024, arXiv 2303.13495"
     Settings = Settings
-    presets: ClassVar[Presets] = {
-        "puppet-diffusion": {"steps": 220, "batch_size": 8, "learning_rate": 3e-2}
+    # Of the prepositions the miniature knows 8, and half of these begin its backdrops.
+    presets: ClassVar[Presets] = {"puppet-diffusion": {**PUPPET_WORDS, "basis": ("poses",)}}
+    tuned: ClassVar[Presets] = {
+        "puppet-diffusion": {
+            "steps": 220,
+            "batch_size": 8,
+            "learning_rate": 3e-2,
+            **SEARCHED_ON_PUPPETS,
+            "initializer": "and",
+            "basis": ("prepositions",),
+        }
     }
 
     def batches(self, fit: Fit) -> DrawBatch:
         timesteps = fit.backbone.noise_schedule.config.num_train_timesteps
         weights = focal_weights(timesteps, self.settings.focus)
-        return ExemplarBatches(fit.backbone, fit.task, self.settings, weights).draw
+        return ExemplarBatches(
+            fit.backbone, fit.task, self.settings, weights, progress=fit.progress
+        ).draw
 
     def extra_loss(self, fit: Fit) -> ExtraLoss:
-        return Steering(fit.backbone, self.settings).loss
+        steering = Steering(fit.backbone, self.settings)
+        size = len(steering.basis)
+        fit.note("basis_words", size)
+        if size < FEWEST:
+            fit.progress.note(
+                f"ReVersion's basis has {size} words that {fit.backbone.name} knows, the paper's "
+                "has 56: name more with --set basis="
+            )
+        return steering.loss
 
 
 def focal_weights(timesteps: int, focus: float) -> Tensor:

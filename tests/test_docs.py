@@ -44,3 +44,10 @@ def test_every_page_is_in_the_navigation() -> None:
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
     pages = {page for page in _pages(site["nav"]) if not page.startswith("repository/")}
     assert pages - {"index.md"} == {page.name for page in DOCS.glob("*.md")}
+
+
+def test_the_tests_that_the_table_of_faults_names_exist() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "reliability.md").read_text("utf-8")))
+    texts = [file.read_text("utf-8") for file in (ROOT / "tests").rglob("test_*.py")]
+    existing = {name for text in texts for name in re.findall(r"^def (test_\w+)", text, re.M)}
+    assert named and named <= existing, sorted(named - existing)

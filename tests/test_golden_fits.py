@@ -1,5 +1,7 @@
 """No learned identifier changes by moving code: `golden/fits.json` was made before the move.
 
+It was made with the defaults of that time, which are spelled out here.
+
 A change that means to change what is learned writes the file anew
 (`python -m tests.test_golden_fits`) and says why in its commit.
 """
@@ -15,20 +17,29 @@ import pytest
 import torch
 
 from actionbench.diffusion.backbone import Backbone
+from actionbench.diffusion.token_learning import SEARCHED_ON_PUPPETS
+from actionbench.files.models import ModelTraits
 from actionbench.plugins.tiny import load_tiny, tiny_pipeline, tiny_task
 from actionbench.progress import SILENT
 from actionbench.registry import get_method
+from actionbench.runs.profiles import configure
 
 FILE = Path(__file__).parent / "golden" / "fits.json"
+BEFORE = (
+    *("batch_size=4", "learning_rate=5e-3", "initializer=stands", "templates_drawn=per-step"),
+    f"templates={','.join(SEARCHED_ON_PUPPETS['templates'])}",
+)
 POOL = (
+    *BEFORE,
+    "masked_channels=frozen",
     *("batch_size=2", "epsilon=1e-2", "learning_rate=0.1", "pool_steps=2"),
     *("pool_sampling_steps=2", "pool_guidance_scale=1", "pool_learning_rate=1e-6"),
 )
 """Rounding, which differs even between two processes, grows little under these."""
 FITS: dict[str, tuple[tuple[str, ...], float]] = {
-    "textual-inversion": (("textual-inversion",), 0.9),
-    "textual-inversion, captions": (("textual-inversion", "prompts=caption"), 0.9),
-    "p-plus": (("p-plus",), 0.9),
+    "textual-inversion": (("textual-inversion", *BEFORE), 0.9),
+    "textual-inversion, captions": (("textual-inversion", *BEFORE, "prompts=caption"), 0.9),
+    "p-plus": (("p-plus", *BEFORE), 0.9),
     "reversion": (("reversion",), 0.9),
     "adi": (("adi", *POOL), 0.6),
     "adi, one token, joint pool": (("adi", *POOL, "layerwise=false", "pool=joint"), 0.6),
@@ -44,7 +55,7 @@ the entries at most."""
 
 def learn(backbone: Backbone, name: str, *words: str) -> dict[str, Any]:
     """Return the identifier and the losses of three steps."""
-    method = get_method(name).for_model(None, ("steps=3", *words))
+    method = configure(get_method(name), ModelTraits(None), words=("steps=3", *words))
     fitted = method.fit(backbone, tiny_task(), seed=5, progress=SILENT)
     vectors = fitted.tensors["vectors"]
     return {

@@ -11,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from actionbench.files.models import ModelSource
+from actionbench.files.models import ModelSource, ModelTraits
 from actionbench.registry import get_method, make_judge, method_names
-from actionbench.runs.options import RunOptions
+from actionbench.runs.options import Profile, RunOptions
 from actionbench.runs.plan import fit_seed, plan_run
+from actionbench.runs.profiles import configure
+from actionbench.settings import restored_settings
 from actionbench.suite.items import Sampling
 from actionbench.suite.suite import Suite, get_suite
 from leaderboards.reference import find_reference
@@ -31,10 +33,10 @@ class FixedWeights:
     fingerprint = "fedcba9876543210"
 
 
-def _method(name: str, preset: str | None, words: tuple[str, ...] = ()) -> Any:
+def _method(name: str, preset: str | None, profile: Profile) -> Any:
     kind = get_method(name)
     fixed = type(kind.__name__, (FixedWeights, kind), {}) if name == "controlnet" else kind
-    return fixed.for_model(preset, words)
+    return configure(fixed, ModelTraits(preset), profile)
 
 
 def _suites() -> list[Suite]:
@@ -61,10 +63,12 @@ def keys(runs: Path) -> dict[str, Any]:
         values[f"suite {suite.name}"] = suite.fingerprint
         for preset in PRESETS:
             source = ModelSource(Path("model"), "model", preset, WEIGHTS)
+            # What a search chose is known for the miniature alone.
+            profile: Profile = "tuned" if preset == "puppet-diffusion" else "published"
             for name in method_names():
                 plan = plan_run(
                     suite=suite,
-                    method=_method(name, preset),
+                    method=_method(name, preset, profile),
                     source=source,
                     judge=fixed,
                     options=RunOptions(
@@ -74,6 +78,7 @@ def keys(runs: Path) -> dict[str, Any]:
                         images_per_pair=2,
                         seed=3,
                         dtype="bfloat16",
+                        profile=profile,
                     ),
                 )
                 values[f"{suite.name} {preset} {name}"] = {
@@ -103,7 +108,7 @@ def test_kept_runs_are_planned_under_their_own_ids(tmp_path: Path) -> None:
         model = record["model"]
         source = ModelSource(Path("m"), model["name"], model["preset"], model["fingerprint"])
         kind = get_method(record["method"])
-        method = kind(kind.Settings(**_settings(kind.Settings, record["settings"])))
+        method = kind(restored_settings(kind.Settings, record["settings"]))
         plan = plan_run(
             suite=suite,
             method=method,
@@ -116,14 +121,10 @@ def test_kept_runs_are_planned_under_their_own_ids(tmp_path: Path) -> None:
                 images_per_pair=record["images_per_pair"],
                 seed=record["seed"],
                 dtype=record["dtype"],
+                profile="tuned",
             ),
         )
         assert plan.run_id == record["id"]
-
-
-def _settings(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no tuples; settings have no lists."""
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ FLOORS = (
     {"actionbench.files"},
     {"actionbench.suite"},
     {"actionbench.method", "actionbench.judge", "actionbench.registry"},
-    {"actionbench.diffusion", "actionbench.photos"},
+    {"actionbench.diffusion", "actionbench.photos", "actionbench.puppets.drawing"},
     {"actionbench.runs", "methods"},
     {"actionbench.puppets", "actionbench.plugins"},
     {"evaluation"},

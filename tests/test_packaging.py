@@ -33,6 +33,7 @@ DATA = {
     f"{PUPPETS}/weights/puppet-diffusion/unet/diffusion_pytorch_model.safetensors",
     f"{PUPPETS}/weights/puppet-controlnet/diffusion_pytorch_model.safetensors",
     f"{PUPPETS}/weights/puppet-judge/model.safetensors",
+    f"{PUPPETS}/weights/puppet-encoder/model.safetensors",
     "evaluation/page/base.html",
     "evaluation/page/style.css",
     "leaderboards/page/report.html",

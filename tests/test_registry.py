@@ -35,7 +35,7 @@ def test_every_built_in_loads_under_its_own_name() -> None:
         method = get_method(name)
         assert method.name == name
         assert method.title and method.reference
-        for preset in method.presets.values():
+        for preset in (*method.presets.values(), *method.tuned.values(), method.quick):
             method.Settings(**preset)
     for name in judge_names():
         assert get_judge(name).name == name

@@ -67,6 +67,7 @@ def test_the_description_shows_the_defaults_under_the_preset() -> None:
         "kind": "int",
         "default": 200,
         "help": "Optimizer steps.",
+        "source": "",
     }
     assert rows["prompts"]["kind"] == "template|caption"
     assert rows["word"]["kind"] == "str|none"

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("method")
 @click.option("--only", callback=names, metavar="A,B",
-              help="Groups to run (of adi: tokens, merge, beta, noise, prompts).")  # fmt: skip
+              help="Groups to run (of adi: tokens, merge, beta, masked, noise, prompts)."
+              )  # fmt: skip
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 100),
               help="Runs of each variant, with seeds from 0 on.")  # fmt: skip
 @suite_option()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import click
 from rich.console import Console
@@ -19,10 +19,9 @@ from actionbench.progress import Progress
 from actionbench.settings import describe_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container
 
     from actionbench.judge import Judge
-    from actionbench.method import Method
 
 _PLAIN_WIDTH = 160
 """Columns of a table that goes into a pipe, where no terminal says how wide it is."""
@@ -63,21 +62,14 @@ def print_table(built: Table) -> None:
     output().print(built)
 
 
-def print_settings(kind: type[Method[Any]] | type[Judge]) -> None:
-    """Print the settings of a method or judge with their defaults, a column for each preset."""
-    changes: Mapping[str, Mapping[str, Any]] = getattr(kind, "presets", {})
-    presets = sorted(changes)
-    columns = [describe_settings(kind.Settings, changes[name]) for name in presets]
+def print_settings(kind: type[Judge]) -> None:
+    """Print the settings of a judge with their defaults."""
     rows = [
-        (
-            *(row["name"], row["kind"], str(row["default"])),
-            *(str(column[number]["default"]) for column in columns),
-            row["help"],
-        )
-        for number, row in enumerate(describe_settings(kind.Settings, {}))
+        (row["name"], row["kind"], str(row["default"]), row["help"])
+        for row in describe_settings(kind.Settings, {})
     ]
     if rows:
-        print_table(table(("setting", "kind", "default", *presets, "help"), rows, kind.name))
+        print_table(table(("setting", "kind", "default", "help"), rows, kind.name))
     else:
         say(f"{kind.name} has no settings")
 

@@ -9,6 +9,7 @@ import click
 from actionbench.commands.display import JobProgress, print_table, table
 from actionbench.commands.options import (
     actions_option,
+    exemplar_options,
     images_option,
     methods_option,
     set_option,
@@ -30,6 +31,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 @actions_option
 @subjects_option()
 @images_option
+@exemplar_options
 @set_option
 @setup_options
 def doctor(methods: list[str], words: tuple[str, ...], **options: Any) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from actionbench.commands.display import add_row, description, print_table, table
 from actionbench.commands.options import runs_words
-from actionbench.printing import printable, say
+from actionbench.printing import printable, say, shown
 from actionbench.progress import Observer
 from actionbench.runs.execute import ActionRow, RunResult
 from actionbench.runs.plan import Plan
@@ -26,6 +26,7 @@ def print_work(plan: Plan) -> None:
     """Print what a run comes to and what of it is there already."""
     say(
         f"{plan.run_id}: {plan.method.name} on {plan.suite.name}, "
+        f"profile {plan.options.profile}, prompts {plan.prompts}, "
         f"model {plan.source.name} {plan.source.fingerprint}, judge {plan.judge.name}"
     )
     for work in plan.work():
@@ -38,6 +39,8 @@ def print_result(plan: Plan, result: RunResult) -> None:
         say(run_line(total_row(result.rows)))
     runs = runs_words(plan.store.root)
     say(f"run {result.run_id}, stored in {result.folder}")
+    if plan.options.profile == "quick":
+        say("profile quick: short fits for a look, no measurement; --profile published is one")
     say(f"next: actionbench report{runs} / actionbench show {result.run_id}{runs}")
 
 
@@ -86,8 +89,11 @@ class RunView(Observer):
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.title = f"{plan.run_id} · {plan.method.title} on {plan.suite.name}"
+        self.title = (
+            f"{plan.run_id} · {plan.method.title} on {plan.suite.name} · {plan.options.profile}"
+        )
         self.rows: list[ActionRow] = []
+        self.notes: list[str] = []
         self.actions = len(plan.actions)
         # How an action's time divides, roughly: only the time left in all depends on it.
         fit = 0.7 if plan.method.needs_fit else 0.0
@@ -121,6 +127,11 @@ class RunView(Observer):
         self.bars.update(self.stage, completed=done)
         begin, end = self.begins[stage], self.ends[stage]
         self._advance(begin + (end - begin) * done / max(total, 1))
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:  # each action's fit says it again
+            self.notes.append(text)
+            self.live.console.print(shown(f"note: {text}"), soft_wrap=True)
 
     def row(self, row: ActionRow) -> None:
         self.rows.append(row)

@@ -10,7 +10,8 @@ from typing import Any, get_args
 
 import click
 
-from actionbench.runs.options import DEFAULTS, Device, Dtype
+from actionbench.runs.options import DEFAULTS, Device, Dtype, Profile, Prompts
+from actionbench.suite.drawn import MOST_EXEMPLARS
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -55,6 +56,15 @@ model_option = click.option(
     help="Base model, instead of the suite's own: sd-2.1, sd-2.1-base, sd-1.5, a folder or a Hub "
     "id.",
 )  # fmt: skip
+profile_option = click.option(
+    "--profile", default=DEFAULTS.profile, show_default=True, type=click.Choice(get_args(Profile)),
+    help="Where the methods' settings come from: each paper, with rates made for this model by one "
+    "rule; the search on development actions; or short fits for a look.",
+)  # fmt: skip
+prompts_option = click.option(
+    "--prompts", default=DEFAULTS.prompts, show_default=True, type=click.Choice(get_args(Prompts)),
+    help="What methods train under: each one's own kind of prompts, or one kind for all.",
+)  # fmt: skip
 judge_option = click.option("--judge", metavar="NAME", help="Judge, instead of the suite's own.")
 judge_set_option = click.option(
     "--judge-set", "judge_words", multiple=True, metavar="KEY=VALUE",
@@ -84,9 +94,13 @@ images_option = click.option(
     type=click.IntRange(1, 1000),
 )
 seed_option = click.option("--seed", default=DEFAULTS.seed, show_default=True)
-work_option = click.option(
-    "--work", type=FOLDER, default=Path(".work"), show_default=True, metavar="DIR",
-    help="Checkpoints, from which the same command goes on.",
+_exemplar_options = (
+    click.option("--exemplar-seed", default=DEFAULTS.exemplar_seed, show_default=True,
+                 type=click.IntRange(0), metavar="K",
+                 help="Redraws a drawn suite's exemplars; 0: its own."),
+    click.option("--exemplars", default=DEFAULTS.exemplars, show_default=True,
+                 type=click.IntRange(1, MOST_EXEMPLARS), metavar="N",
+                 help="How many of each action are learned from, on a drawn suite."),
 )  # fmt: skip
 html_option = click.option(
     "--html", default="auto", show_default=True,
@@ -115,6 +129,8 @@ def suite_option(default: str = DEFAULTS.suite) -> Decorator:
 
 
 _SETUP_OPTIONS = (
+    profile_option,
+    prompts_option,
     model_option,
     device_option,
     click.option("--dtype", default=DEFAULTS.dtype, show_default=True,
@@ -134,6 +150,12 @@ _SETUP_OPTIONS = (
     judge_set_option,
 )  # fmt: skip
 """What a run is made with and where it is stored."""
+
+
+def exemplar_options(command: Command) -> Command:
+    for option in reversed(_exemplar_options):
+        command = option(command)
+    return command
 
 
 def setup_options(command: Command) -> Command:

@@ -14,11 +14,12 @@ from actionbench.commands.options import (
     suite_option,
 )
 from actionbench.commands.prepare import chosen_methods
-from actionbench.files.models import local_model, preset_name
+from actionbench.files.models import local_model, model_traits, preset_name
 from actionbench.printing import say
 from actionbench.registry import get_method, make_judge
 from actionbench.runs.prefetch import Fetched
 from actionbench.runs.prefetch import prefetch as fetch_each
+from actionbench.runs.profiles import configure
 from actionbench.suite.suite import get_suite
 
 
@@ -44,9 +45,10 @@ def prefetch(
     """
     chosen_suite = get_suite(suite)
     name = model or chosen_suite.model
-    preset = preset_name(name, local_model(name))
+    folder = local_model(name)
+    traits = model_traits(preset_name(name, folder), folder)
     kinds = map(get_method, chosen_methods(methods, words))
-    systems = [kind.for_model(preset, words) for kind in kinds]
+    systems = [configure(kind, traits, words=words) for kind in kinds]
     chosen_judge = make_judge(judge or chosen_suite.judge, chosen_suite, judge_words)
     missing = []
     with JobProgress() as progress:

@@ -20,7 +20,7 @@ def command_line() -> list[str]:
 
 def chosen_methods(methods: list[str], words: Sequence[str]) -> list[str]:
     """List the methods that are named, each once. UserError if `words` are for several."""
-    chosen = registry.method_names() if methods == ["all"] else list(dict.fromkeys(methods))
+    chosen = registry.system_names() if methods == ["all"] else list(dict.fromkeys(methods))
     if words and len(chosen) > 1:
         raise UserError(
             "--set is for one method, because methods have settings of their own: "

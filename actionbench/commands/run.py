@@ -11,6 +11,7 @@ from actionbench.commands.display import end_with
 from actionbench.commands.live import RunView, print_result, print_work
 from actionbench.commands.options import (
     actions_option,
+    exemplar_options,
     images_option,
     names,
     seed_option,
@@ -26,6 +27,7 @@ from actionbench.registry import get_method
 from actionbench.runs.campaign import Setup, check_prompts, execute_each
 from actionbench.runs.options import RunOptions
 from actionbench.runs.plan import Plan
+from actionbench.runs.profiles import trains_on_prompts
 
 
 @click.command()
@@ -36,6 +38,7 @@ from actionbench.runs.plan import Plan
 @subjects_option()
 @images_option
 @seed_option
+@exemplar_options
 @set_option
 @setup_options
 @click.option("--dry-run", is_flag=True, help="Say what is to do and what is there; do nothing.")
@@ -46,7 +49,10 @@ def run(methods: list[str], words: tuple[str, ...], dry_run: bool, **options: An
     and the others go on.
     """
     chosen = chosen_methods(methods, words)
-    setup = make_setup(RunOptions(**options))
+    asked = RunOptions(**options)
+    if methods == ["all"] and asked.prompts != "own":
+        chosen = _in_block(chosen, asked.prompts)
+    setup = make_setup(asked)
     plans, failures = _plan_each(setup, chosen, words, skip_broken=methods == ["all"])
     for line in [line for plan in plans if not plan.finished for line in check_prompts(plan)]:
         say(f"note: {line}", err=True)
@@ -56,6 +62,21 @@ def run(methods: list[str], words: tuple[str, ...], dry_run: bool, **options: An
     else:
         failures += _execute_each(plans)
     end_with(failures)
+
+
+def _in_block(methods: Sequence[str], prompts: str) -> list[str]:
+    """Leave out the methods that train on no prompts: they are in no block but `own`."""
+    without = [name for name in methods if not _has_block(name)]
+    if without:
+        say(f"not under --prompts {prompts}, because they train on none: {', '.join(without)}")
+    return [name for name in methods if name not in without]
+
+
+def _has_block(name: str) -> bool:
+    try:
+        return trains_on_prompts(get_method(name))
+    except UserError:  # a plug-in that cannot be imported is reported with the others' failures
+        return True
 
 
 def _plan_each(

@@ -27,7 +27,7 @@ from actionbench.suite.suite import get_suite
 @click.command()
 @click.argument("method")
 @click.option("--budget", default=9, show_default=True, type=click.IntRange(1, 200),
-              help="Configurations; the first is the present preset.")  # fmt: skip
+              help="Configurations; the first is what the profile has.")  # fmt: skip
 @suite_option("puppets-dev")
 @subjects_option("; default: a fixed few of each group")
 @images_option

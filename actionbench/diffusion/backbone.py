@@ -388,11 +388,15 @@ class Backbone:
         self,
         states: Tensor,
         seeds: Sequence[int],
-        negative: str = "",
+        negative: str | None = None,
         control: Control | None = None,
     ) -> Iterator[Image.Image]:
-        """Draw one image for each row of `states` [B, T, D or L * D], in order."""
-        without = self._negative(negative, states)
+        """Draw one image for each row of `states` [B, T, D or L * D], in order.
+
+        Guidance leads away from `negative`; from the suite's negative prompt if it is None.
+        """
+        text = self.sampling.negative_prompt if negative is None else negative
+        without = self._negative(text, states)
         for start in range(0, len(seeds), self.batch_size):
             part = slice(start, start + self.batch_size)
             yield from self._run(

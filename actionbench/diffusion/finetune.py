@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,29 +28,47 @@ if TYPE_CHECKING:
     from actionbench.diffusion.backbone import Backbone
 
 
+_READ = "read: diffusers, examples/dreambooth"
+
+
 @dataclass(frozen=True)
 class FinetuneSettings:
     """The settings that DreamBooth and Custom Diffusion share; defaults are DreamBooth's."""
 
-    steps: int = setting(800, "optimisation steps", low=1)
-    batch_size: int = setting(1, "exemplars a step; as many class images come on top", low=1)
-    learning_rate: float = setting(5e-6, "AdamW's learning rate", low=0)
-    weight_decay: float = setting(1e-2, "AdamW's decoupled weight decay", low=0)
-    max_gradient_norm: float = setting(1.0, "gradients are scaled down to this norm", low=0)
+    steps: int = setting(800, "optimisation steps", low=1, source=_READ)
+    batch_size: int = setting(
+        1, "exemplars a step; as many class images come on top", low=1, source=_READ
+    )
+    learning_rate: float = setting(5e-6, "AdamW's learning rate", low=0, rate="unet", source=_READ)
+    weight_decay: float = setting(1e-2, "AdamW's decoupled weight decay", low=0, source=_READ)
+    max_gradient_norm: float = setting(
+        1.0, "gradients are scaled down to this norm", low=0, source=_READ
+    )
     prompts: Literal["template", "caption"] = setting(
         "template",
         "train on `templates`, or on each exemplar's own caption with the action replaced",
+        source="read: the paper's one prompt for all exemplars",
     )
     templates: tuple[str, ...] = setting(
-        (f"a person {SLOT}",), f"prompts with {SLOT} for the action; each step draws one"
+        (f"a person {SLOT}",),
+        f"prompts with {SLOT} for the action; each step draws one",
+        source="ours: the paper's are for subjects",
     )
     prior_weight: float = setting(
-        1.0, "weight of the class images' loss; 0: train without them", low=0
+        1.0, "weight of the class images' loss; 0: train without them", low=0, source=_READ
     )
-    class_prompt: str = setting("a person", "what the class images show")
-    class_images: int = setting(200, "images that the model draws of its class beforehand", low=1)
-    class_sampling_steps: int = setting(50, "sampling steps of the class images", low=1)
-    class_guidance_scale: float = setting(7.5, "guidance of the class images", low=1)
+    class_prompt: str = setting(
+        "a person", "what the class images show", source="ours: the paper's are for subjects"
+    )
+    class_images: int = setting(
+        200, "images that the model draws of its class beforehand", low=1, source=_READ
+    )
+    class_sampling_steps: int = setting(
+        50, "sampling steps of the class images", low=1, source="read: diffusers' pipeline"
+    )
+    class_guidance_scale: float = setting(
+        7.5, "guidance of the class images", low=1, source="read: diffusers' pipeline"
+    )
 
 
 @dataclass(frozen=True)
@@ -103,24 +121,32 @@ def train_unet(
     max_gradient_norm: float = 1.0,
     generator: torch.Generator,
     parameters: Sequence[Tensor] | None = None,
+    tokens: Sequence[Tensor] = (),
+    token_learning_rate: float | None = None,
     report: Callable[[int], None] | None = None,
 ) -> list[float]:
     """Train the UNet on the batches that `draw` makes; to be called inside `restored`.
 
-    All of it, or `parameters` alone: some of its own, and leaves that the batches' states depend
-    on. They are frozen again afterwards. If they are of half precision, the steps are taken on
+    All of it, or `parameters` alone, which are some of its own; and `tokens`: leaves that the
+    batches' states depend on, with a learning rate of their own if `token_learning_rate` is given.
+    They are frozen again afterwards. If they are of half precision, the steps are taken on
     float32 copies: half precision would round most of them away. `report` is called with how many
     steps are done. Returns the mean loss of each `CHECK_EVERY` steps.
     Raises UserError when the loss is no longer a finite number.
     """
     unet = backbone.pipeline.unet
-    weights = list(unet.parameters()) if parameters is None else list(parameters)
+    own = list(unet.parameters()) if parameters is None else list(parameters)
+    weights = [*own, *tokens]
     for weight in weights:
         weight.requires_grad_(True)
     half = backbone.dtype != torch.float32
     masters = [weight.detach().float() for weight in weights] if half else weights
     scale = loss_scale(backbone.dtype)
-    optimizer = torch.optim.AdamW(masters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    groups: list[dict[str, Any]] = [{"params": masters[: len(own)]}]
+    if tokens:
+        rate = learning_rate if token_learning_rate is None else token_learning_rate
+        groups.append({"params": masters[len(own) :], "lr": rate})
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
     running = torch.zeros((), device=backbone.device)
     history = []
     for step in range(1, steps + 1):
@@ -239,12 +265,15 @@ def finetune(
     *,
     learning_rate: float,
     parameters: Sequence[Tensor] | None = None,
+    tokens: Sequence[Tensor] = (),
+    token_learning_rate: float | None = None,
     generator: torch.Generator,
     progress: Progress,
 ) -> Finetuned:
-    """Train the UNet (or `parameters`) with prior preservation, note what changed, and undo it.
+    """Train the UNet with prior preservation, note what changed, and undo it.
 
-    Without `parameters`, `draw` may not run the text encoder.
+    All of it, or `parameters` and `tokens`, as `train_unet` does. Without `parameters`, `draw` may
+    not run the text encoder.
     """
     draw = with_prior(backbone, draw, settings, progress)
     unet = backbone.pipeline.unet
@@ -260,6 +289,8 @@ def finetune(
             max_gradient_norm=settings.max_gradient_norm,
             generator=generator,
             parameters=parameters,
+            tokens=tokens,
+            token_learning_rate=token_learning_rate,
             report=lambda step: progress.update(step, settings.steps, "learning"),
         )
         return Finetuned(weight_changes(unet, before), history)

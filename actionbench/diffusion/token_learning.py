@@ -6,17 +6,18 @@ layers, L = 1 if all layers share it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from actionbench.diffusion.denoising import Noised, add_noise, loss_scale, losses
+from actionbench.diffusion.exemplars import Exemplars
 from actionbench.errors import UserError
-from actionbench.method import Customization, Method, Work
-from actionbench.progress import Progress
+from actionbench.method import MEASURES, Customization, Method, Presets, Work
+from actionbench.progress import SILENT, Progress
 from actionbench.settings import setting
 from actionbench.suite.items import SLOT, ActionTask, Exemplar, Item
 
@@ -29,38 +30,129 @@ CHECK_EVERY = 25
 """Steps between two looks at the loss: each look makes a GPU wait."""
 
 
+_TEMPLATES = (
+    f"a photo of a {SLOT}",
+    f"a rendering of a {SLOT}",
+    f"a cropped photo of the {SLOT}",
+    f"the photo of a {SLOT}",
+    f"a photo of a clean {SLOT}",
+    f"a photo of a dirty {SLOT}",
+    f"a dark photo of the {SLOT}",
+    f"a photo of my {SLOT}",
+    f"a photo of the cool {SLOT}",
+    f"a close-up photo of a {SLOT}",
+    f"a bright photo of the {SLOT}",
+    f"a cropped photo of a {SLOT}",
+    f"a photo of the {SLOT}",
+    f"a good photo of the {SLOT}",
+    f"a photo of one {SLOT}",
+    f"a close-up photo of the {SLOT}",
+    f"a rendition of the {SLOT}",
+    f"a photo of the clean {SLOT}",
+    f"a rendition of a {SLOT}",
+    f"a photo of a nice {SLOT}",
+    f"a good photo of a {SLOT}",
+    f"a photo of the nice {SLOT}",
+    f"a photo of the small {SLOT}",
+    f"a photo of the weird {SLOT}",
+    f"a photo of the large {SLOT}",
+    f"a photo of a cool {SLOT}",
+    f"a photo of a small {SLOT}",
+)
+_UNKNOWN_TO_PUPPETS = {
+    *("rendering", "cropped", "clean", "dirty", "dark", "my", "cool", "rendition", "nice", "small"),
+    *("weird", "large"),
+}
+PUPPET_WORDS: Mapping[str, Any] = {
+    "templates": tuple(t for t in _TEMPLATES if not _UNKNOWN_TO_PUPPETS & set(t.split()))
+}
+"""The miniature's substitute, for `presets`: the templates in words that it knows whole."""
+
+SEARCHED_ON_PUPPETS: Mapping[str, Any] = {
+    "initializer": "stands",
+    "templates": (
+        f"a photo of a {SLOT}",
+        f"a picture of a {SLOT}",
+        f"a photo of the {SLOT}",
+        f"a picture of the {SLOT}",
+        f"a close-up photo of a {SLOT}",
+        f"a bright photo of a {SLOT}",
+        f"a good photo of a {SLOT}",
+        f"an image of a {SLOT}",
+    ),
+    "templates_drawn": "per-step",
+}
+"""What the search on puppets-v1 held fixed, for `tuned`; the kept board was measured with it."""
+
+
 @dataclass(frozen=True)
 class TokenSettings:
-    """The settings of every token-learning method; defaults are Textual Inversion's: AdamW, 3000
-    steps of four images under "a photo of a <v>"."""
+    """The settings of every token-learning method; defaults are Textual Inversion's by diffusers:
+    3000 steps of four images, each under one of 27 templates."""
 
-    steps: int = setting(3000, "optimisation steps", low=1)
-    batch_size: int = setting(4, "exemplars a step", low=1)
-    learning_rate: float = setting(5e-3, "AdamW's learning rate", low=0)
-    weight_decay: float = setting(1e-2, "AdamW's decoupled weight decay", low=0)
-    beta1: float = setting(0.9, "AdamW's decay of the gradient's mean", low=0, high=0.9999)
-    beta2: float = setting(0.999, "AdamW's decay of the gradient's square", low=0, high=0.99999)
-    epsilon: float = setting(1e-8, "AdamW's epsilon", low=0)
-    max_gradient_norm: float | None = setting(
-        None, "the update's gradient is scaled down to this norm", low=0
+    steps: int = setting(
+        3000,
+        "optimisation steps",
+        low=1,
+        source="read: diffusers, examples/textual_inversion",
     )
-    initializer: str = setting("stands", "word or phrase whose mean embedding starts each token")
+    batch_size: int = setting(
+        4,
+        "exemplars a step",
+        low=1,
+        source="derived: diffusers' batch 1 x accumulation 4",
+    )
+    learning_rate: float = setting(
+        2e-3,
+        "AdamW's learning rate",
+        low=0,
+        rate="token",
+        source="derived: diffusers' 5e-4, scaled by batch 1 x accumulation 4",
+    )
+    weight_decay: float = setting(
+        1e-2, "AdamW's decoupled weight decay", low=0, source="read: diffusers"
+    )
+    beta1: float = setting(
+        0.9,
+        "AdamW's decay of the gradient's mean",
+        low=0,
+        high=0.9999,
+        source="read: diffusers",
+    )
+    beta2: float = setting(
+        0.999,
+        "AdamW's decay of the gradient's square",
+        low=0,
+        high=0.99999,
+        source="read: diffusers",
+    )
+    epsilon: float = setting(1e-8, "AdamW's epsilon", low=0, source="read: diffusers")
+    max_gradient_norm: float | None = setting(
+        None,
+        "the update's gradient is scaled down to this norm",
+        low=0,
+        source="read: diffusers clips none",
+    )
+    initializer: str = setting(
+        "person",
+        "word or phrase whose mean embedding starts each token; a verb (`stands`) is a variant",
+        source="ours: a noun, as the sources take the category's (`toy`, `sculpture`)",
+    )
     prompts: Literal["template", "caption"] = setting(
         "template",
         "train on `templates`, or on each exemplar's own caption with the action replaced",
+        source="read: the paper and diffusers",
     )
     templates: tuple[str, ...] = setting(
-        (
-            f"a photo of a {SLOT}",
-            f"a picture of a {SLOT}",
-            f"a photo of the {SLOT}",
-            f"a picture of the {SLOT}",
-            f"a close-up photo of a {SLOT}",
-            f"a bright photo of a {SLOT}",
-            f"a good photo of a {SLOT}",
-            f"an image of a {SLOT}",
-        ),
-        f"prompts with {SLOT} for the identifier; each step draws one",
+        _TEMPLATES,
+        f"prompts with {SLOT} for the identifier",
+        source="read: diffusers' 27 for objects",
+    )
+    templates_drawn: Literal["per-image", "per-step"] = setting(
+        "per-image",
+        "draw a template for each image of a step, or one for all, which costs less text",
+        source="read: diffusers",
+        before="per-step",
     )
 
 
@@ -71,6 +163,8 @@ class Batch:
     noised: Noised
     prompts: Sequence[Tokens]
     """B prompts with the identifier's slot."""
+    mask: Tensor | None = None
+    """[B, 1, h, w], 1 where a prediction counts; None for everywhere."""
 
 
 DrawBatch = Callable[[torch.Generator], Batch]
@@ -101,7 +195,9 @@ class PromptSettings(Protocol):
 class TrainingPrompts:
     """The prompts of each step, by the settings `prompts` and `templates`.
 
-    `rewrite` changes each of them before it is tokenised.
+    `rewrite` changes each of them before it is tokenised. With `per_image` each image of a step
+    has a template of its own; otherwise a step has one, and the text encoder then runs once for
+    each layer, whatever B.
     """
 
     def __init__(
@@ -110,8 +206,11 @@ class TrainingPrompts:
         exemplars: Sequence[Exemplar],
         settings: PromptSettings,
         rewrite: Callable[[str], str] = str,
+        *,
+        per_image: bool = False,
     ) -> None:
         self.by_caption = settings.prompts == "caption"
+        self.per_image = per_image
         texts = [e.template for e in exemplars] if self.by_caption else settings.templates
         for text in texts:
             if SLOT not in text:
@@ -119,14 +218,16 @@ class TrainingPrompts:
         self.tokens = [backbone.tokenize(rewrite(text)) for text in texts]
 
     def draw(self, rows: Sequence[int], generator: torch.Generator) -> list[Tokens]:
-        """Draw the prompts of the exemplars `rows`: their captions, or one template for all.
-
-        One for all, because the text encoder then runs once for each layer, whatever B.
-        """
+        """Draw the prompts of the exemplars `rows`; one that is there twice has one prompt."""
         if self.by_caption:
             return [self.tokens[row] for row in rows]
-        choice = int(torch.randint(len(self.tokens), (1,), generator=generator))
-        return [self.tokens[choice]] * len(rows)
+        count = len(rows) if self.per_image else 1
+        drawn = torch.randint(len(self.tokens), (count,), generator=generator).tolist()
+        if not self.per_image:
+            return [self.tokens[drawn[0]]] * len(rows)
+        # Reversed, so that the first of several counts.
+        by_row = dict(zip(reversed(rows), reversed(drawn), strict=True))
+        return [self.tokens[by_row[row]] for row in rows]
 
 
 class ExemplarBatches:
@@ -138,12 +239,19 @@ class ExemplarBatches:
         task: ActionTask,
         settings: TokenSettings,
         timestep_weights: Tensor | None = None,
+        progress: Progress = SILENT,
     ) -> None:
         """timestep_weights: [T]; without them all timesteps are drawn alike."""
         self.backbone = backbone
         self.timestep_weights = timestep_weights
-        self.latents = backbone.encode_images([e.image for e in task.exemplars])
-        self.prompts = TrainingPrompts(backbone, task.exemplars, settings)
+        self.exemplars = Exemplars(backbone, task, progress)
+        self.latents = self.exemplars.latents
+        self.prompts = TrainingPrompts(
+            backbone,
+            task.exemplars,
+            settings,
+            per_image=settings.templates_drawn == "per-image",
+        )
         self.batch_size = settings.batch_size
 
     def draw(self, generator: torch.Generator) -> Batch:
@@ -152,7 +260,7 @@ class ExemplarBatches:
         noised = add_noise(
             self.backbone, latents, generator, timestep_weights=self.timestep_weights
         )
-        return Batch(noised, self.prompts.draw(rows, generator))
+        return Batch(noised, self.prompts.draw(rows, generator), self.exemplars.mask(rows))
 
 
 class ChannelAdamW:
@@ -227,7 +335,8 @@ def learn_tokens(
         batch = draw(generator)
         copies = 1 if rule is None else len(batch.prompts)
         leaves = vectors.repeat(copies, 1, 1, 1).requires_grad_()
-        loss = losses(backbone, batch.noised, backbone.encode_prompts(batch.prompts, leaves))
+        states = backbone.encode_prompts(batch.prompts, leaves)
+        loss = losses(backbone, batch.noised, states, batch.mask)
         descended = loss.mean() if rule is None else loss.sum()
         if extra is not None:
             descended = descended + extra(leaves, batch, generator)
@@ -256,11 +365,11 @@ def learning_work(settings: TokenSettings, layers: int, *, leaves: int | None = 
     """Count the networks' work in `learn_tokens` for an identifier of `layers` layers.
 
     `leaves`: the samples of a step under a rule, each with a copy of its own; None if the samples
-    share the identifier, and those of one template also its encoding.
+    share the identifier, and those of one prompt also its encoding.
     """
     samples = leaves or settings.batch_size
-    by_template = leaves is None and settings.prompts == "template"
-    rows = layers * (1 if by_template else samples)
+    one_prompt = settings.prompts == "template" and settings.templates_drawn == "per-step"
+    rows = layers * (1 if leaves is None and one_prompt else samples)
     return Work(
         conditioned=settings.steps * samples,
         texts=settings.steps * rows,
@@ -277,6 +386,26 @@ class Fit:
     task: ActionTask
     seed: int
     progress: Progress
+    notes: dict[str, list[Tensor]] = field(default_factory=dict, repr=False, compare=False)
+
+    def note(self, name: str, value: Tensor | float) -> None:
+        """Note a number by name; the mean of all that are noted comes into the fit's measures."""
+        self.notes.setdefault(name, []).append(torch.as_tensor(value).detach().float())
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """The mean of what was noted, by name."""
+        return {name: float(torch.stack(values).mean()) for name, values in self.notes.items()}
+
+
+def relative_norm(backbone: Backbone, vectors: Tensor) -> float:
+    """Return the norm of an identifier over the median norm of the vocabulary's embeddings.
+
+    The mean over its tokens [L, N, D]. DTI (arXiv 2512.13672): a token that has outgrown the
+    vocabulary, often twentyfold, makes the model ignore the rest of the prompt.
+    """
+    table = backbone.pipeline.text_encoder.get_input_embeddings().weight.detach().float()
+    return float(vectors.float().norm(dim=-1).mean()) / float(table.norm(dim=-1).median())
 
 
 T = TypeVar("T", bound=TokenSettings)
@@ -303,6 +432,7 @@ class TokenMethod(Method[T]):
                 return normalize(vectors, dim=-1) * start.norm(dim=-1, keepdim=True)
     """
 
+    presets: ClassVar[Presets] = {"puppet-diffusion": PUPPET_WORDS}
     rule: GradientRule | None = None
     """Override it by a method to make the update from each sample's own gradient.
 
@@ -313,6 +443,14 @@ class TokenMethod(Method[T]):
         The update's gradient [L, N, D], and which channels may move (bool [L, N, D]; None for
         all). None instead of a method: the gradient of the batch's mean loss, which costs less.
     """
+
+    def rule_for(self, fit: Fit) -> GradientRule | None:
+        """Prepare `rule` for a fit; override it instead of `rule` to note something of each step.
+
+        Returns:
+            As `rule`: a function of the samples' gradients, or None.
+        """
+        return self.rule
 
     def layers(self, available: int) -> int:
         """Say how many layers the identifier has.
@@ -347,7 +485,7 @@ class TokenMethod(Method[T]):
         Raises:
             UserError: exemplars or prompts that cannot be learned from.
         """
-        return ExemplarBatches(fit.backbone, fit.task, self.settings).draw
+        return ExemplarBatches(fit.backbone, fit.task, self.settings, progress=fit.progress).draw
 
     def extra_loss(self, fit: Fit) -> ExtraLoss | None:
         """Prepare a term that is added to a step's denoising loss.
@@ -381,16 +519,17 @@ class TokenMethod(Method[T]):
             self.batches(fit),
             seed=seed,
             progress=progress,
-            rule=self.rule,
+            rule=self.rule_for(fit),
             extra=self.extra_loss(fit),
             after_step=self.after_step,
         )
+        fit.note("relative_norm", relative_norm(backbone, learned.vectors))
         return Customization(
             method=self.name,
             action=task.action.name,
             model=backbone.fingerprint,
             tensors={"vectors": learned.vectors},
-            facts={"losses": learned.losses},
+            facts={"losses": learned.losses, MEASURES: fit.measures},
         )
 
     def fit_work(self, exemplars: int, layers: int) -> Work:

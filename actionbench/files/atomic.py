@@ -99,7 +99,11 @@ def written(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> Path:
     """Write a text file in UTF-8, as `written`."""
     with written(path) as temporary:
-        temporary.write_text(text, "utf-8")
+        try:
+            temporary.write_text(text, "utf-8")
+        except UnicodeEncodeError as error:  # half of a sign, from a name that is not UTF-8
+            what = ascii(text[max(0, error.start - 20) : error.end])
+            raise UserError(f"{path} cannot be written: {what} is not UTF-8: rename it") from error
     return path
 
 

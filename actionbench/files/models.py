@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +201,60 @@ def resolve_model(path_or_id: str, progress: Progress = SILENT) -> ModelSource:
         _check_preset(preset, folder)
     own = preset_name(path_or_id, folder)
     return ModelSource(folder.resolve(), name, own, fingerprint, half)
+
+
+@dataclass(frozen=True)
+class ModelTraits:
+    """What published learning rates are scaled by for a base model."""
+
+    preset: str | None
+    """Which of a method's `presets` suits it."""
+    pretraining_rate: float | None = None
+    """The highest learning rate of the UNet's pretraining; None if nobody has written it down."""
+    token_rms: float | None = None
+    """Root mean square of the token table's entries; None if the weights are not here."""
+
+
+def model_traits(preset: str | None, folder: Path | None) -> ModelTraits:
+    """Read a base model's traits from its folder; None if it is not on this machine.
+
+    Raises:
+        UserError: if a file of it is damaged.
+    """
+    if folder is None or not folder.is_dir():
+        return ModelTraits(preset)
+    recipe = _own_facts(folder).get("recipe", {})
+    encoder = folder / "text_encoder"
+    weights = weight_files(encoder, variant_of(encoder))
+    return ModelTraits(preset, recipe.get("diffusion_rate"), _token_rms(tuple(weights)))
+
+
+@lru_cache
+def _token_rms(weights: tuple[Path, ...]) -> float | None:
+    import numpy as np
+    from safetensors import SafetensorError, safe_open
+
+    for path in weights:
+        try:
+            with safe_open(path, framework="np") as file:
+                for name in file.keys():  # noqa: SIM118, it is no dictionary
+                    if name.endswith("token_embedding.weight"):
+                        table = _read_tensor(path, name).astype(np.float64)
+                        return float(np.sqrt(np.square(table).mean()))
+        except SafetensorError as error:
+            raise UserError(f"{path} is damaged ({error}): delete it and fetch it again") from error
+    return None
+
+
+def _read_tensor(path: Path, name: str) -> Any:
+    """Read one tensor as a NumPy array, which has no bfloat16."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        if file.get_slice(name).get_dtype() != "BF16":
+            return file.get_tensor(name)
+    with safe_open(path, framework="pt") as file:
+        return file.get_tensor(name).float().numpy()
 
 
 def local_model(path_or_id: str) -> Path | None:

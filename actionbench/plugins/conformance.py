@@ -295,13 +295,20 @@ def settings_act(trial: Trial) -> str:
         pass
     else:
         raise Broken("an unknown setting is accepted")
-    for name, preset in trial.kind.presets.items():
-        try:
-            build_settings(settings, preset, [])
-        except Exception as error:
-            raise Broken(
-                f"the preset {name} does not fit the settings: {one_line(error)}"
-            ) from error
+    kind = trial.kind
+    for what, changes in (
+        ("preset", kind.presets),
+        ("tuned preset", kind.tuned),
+        ("recipe", kind.recipes),
+        ("profile", {"quick": kind.quick}),
+    ):
+        for name, change in changes.items():
+            try:
+                build_settings(settings, change, [])
+            except Exception as error:
+                raise Broken(
+                    f"the {what} {name} does not fit the settings: {one_line(error)}"
+                ) from error
     if not dataclasses.fields(settings):
         return "has none"
     values = _other_values(trial.method().settings)

@@ -59,7 +59,7 @@ class $class_name(TokenMethod[Settings]):
     title = "$title"
     reference = "unpublished"
     Settings = Settings
-    presets: ClassVar[Presets] = {
+    tuned: ClassVar[Presets] = {
         "puppet-diffusion": {"steps": 400, "batch_size": 3, "learning_rate": 1e-2}
     }
     version = 1  # raise it when the same settings no longer give the same result

@@ -20,6 +20,7 @@ from actionbench.diffusion.backbone import Backbone
 from actionbench.files.hashing import canonical_json
 from actionbench.files.models import NETWORKS, ModelSource
 from actionbench.files.networks import quiet_libraries
+from actionbench.puppets.drawing.holding import packed, ways
 from actionbench.suite.items import (
     SLOT,
     ActionTask,
@@ -232,7 +233,10 @@ def state_hash(backbone: Backbone) -> str:
 
 
 def tiny_task(action: str = "cheer", exemplars: int = 3) -> ActionTask:
-    """Make an action with a few exemplars of coloured noise, each with its own caption."""
+    """Make an action with a few exemplars of coloured noise, each with its own caption.
+
+    It has a drawn action's poses, so that rows of drawings can be checked too.
+    """
     (described,) = [a for a in paper_actions() if a.name == action]
     rng = np.random.default_rng(0)
     colours = ("red", "green", "blue")
@@ -249,7 +253,8 @@ def tiny_task(action: str = "cheer", exemplars: int = 3) -> ActionTask:
                 keypoints=np.random.default_rng(number).random((18, 3), dtype=np.float32),
             )
         )
-    return ActionTask(described, tuple(made), fingerprint="tiny")
+    poses = tuple(packed(pose) for pose in ways(action))
+    return ActionTask(described, tuple(made), fingerprint="tiny", poses=poses)
 
 
 def tiny_items(action: str = "cheer", count: int = 3) -> list[Item]:

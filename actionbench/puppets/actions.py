@@ -3,13 +3,18 @@
 An action is a state for each arm, the legs and the torso, with angles of its own around the
 state's. Its description names the two parts that are farthest from standing at ease, in the words
 of the free poses, and leaves the others to the exemplars, as descriptions of real actions do.
+
+The states give a seed some 110 actions that lie far enough apart. After these, limbs may point
+between the states as well: such a part has no words, and several actions may share a description.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 
@@ -41,7 +46,14 @@ OFFSET = 12.0
 LEANS = {"leaning right": -22.0, "leaning left": 22.0}
 """Words for the torso, by the body's own sides, and its angle."""
 TRIES = 5000
-"""Candidates in a row that are turned down before a seed is given up."""
+"""Candidates in a row that are turned down before limbs may leave the states, and afterwards before
+a seed is given up."""
+MOST = 1000
+"""Actions of one seed at most. Every seed that was tried gave as many, with room to spare."""
+NEAR = 20.0
+"""Degrees by which a limb between the states may leave one and still be described by it."""
+PRACTICE = range(1000, 2000)
+"""Seeds whose actions the judge is practised on: no suite is drawn from them."""
 CLEAR = 0.055
 """Least distance of hands, elbows and feet from what could hide them, in body heights."""
 
@@ -75,39 +87,53 @@ class FreshAction:
         return jittered(self.pose, rng)
 
 
+@lru_cache(maxsize=4)
 def fresh_actions(count: int, seed: int) -> tuple[FreshAction, ...]:
     """The first `count` actions of a seed; fewer are always the beginning of more.
 
     Raises:
-        UserError: if `count` is no positive number, or if the seed gives no so many actions that
-            can be told apart.
+        UserError: if `count` is no positive number, or more than `MOST` or than the seed gives.
     """
     if count < 1:
         raise UserError(f"a suite needs at least one action, not {count}")
+    if count > MOST:
+        raise UserError(
+            f"a seed gives at most {MOST:,} actions that can be told apart, not {count:,}: "
+            "ask for fewer, or for several suites of other seeds"
+        )
+    return tuple(islice(_actions(seed), count))
+
+
+def _actions(seed: int) -> Iterator[FreshAction]:
+    """A seed's actions in order: of the free poses' states, then with limbs between them too."""
     rng = np.random.default_rng((GENERATOR, seed))
-    taken = list(_named_angles())
-    actions: list[FreshAction] = []
+    named = np.stack(_named_angles())
+    taken = np.empty((len(named) + MOST, len(BONES)))
+    taken[: len(named)] = named
     described: set[str] = set()
-    turned_down = 0
-    while len(actions) < count:
-        pose, words = _candidate(rng)
+    number = turned_down = 0
+    wide = False
+    while number < MOST:
+        pose, words = _between(rng) if wide else _candidate(rng)
         joints = _joints(pose)
         angles = bone_angles(joints)
         description = _described(angles, words)
-        apart = description not in described and distance(angles, np.stack(taken)).min() >= APART
-        if apart and readable(joints):
+        new = bool(description) if wide else description not in described
+        others = taken[: len(named) + number]
+        if new and distance(angles, others).min() >= APART and readable(joints):
             described.add(description)
-            actions.append(FreshAction(f"a{len(actions):03d}", description, pose))
-            taken.append(angles)
-            turned_down = 0
+            taken[len(named) + number] = angles
+            yield FreshAction(f"a{number:03d}", description, pose)
+            number, turned_down = number + 1, 0
             continue
         turned_down += 1
         if turned_down == TRIES:
-            raise UserError(
-                f"seed {seed} gives {len(actions)} actions that can be told apart, not {count}: "
-                "ask for fewer, or for several suites of other seeds"
-            )
-    return tuple(actions)
+            if wide:
+                raise UserError(
+                    f"seed {seed} gives {number} actions that can be told apart and no more: "
+                    "ask for fewer, or for several suites of other seeds"
+                )
+            wide, turned_down = True, 0
 
 
 def distance(angles: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -169,12 +195,67 @@ def _candidate(rng: np.random.Generator) -> tuple[Pose, tuple[str, str, str, str
     return pose, (f"right arm {right}", f"left arm {left}", stance, lean)
 
 
+def _between(rng: np.random.Generator) -> tuple[Pose, tuple[str, str, str, str]]:
+    """Any pose whose limbs may point between the states, too; words as `_candidate`'s, "" for a
+    part that is near no state."""
+    (right, right_words), (left, left_words) = _any_arm(rng), _any_arm(rng)
+    (r1, r2), (l1, l2), stance = _any_legs(rng)
+    lean = float(rng.uniform(-26, 26)) if rng.random() < 0.5 else float(rng.uniform(-4, 4))
+    leaning = [words for words, angle in LEANS.items() if abs(lean - angle) <= OFFSET / 2]
+    pose = Pose(
+        right_arm=Limb(-right[0], -right[1]),
+        left_arm=Limb(*left),
+        right_leg=Limb(-r1, -r2),
+        left_leg=Limb(l1, l2),
+        lean=lean,
+        right_hand="open" if rng.random() < 0.5 else "fist",
+        left_hand="open" if rng.random() < 0.5 else "fist",
+    )
+    arms = (right_words and f"right arm {right_words}", left_words and f"left arm {left_words}")
+    return pose, (*arms, stance, "".join(leaning))
+
+
+def _any_arm(rng: np.random.Generator) -> tuple[tuple[float, float], str]:
+    """A left arm's two angles, in a state or anyhow, and the words of the state that is near."""
+    if rng.random() < 0.5:
+        upper, lower = list(FREE_ARMS.values())[int(rng.integers(len(FREE_ARMS)))]
+        upper, lower = upper + rng.uniform(-OFFSET, OFFSET), lower + rng.uniform(-OFFSET, OFFSET)
+    else:
+        upper = rng.uniform(-10, 185)
+        lower = upper + rng.uniform(-110, 120)
+    return (float(upper), float(lower)), _nearest((upper, lower), FREE_ARMS)
+
+
+def _any_legs(rng: np.random.Generator) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+    """Both legs, opened outwards, in a state or anyhow, and the words of the state that is near."""
+    if rng.random() < 0.5:
+        right, left = list(FREE_LEGS.values())[int(rng.integers(len(FREE_LEGS)))]
+        angles = np.array([*right, *left]) + rng.uniform(-OFFSET / 2, OFFSET / 2, 4)
+    else:
+        upper = rng.uniform(0, 90, 2)
+        lower = upper - rng.uniform(-10, 100, 2)
+        angles = np.array([upper[0], lower[0], upper[1], lower[1]])
+    states = {words: (*right, *left) for words, (right, left) in FREE_LEGS.items()}
+    r1, r2, l1, l2 = angles.tolist()
+    return (r1, r2), (l1, l2), _nearest((r1, r2, l1, l2), states)
+
+
+def _nearest(angles: Sequence[float], states: Mapping[str, Sequence[float]]) -> str:
+    """The words of the state in which every bone is within `NEAR` of its angle; "" if in none."""
+
+    def off(words: str) -> float:
+        return max(abs((a - b + 180) % 360 - 180) for a, b in zip(angles, states[words]))
+
+    nearest = min(states, key=off)
+    return nearest if off(nearest) <= NEAR else ""
+
+
 def _described(angles: np.ndarray, words: tuple[str, str, str, str]) -> str:
     """The words for the two parts that are farthest from standing at ease, in a fixed order."""
     off = np.abs((angles - _at_ease() + 180) % 360 - 180)
     parts = (off[0:2].sum(), off[2:4].sum(), off[4:8].sum(), 2 * off[8])
     farthest = sorted(range(4), key=lambda i: -float(parts[i]) if words[i] else 0.0)[:2]
-    return ", ".join(words[i] for i in sorted(farthest))
+    return ", ".join(words[i] for i in sorted(farthest) if words[i])
 
 
 @lru_cache

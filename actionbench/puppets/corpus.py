@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from actionbench.files.atomic import replacing
-from actionbench.files.hashing import make_key
-from actionbench.progress import SILENT, Progress
 from actionbench.puppets.backdrop import BACKDROPS
 from actionbench.puppets.looks import SUBJECTS, Look, random_person, varied
 from actionbench.puppets.pose import KNOWN, Pose, action_pose, free_pose, known_pose, loose_pose
@@ -119,36 +112,9 @@ def judging_scene(rng: np.random.Generator) -> Labelled:
     return Labelled(_scene(rng, who, label, look, pose, 0.0), subject, label, "")
 
 
-def posing_scene(rng: np.random.Generator) -> Labelled:
-    """One captioned picture for the ControlNet: poses of every kind, a quarter each.
-
-    Half of the captions say nothing of the pose. The other half say it as the base model knows it,
-    an action's word also where the body does something wider: only the skeleton can be trusted.
-    """
-    subject, who, look = _somebody(rng, 0.68)
-    kind = rng.random()
-    label, word = OTHER, ""
-    if kind < 0.25:
-        label = _pick(rng, list(KNOWN))
-        does, pose = KNOWN[label][0], known_pose(label, rng)
-    elif kind < 0.5:
-        does, pose = free_pose(rng)
-    else:
-        action = all_actions()[rng.integers(len(all_actions()))]
-        does, word = action.description, action.name
-        if kind < 0.75:
-            label, pose = action.name, action_pose(action.name, rng)
-        else:
-            pose = loose_pose(action.name, rng)
-    if rng.random() < 0.5:
-        does, word = "", ""
-    return Labelled(_scene(rng, who, does, look, pose, 0.75), subject, label, word)
-
-
 SAMPLERS: dict[str, Sampler] = {
     "pretraining": pretraining_scene,
     "judging": judging_scene,
-    "posing": posing_scene,
 }
 
 
@@ -179,58 +145,3 @@ def draw_many(sampler: str, seed: tuple[int, ...], count: int) -> Drawn:
             }
         )
     return Drawn(images, keypoints, rows)
-
-
-def _draw_chunk(job: tuple[str, int, int, str]) -> int:
-    sampler, seed, index, folder = job
-    drawn = draw_many(sampler, (seed, index), CHUNK)
-    stem = Path(folder) / f"{index:04d}"
-    with replacing(stem.with_suffix(".json")) as path:
-        path.write_text(json.dumps(drawn.rows), "utf-8")
-    with replacing(stem.with_suffix(".npz")) as path, path.open("wb") as file:
-        np.savez(file, images=drawn.images, keypoints=drawn.keypoints)
-    return index
-
-
-@dataclass(frozen=True)
-class Corpus:
-    images: np.ndarray
-    """uint8 [n, SIZE, SIZE, 3]"""
-    keypoints: np.ndarray
-    """float32 [n, 18, 3]: x, y in picture widths and visibility"""
-    rows: list[dict[str, str]]
-    key: str
-    """Hash of what was drawn, for all that is made of it."""
-
-
-def corpus(
-    work: Path, sampler: str, seed: int, count: int, workers: int, progress: Progress = SILENT
-) -> Corpus:
-    """`count` drawings (whole chunks of CHUNK), made where `work` does not hold them yet.
-
-    They are kept by a hash of the first few, so that a changed drawing makes a new corpus.
-    """
-    first = hashlib.sha256(draw_many(sampler, (seed, 0), 8).images.tobytes()).hexdigest()
-    key = make_key(sampler, seed, first)[:8]
-    folder = work / f"{sampler}-{key}"
-    folder.mkdir(parents=True, exist_ok=True)
-    chunks = -(-count // CHUNK)
-    jobs = [
-        (sampler, seed, i, str(folder))
-        for i in range(chunks)
-        if not (folder / f"{i:04d}.npz").exists()
-    ]
-    if jobs:
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            done: Iterator[int] = pool.imap_unordered(_draw_chunk, jobs)
-            for n, _ in enumerate(done, 1):
-                progress.update(chunks - len(jobs) + n, chunks, f"drawing the {sampler} corpus")
-    parts = [np.load(folder / f"{i:04d}.npz") for i in range(chunks)]
-    images = np.concatenate([part["images"] for part in parts])
-    keypoints = np.concatenate([part["keypoints"] for part in parts])
-    rows = [
-        row
-        for i in range(chunks)
-        for row in json.loads((folder / f"{i:04d}.json").read_text("utf-8"))
-    ]
-    return Corpus(images[:count], keypoints[:count], rows[:count], make_key(key, count)[:8])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from actionbench.device import Resources
 from actionbench.diffusion.lengths import check_texts
 from actionbench.errors import UserError, one_line
-from actionbench.files.models import ModelSource, resolve_model
+from actionbench.files.models import ModelSource, model_traits, resolve_model
 from actionbench.judge import Judge
 from actionbench.method import Method
 from actionbench.progress import SILENT, Observer, Progress
@@ -23,6 +23,8 @@ from actionbench.registry import make_judge
 from actionbench.runs.execute import RunResult, execute, load_backbone
 from actionbench.runs.options import RunOptions
 from actionbench.runs.plan import Plan, plan_run
+from actionbench.runs.profiles import configure
+from actionbench.suite.drawn import base_model, check_world
 from actionbench.suite.suite import Suite, get_suite
 
 if TYPE_CHECKING:
@@ -40,6 +42,11 @@ class Setup:
     """One for all runs, so that its weights are loaded once."""
     command: Sequence[str] = ()
 
+    def method(self, kind: type[Method[Any]], words: Sequence[str] = ()) -> Method[Any]:
+        """Make a method with its settings for this model, by the options' profile and prompts."""
+        traits = model_traits(self.source.preset, self.source.path)
+        return configure(kind, traits, self.options.profile, self.options.prompts, words)
+
     def plan(
         self, kind: type[Method[Any]], words: Sequence[str] = (), seed: int | None = None
     ) -> Plan:
@@ -56,7 +63,7 @@ class Setup:
         options = self.options if seed is None else replace(self.options, seed=seed)
         plan = plan_run(
             suite=self.suite,
-            method=kind.for_model(self.source.preset, words),
+            method=self.method(kind, words),
             source=self.source,
             judge=self.judge,
             options=options,
@@ -92,9 +99,12 @@ def prepare(options: RunOptions, command: Sequence[str] = (), progress: Progress
         UserError: for unknown names, missing exemplars, and a model that cannot be fetched.
     """
     suite = get_suite(options.suite)
+    model = options.model or base_model(suite)
     judge = make_judge(options.judge or suite.judge, suite, options.judge_words)
+    suite.make(progress)
     _ = suite.tasks  # missing exemplars are reported before a model is fetched
-    source = resolve_model(options.model or suite.model, progress)
+    source = resolve_model(model, progress)
+    check_world(suite, source)
     return Setup(options, suite, source, judge, command)
 
 

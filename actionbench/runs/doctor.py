@@ -24,6 +24,7 @@ from actionbench.files.models import (
     check_shape,
     local_model,
     model_repositories,
+    model_traits,
     network_class,
     network_repository,
     preset_name,
@@ -31,8 +32,18 @@ from actionbench.files.models import (
 from actionbench.files.networks import check_network, check_pipeline
 from actionbench.judge import Judge
 from actionbench.method import Method
-from actionbench.registry import get_judge, get_method, judge_names, make_judge, method_names
-from actionbench.runs.options import RunOptions
+from actionbench.registry import (
+    get_judge,
+    get_method,
+    judge_names,
+    make_judge,
+    method_names,
+    system_names,
+)
+from actionbench.runs.options import DEFAULTS, RunOptions
+from actionbench.runs.plan import learned_tasks
+from actionbench.runs.profiles import configure
+from actionbench.suite.bars import bars_note
 from actionbench.suite.items import ActionTask, Sampling, Subject
 from actionbench.suite.shipped import CHECKOUT
 from actionbench.suite.suite import Suite, get_suite
@@ -85,7 +96,7 @@ def examine(
     except UserError as error:
         yield Finding("suite", "fail", str(error), "see docs/photos.md, or take --suite puppets")
         return
-    tasks, finding = check_suite(suite)
+    tasks, finding = check_suite(suite, options)
     yield finding
     actions = suite.pick_actions(options.actions)
     name = options.model or suite.model
@@ -94,14 +105,22 @@ def examine(
     if folder is not None:
         yield from check_parts(folder)
     preset = preset_name(name, folder)
+    try:
+        traits = model_traits(preset, folder)
+    except UserError as error:
+        yield Finding("model", "fail", str(error))
+        traits = model_traits(preset, None)
     systems = []
     for method in methods:
         try:
-            systems.append(get_method(method).for_model(preset, words))
+            kind = get_method(method)
+            systems.append(configure(kind, traits, options.profile, options.prompts, words))
         except UserError as error:
             yield Finding(method, "fail", str(error))
     if tasks is not None:
-        yield from check_tasks(systems, [tasks[action.name] for action in actions])
+        own = [tasks[action.name] for action in actions]
+        yield from check_bars(own)
+        yield from check_tasks(systems, own)
     if folder is not None:
         chosen = [tasks[a.name] if tasks else ActionTask(a, (), "") for a in actions]
         subjects = suite.pick_subjects(options.subjects)
@@ -202,17 +221,27 @@ def check_compiling(device: str) -> Finding:
     return Finding("compile", "ok", "there is a compiler; the first steps wait for it")
 
 
-def check_suite(suite: Suite) -> tuple[Mapping[str, ActionTask] | None, Finding]:
+def check_suite(
+    suite: Suite, options: RunOptions = DEFAULTS
+) -> tuple[Mapping[str, ActionTask] | None, Finding]:
     """Return a suite's tasks by action; None without exemplars, and times are then estimated."""
     known = f"{suite.name}: {len(suite.actions)} actions"
     try:
-        tasks = suite.tasks
+        tasks = learned_tasks(suite, options)
     except UserError as error:
         message = f"{known}, estimated with {EXEMPLARS} exemplars each; {error}"
         fix = "see docs/photos.md, or take --suite puppets"
         return None, Finding("suite", "fail", message, fix)
     exemplars = sum(len(task.exemplars) for task in tasks.values())
     return tasks, Finding("suite", "ok", f"{known}, {exemplars} exemplars")
+
+
+def check_bars(tasks: Sequence[ActionTask]) -> Iterator[Finding]:
+    """Warn of actions whose exemplars are black bars for a good part."""
+    for task in tasks:
+        if note := bars_note(task.action.name, [exemplar.image for exemplar in task.exemplars]):
+            fix = "actionbench data import DIR --fit crop"
+            yield Finding("exemplars", "warn", note, fix)
 
 
 def check_tasks(methods: Sequence[Method[Any]], tasks: Sequence[ActionTask]) -> Iterator[Finding]:
@@ -333,7 +362,7 @@ def _check_network(owner: str, network: Network, fix: str) -> Finding:
 
 def _prefetch_command(options: RunOptions, methods: Sequence[str], words: Sequence[str]) -> str:
     command = ["actionbench", "prefetch", "--suite", options.suite]
-    if list(methods) != method_names():
+    if list(methods) != system_names():
         command += ["--method", ",".join(methods)]
     command += ["--model", options.model] if options.model else []
     command += ["--judge", options.judge] if options.judge else []

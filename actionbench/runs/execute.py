@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 
@@ -22,7 +22,7 @@ from actionbench.device import Resources, out_of_memory, resolve_device
 from actionbench.errors import MethodError, UserError, one_line
 from actionbench.files.models import ModelSource
 from actionbench.judge import Verdict
-from actionbench.method import Customization, check_fitted, check_images
+from actionbench.method import MEASURES, Customization, check_fitted, check_images
 from actionbench.progress import Observer, Progress
 from actionbench.runs.judging import judge_facts, judge_images, verdict_rows
 from actionbench.runs.kept import keep_suite
@@ -223,16 +223,19 @@ class _Execution:
                 fitted,
                 method=self.plan.method.name,
                 action=name,
-                model=self.plan.source.fingerprint,
+                model=self._model,
             )
-        cost = FitCost(round(seconds, 3), peak_memory_mib(), self.device)
+        cost = FitCost(
+            *(round(seconds, 3), peak_memory_mib(), self.device),
+            measures=fitted.facts.get(MEASURES),
+        )
         if self.device == "cuda":
             cost.peak_cuda_mib = int(torch.cuda.max_memory_allocated() // 2**20)
         self.store.save_fit(action.fit_key, fitted, cost, self.plan.method.version)
 
     def _customization(self, action: ActionPlan) -> Customization:
         """Return the stored customization, even after a fit: resumed runs draw from the same."""
-        method, name, model = self.plan.method, action.action.name, self.plan.source.fingerprint
+        method, name, model = self.plan.method, action.action.name, self._model
         if not method.needs_fit:
             return Customization(method.name, name, model)
         return self.store.load_fit(
@@ -268,7 +271,7 @@ class _Execution:
                         yield image
                         done += 1
                 except Exception as error:
-                    if backbone.batch_size == 1 or not out_of_memory(error):
+                    if not out_of_memory(error) or not backbone or backbone.batch_size == 1:
                         raise
                 # Outside the handler, where the error no longer keeps alive what filled memory.
                 if done < len(action.to_draw):
@@ -324,10 +327,17 @@ class _Execution:
 
     # What the steps use
 
+    @property
+    def _model(self) -> str:
+        """The fingerprint of the model that draws; empty if none does."""
+        return self.plan.source.fingerprint if self.plan.method.needs_backbone else ""
+
     @cached_property
     def backbone(self) -> Backbone:
-        """The base model, loaded when a step first needs it."""
+        """The base model, loaded when a step first needs it; None for a method that needs none."""
         plan = self.plan
+        if not plan.method.needs_backbone:
+            return cast("Backbone", None)
         backbone = self.load(plan.source, self.device, plan.options.dtype, plan.options.resources)
         backbone.sampling = self.plan.suite.sampling
         backbone.batch_size = plan.options.batch_size
@@ -358,6 +368,9 @@ class _FitProgress(Progress):
 
     def update(self, done: int, total: int, what: str = "") -> None:
         self.observer.step(self.action, "fit", done, total, what)
+
+    def note(self, text: str) -> None:
+        self.observer.note(text)
 
 
 @contextmanager
@@ -402,6 +415,8 @@ def begin_record(plan: Plan, earlier: RunRecord | None) -> RunRecord:
         method_version=method.version,
         title=method.title,
         reference=method.reference,
+        profile=options.profile,
+        prompts=plan.prompts,
         settings=plan.settings,
         changed_settings=plan.changed_settings,
         suite=suite.name,
@@ -421,6 +436,8 @@ def begin_record(plan: Plan, earlier: RunRecord | None) -> RunRecord:
         images_per_pair=options.images_per_pair,
         n_items=sum(len(action.items) for action in plan.actions),
         seed=options.seed,
+        exemplar_seed=options.exemplar_seed,
+        exemplars=options.exemplars,
         dtype=options.dtype,
         resources={
             "batch_size": options.batch_size,

@@ -167,6 +167,8 @@ def plan_rejudging(store: Store, run_id: str, judge: Judge) -> Rejudging:
         settings=record.settings,
         images_per_pair=record.images_per_pair,
         seed=record.seed,
+        profile=record.profile,
+        prompts=record.prompts,
         verdict_keys=keys,
         subjects=[subject.name for subject in subjects],
     )

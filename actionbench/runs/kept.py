@@ -17,6 +17,7 @@ from actionbench.errors import UserError
 from actionbench.files.atomic import once
 from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store, reporting
+from actionbench.suite.drawn import redrawn
 from actionbench.suite.suite import Suite, get_suite, suite_from
 from actionbench.suite.tables import EXEMPLARS
 from actionbench.suite.yaml_file import SUITE_FILE, write_definition
@@ -67,12 +68,16 @@ def known_suite(store: Store, record: RunRecord) -> Suite | None:
 def shown_suite(store: Store, record: RunRecord, place: str | None = None) -> Suite:
     """Return the suite that a run was drawn for, to be shown: its exemplars may be thumbnails.
 
+    They are those that the method learned from.
+
     Args:
         place: the dataset's folder, if the user names one.
 
     Raises:
         UserError: as `find_suite`, for a run whose folder keeps no thumbnails.
     """
+    if record.redraws_exemplars:
+        return redrawn(find_suite(record, place), record.exemplar_seed, record.exemplars)
     if place is None and (kept := _kept_suite(store, record)) is not None:
         with suppress(UserError):  # damaged: the dataset serves as well, if it is there
             _ = kept.tasks
@@ -115,6 +120,13 @@ def find_suite(record: RunRecord, place: str | None = None) -> Suite:
             "name the place of that one with --suite FOLDER"
         )
     return suite
+
+
+def is_of(suite: Suite, record: RunRecord) -> bool:
+    """Check whether a suite is the one that a run was drawn for, not another version of it."""
+    if suite.exemplar_file.parent.name == record.suite_fingerprint:  # kept, so thumbnails
+        return suite.exemplar_file.exists()
+    return suite.exemplar_file.exists() and suite.fingerprint == record.suite_fingerprint
 
 
 def _kept_suite(store: Store, record: RunRecord) -> Suite | None:

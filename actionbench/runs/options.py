@@ -11,9 +11,14 @@ from typing import Literal, get_args
 
 from actionbench.device import BATCH_SIZE, Resources
 from actionbench.errors import UserError
+from actionbench.suite.drawn import EXEMPLAR_SEED, EXEMPLARS
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["float32", "float16", "bfloat16"]
+Profile = Literal["published", "tuned", "quick"]
+Prompts = Literal["own", "caption", "template"]
+
+_CHOICES = {"device": Device, "dtype": Dtype, "profile": Profile, "prompts": Prompts}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,11 @@ class RunOptions(Resources):
     """Images of each action and subject."""
     seed: int = 0
     """The seed of the fits and of the images' noise."""
+    profile: Profile = "published"
+    """Where the methods' settings come from: each one's paper, with rates by one rule for any base
+    model; the search on development actions; or the demo's short fits."""
+    prompts: Prompts = "own"
+    """What methods train under: each one's own kind of prompts, or one kind for all."""
     model: str | None = None
     """Base model instead of the suite's own: a preset, a folder or a Hub id."""
     device: Device = "auto"
@@ -55,6 +65,10 @@ class RunOptions(Resources):
     """Judge instead of the suite's own."""
     judge_words: tuple[str, ...] = ()
     """`key=value` changes to the judge's settings."""
+    exemplar_seed: int = EXEMPLAR_SEED
+    """Which exemplars methods learn from, on a suite that is drawn; judges keep the suite's own."""
+    exemplars: int = EXEMPLARS
+    """How many exemplars of an action methods learn from, on a suite that is drawn: 1 to 20."""
 
     def __post_init__(self) -> None:
         for name in ("actions", "subjects", "judge_words"):
@@ -64,8 +78,8 @@ class RunOptions(Resources):
                 words = (value,) if isinstance(value, str) else tuple(value)
                 object.__setattr__(self, name, words)
         object.__setattr__(self, "runs", Path(self.runs))
-        for name, choices in (("device", get_args(Device)), ("dtype", get_args(Dtype))):
-            if getattr(self, name) not in choices:
+        for name, kind in _CHOICES.items():
+            if getattr(self, name) not in (choices := get_args(kind)):
                 raise UserError(
                     f"{name} '{getattr(self, name)}': choose one of {', '.join(choices)}"
                 )
@@ -77,6 +91,11 @@ class RunOptions(Resources):
     def resources(self) -> Resources:
         """The options that save memory or time."""
         return Resources(**{part.name: getattr(self, part.name) for part in fields(Resources)})
+
+    @property
+    def redraws_exemplars(self) -> bool:
+        """Whether methods learn from other exemplars than the suite's own."""
+        return (self.exemplar_seed, self.exemplars) != (EXEMPLAR_SEED, EXEMPLARS)
 
 
 DEFAULTS = RunOptions()

@@ -15,11 +15,14 @@ from typing import Any
 
 from actionbench.errors import UserError
 from actionbench.files.hashing import canonical_json, make_key
-from actionbench.files.models import ModelSource
+from actionbench.files.models import ModelSource, model_traits
 from actionbench.judge import Judge
 from actionbench.method import Method
 from actionbench.runs.options import DEFAULTS, RunOptions
+from actionbench.runs.profiles import RECIPE, configure, is_defined
 from actionbench.runs.store import Store
+from actionbench.settings import recorded_settings
+from actionbench.suite.drawn import redrawn
 from actionbench.suite.items import Action, ActionTask, Item, Subject, make_items
 from actionbench.suite.suite import Suite
 
@@ -78,6 +81,8 @@ class Plan:
             settings=self.settings,
             images_per_pair=self.options.images_per_pair,
             seed=self.options.seed,
+            profile=self.options.profile,
+            prompts=self.prompts,
             verdict_keys={action.action.name: action.verdict_key for action in self.actions},
             subjects=[subject.name for subject in self.subjects],
         )
@@ -88,21 +93,39 @@ class Plan:
         return self.suite.protocol_of(self.judge.name)
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """The method's settings by name."""
-        values: dict[str, Any] = dataclasses.asdict(self.method.settings)
-        return values
+    def prompts(self) -> str:
+        """The prompt block; a `prompts=` word among the settings puts the run in that block."""
+        asked = self.options.prompts
+        changed = self.changed_settings.get("prompts", asked)
+        return asked if asked != "own" else str(changed)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The method's settings by name, as keys and the record have them."""
+        return recorded_settings(self.method.settings)
+
+    @cached_property
     def changed_settings(self) -> dict[str, Any]:
-        """The settings that differ from the method's own for this model; boards name them."""
-        method = self.method
-        own = dataclasses.asdict(
-            method.Settings(**method.presets.get(self.source.preset or "", {}))
-        )
+        """The settings that differ from the profile's own for this model; boards name them.
+
+        Of a published recipe that is its name, and what differs from it.
+        """
+        values = dataclasses.asdict(self.method.settings)
+        recipe = values.get(RECIPE)
+        traits = model_traits(self.source.preset, self.source.path)
+        kind, prompts = type(self.method), self.options.prompts
+        # The runs from before there were profiles count as tuned, whatever their model.
+        asked = self.options.profile
+        profile = asked if is_defined(kind, traits, asked) else "published"
+        plain = configure(kind, traits, profile, prompts).settings
+        own = dataclasses.asdict(plain)
+        if recipe in kind.recipes:
+            words = [f"{RECIPE}={recipe}"]
+            chosen = configure(kind, traits, profile, prompts, words).settings
+            own = dataclasses.asdict(chosen) | {RECIPE: getattr(plain, RECIPE)}
         return {
             name: value
-            for name, value in self.settings.items()
+            for name, value in values.items()
             if canonical_json(own[name]) != canonical_json(value)
         }
 
@@ -146,14 +169,27 @@ def plan_run(
     picked = suite.pick_actions(options.actions)
     if not picked or not chosen:
         raise UserError("nothing to draw: name at least one action and one subject")
+    tasks = learned_tasks(suite, options)
     store = Store(options.runs)
     plan = Plan(store, suite, method, source, judge, options, chosen, tuple(command))
-    return dataclasses.replace(plan, actions=tuple(_plan_action(plan, a) for a in picked))
+    actions = tuple(_plan_action(plan, tasks[action.name]) for action in picked)
+    return dataclasses.replace(plan, actions=actions)
 
 
-def _plan_action(plan: Plan, action: Action) -> ActionPlan:
+def learned_tasks(suite: Suite, options: RunOptions) -> Mapping[str, ActionTask]:
+    """Return what methods learn from, by the action's name: the suite's exemplars, or redrawn ones.
+
+    Raises:
+        UserError: for other exemplars of a suite that is not drawn.
+    """
+    if not options.redraws_exemplars:
+        return suite.tasks
+    return redrawn(suite, options.exemplar_seed, options.exemplars).tasks
+
+
+def _plan_action(plan: Plan, task: ActionTask) -> ActionPlan:
     suite, method, store, options = plan.suite, plan.method, plan.store, plan.options
-    task = suite.tasks[action.name]
+    action = task.action
     fit_key = make_key(
         *("fit", method.name, method.version, plan.settings),
         *filter(None, [method.fingerprint]),
@@ -199,14 +235,22 @@ def make_run_id(
     settings: Mapping[str, Any],
     images_per_pair: int,
     seed: int,
+    profile: str,
+    prompts: str,
     verdict_keys: Mapping[str, str],
     subjects: Sequence[str],
 ) -> str:
-    """Return a run's id; `verdict_keys` are by the actions' names, in the run's order."""
+    """Return a run's id; `verdict_keys` are by the actions' names, in the run's order.
+
+    Runs of two profiles or prompt blocks may share all fits and images, and each has its record.
+    """
+    block = (profile, prompts)
     key = make_key(
         *(suite, protocol, method, settings, images_per_pair, seed),
         *([key, action] for action, key in verdict_keys.items()),
         subjects,
+        # Nothing for what all runs were before there were profiles and blocks.
+        *([] if block == ("tuned", "own") else [block]),
     )
     return f"{method}-{key[:8]}"
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from actionbench.suite.drawn import EXEMPLAR_SEED, EXEMPLARS
+
 FORMAT = 1
 """The format of the runs folder and of its records."""
 
@@ -25,7 +27,7 @@ class Unreadable(Exception):
 
 @dataclass
 class FitCost:
-    """What an action's fit took, whichever run paid for it."""
+    """What an action's fit took and noted, whichever run paid for it."""
 
     seconds: float
     peak_mib: int = 0
@@ -34,6 +36,8 @@ class FitCost:
     peak_cuda_mib: int | None = None
     bytes: int | None = None
     """The size of the stored customization; only in kept references, which hold no fits."""
+    measures: dict[str, float] | None = None
+    """What the method measured while it fitted, by name: see `method.MEASURES`."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -126,6 +130,14 @@ class RunRecord:
     method_version: int = 1
     title: str
     reference: str = ""
+    profile: str = "tuned"
+    """Where the settings come from: `published`, `tuned` or `quick`. The records before there were
+    profiles have none, the kept ones of puppets-v1 among them: their settings are those that a
+    search had chosen, so they count as `tuned`."""
+    prompts: str = "own"
+    """The prompt block: what the method trained under, `own`, `caption` or `template`. The records
+    before there were blocks have none: each method had its own prompts unless `changed_settings`
+    names others, so they count as `own`."""
     settings: dict[str, Any]
     changed_settings: dict[str, Any] | None = None
     """The settings that differ from the method's own for the model; None in the first records."""
@@ -143,6 +155,9 @@ class RunRecord:
     images_per_pair: int
     n_items: int
     seed: int
+    exemplar_seed: int = EXEMPLAR_SEED
+    exemplars: int = EXEMPLARS
+    """What the method learned from, if it is not the suite's own exemplars."""
     dtype: str
     resources: dict[str, Any] = field(default_factory=dict)
     safety_checker: bool = False
@@ -182,9 +197,16 @@ class RunRecord:
         values = dataclasses.asdict(self)
         if self.judged_from is None:
             del values["judged_from"]
+        if not self.redraws_exemplars:
+            del values["exemplar_seed"], values["exemplars"]
         for action, costs in self.costs.items():
             values["costs"][action]["fit"] = costs.fit and costs.fit.to_json()
         return values
+
+    @property
+    def redraws_exemplars(self) -> bool:
+        """Whether the method learned from other exemplars than the suite's own."""
+        return (self.exemplar_seed, self.exemplars) != (EXEMPLAR_SEED, EXEMPLARS)
 
     @property
     def state(self) -> str:

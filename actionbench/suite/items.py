@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,8 @@ class ActionTask:
     exemplars: tuple[Exemplar, ...]
     fingerprint: str
     """Hash of the exemplars' pixels, captions and keypoints."""
+    poses: tuple[Mapping[str, Any], ...] = field(default=(), repr=False, compare=False)
+    """How the action is held, in a drawn suite (`actionbench.suite.drawn`); else empty."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,8 @@ class Sampling:
 
     steps: int
     guidance_scale: float
+    negative_prompt: str = ""
+    """What guidance leads away from; empty as a rule. One for all of a suite's images."""
 
 
 @lru_cache

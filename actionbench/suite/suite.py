@@ -12,6 +12,8 @@ from typing import TypeVar
 
 from actionbench.errors import UserError, unknown
 from actionbench.files.hashing import canonical_json
+from actionbench.progress import SILENT, Progress
+from actionbench.suite.drawn import DRAWN_FILE, Drawn, rebuild, world
 from actionbench.suite.items import (
     PROMPT,
     Action,
@@ -47,7 +49,9 @@ class Suite(Definition):
     """Parquet with the columns of the dataset's `exemplars` configuration."""
     file: Path | None = None
     """The definition beside the exemplars, from which a run's record loads the suite again; None
-    for the suites that are shipped with their exemplars."""
+    for the suites that have a name of this project's."""
+    drawn: Drawn | None = None
+    """What a suite of the drawn world is made of; None for others."""
 
     def protocol_of(self, judge: str) -> str:
         """Return the protocol's name under a judge.
@@ -69,22 +73,39 @@ class Suite(Definition):
         Raises:
             UserError: if exemplars are missing or damaged; it says how to get them.
         """
+        self.make()
         exemplars = read_exemplars(self.exemplar_file, self._fix)
         missing = [a.name for a in self.actions if a.name not in exemplars]
         if missing:
             raise UserError(
                 f"{self.exemplar_file} has no exemplars of {', '.join(missing)}: {self._fix}"
             )
+        poses = {action.name: action.poses for action in self.drawn.actions} if self.drawn else {}
         return {
             action.name: ActionTask(
-                action, exemplars[action.name], exemplars_fingerprint(exemplars[action.name])
+                action,
+                exemplars[action.name],
+                exemplars_fingerprint(exemplars[action.name]),
+                poses.get(action.name, ()),
             )
             for action in self.actions
         }
 
+    def make(self, progress: Progress = SILENT) -> None:
+        """Draw the exemplars of a suite that is drawn on first use, if they are not there.
+
+        Raises:
+            UserError: if they cannot be written, or come out otherwise than they were measured.
+        """
+        if self.drawn and self.file is None and not self.exemplar_file.exists():
+            world().draw(self, progress)
+
     @property
     def _fix(self) -> str:
         """How to put the exemplars where they belong."""
+        if self.drawn:
+            drawn_in = self.exemplar_file.parent
+            return rebuild(drawn_in) if self.file else f"remove {drawn_in}, and it is drawn again"
         if self.file is None:
             return "`actionbench data build` draws it again"
         folder = shlex.quote(str(self.file.parent))
@@ -114,8 +135,12 @@ class Suite(Definition):
 
     @property
     def prompt_facts(self) -> list[str]:
-        """The prompt's part in hashes: nothing if it is the usual one."""
-        return [] if self.prompt == PROMPT else [self.prompt]
+        """The prompts' part in hashes: nothing if they are the usual ones."""
+        negative = self.sampling.negative_prompt
+        return [
+            *([] if self.prompt == PROMPT else [self.prompt]),
+            *([f"negative: {negative}"] if negative else []),
+        ]
 
     def pick_actions(self, names: Iterable[str] | None) -> tuple[Action, ...]:
         """Return the named actions in the suite's order; all if `names` is None.
@@ -205,8 +230,9 @@ def get_suite(name: str) -> Suite:
     """Return a suite by its name, its YAML file, or the folder of its dataset.
 
     Args:
-        name: a shipped suite (`puppets`, `puppets-dev`, `photos`), a path to a YAML file, or a
-            folder with a `suite.yaml`, as `actionbench data import` makes it.
+        name: a shipped suite (`puppets`, `puppets-dev`, `photos`), one that is drawn on first use
+            (`puppets-v2-dev`, `puppets-48`), a path to a YAML file, or a folder as `actionbench
+            data import` (with a `suite.yaml`) or `data build` (with a `drawn.json`) makes it.
 
     Returns:
         The suite. Its exemplars are read when they are first asked for.
@@ -221,7 +247,13 @@ def get_suite(name: str) -> Suite:
     """
     if name in suites():
         return suites()[name]
+    if drawn := world().find(name):
+        return drawn
     path = Path(name).expanduser()
+    if (path / DRAWN_FILE).is_file():
+        path = path / DRAWN_FILE
+    if path.name == DRAWN_FILE and path.is_file():
+        return world().suite_of(Drawn.read(path), path.parent.resolve())
     if path.is_dir():
         if not (path / SUITE_FILE).exists():
             raise UserError(
@@ -232,7 +264,7 @@ def get_suite(name: str) -> Suite:
     elif not path.is_file():
         if len(path.parts) > 1 or path.suffix:
             raise UserError(f"no suite at {path}: there is neither a folder nor a YAML file")
-        raise unknown("suite", name, [*suites(), "a folder or YAML file"])
+        raise unknown("suite", name, [*suites(), *world().names(), "a folder or YAML file"])
     suite = replace(suite_from(path, path.parent), file=path)
     _check_name(suite)
     return suite
@@ -240,6 +272,11 @@ def get_suite(name: str) -> Suite:
 
 def _check_name(suite: Suite) -> None:
     """Refuse another suite under a shipped suite's name: boards and records go by the name."""
+    if suite.name in world().names():
+        raise UserError(
+            f"{suite.file}: '{suite.name}' is the name of a suite that is drawn here: "
+            "give this one a name of its own"
+        )
     shipped = suites().get(suite.name)
     if shipped is None:
         return

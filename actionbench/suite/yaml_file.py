@@ -39,7 +39,7 @@ JUDGE_SLOT = "{judge}"
 
 _KEYS = (
     *("name", "title", "protocol", "actions", "subjects"),
-    *("prompt", "model", "judge", "steps", "guidance_scale"),
+    *("prompt", "negative_prompt", "model", "judge", "steps", "guidance_scale"),
 )
 _NEEDED = ("name", "actions", "subjects")
 _DEFAULTS = ("prompt", "model", "judge", "steps", "guidance_scale")
@@ -89,8 +89,12 @@ def write_definition(definition: Definition, path: Path) -> None:
 
     facts = dataclasses.asdict(definition)
     facts |= facts.pop("sampling")
+    if not facts["negative_prompt"]:
+        del facts["negative_prompt"]
     facts["actions"], facts["subjects"] = list(facts["actions"]), list(facts["subjects"])
-    text = yaml.safe_dump({key: facts[key] for key in _KEYS}, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(
+        {key: facts[key] for key in _KEYS if key in facts}, sort_keys=False, allow_unicode=True
+    )
     path.write_text(text, "utf-8")
 
 
@@ -193,6 +197,7 @@ class _Reader:
             sampling=Sampling(
                 int(self.number("steps", whole=True)),
                 float(self.number("guidance_scale", whole=False)),
+                self.text(self.values, "negative_prompt"),
             ),
             prompt=self.prompt(),
         )

@@ -30,7 +30,7 @@ from evaluation.experiments.measured import (
 )
 from evaluation.measures.accuracy import Share, overall
 from evaluation.measures.comparison import Comparison, compare
-from evaluation.tables import Table, bullets, write_texts
+from evaluation.tables import Table, bullets, literal, write_texts
 
 ACCURACIES = ("action", "subject", "total")
 
@@ -310,7 +310,7 @@ def _markdown(ablation: Ablation) -> str:
         "test, not corrected for the number of rows.",
     ]
     for question in ablation.questions:
-        parts += [f"## {question.title}", table(ablation, question).markdown()]
+        parts += [f"## {literal(question.title)}", table(ablation, question).markdown()]
     if ablation.failures:
         parts += ["## Failed", bullets(ablation.failures)]
     return "\n\n".join(parts) + "\n"

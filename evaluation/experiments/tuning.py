@@ -1,8 +1,8 @@
 """The search for a method's settings: the same small budget for every method, on other actions.
 
-The first configuration is the method's present preset. The others multiply its learning rate and
-its steps by factors from a seeded Halton sequence (Halton 1960; scrambled, Owen 2017), even in
-the logarithm: the same factors for every method, so that none is searched with more care. Its
+The first configuration is what the profile has. The others multiply its learning rate and its
+steps by factors from a seeded Halton sequence (Halton 1960; scrambled, Owen 2017), even in the
+logarithm: the same factors for every method, so that none is searched with more care. Its
 points fill the range however many are taken, and a larger budget only adds to them: with the run
 store, nothing that was measured is measured again. A method may declare further settings with
 their ranges (`Method.tunable`); the budget stays the same.
@@ -39,7 +39,7 @@ from evaluation.measures.comparison import Comparison, compare
 from evaluation.tables import Table
 
 FACTORS = {"learning_rate": (0.25, 4.0), "steps": (0.5, 2.0)}
-"""What is varied of every method that has it: smallest and largest multiple of the preset's."""
+"""What is varied of every method that has it: smallest and largest multiple of the first's."""
 SUBJECTS_OF_EACH_CATEGORY = 3
 SEED = 20_231_115
 """Of the sequence of factors."""
@@ -73,21 +73,20 @@ def choose(trials: Iterable[Measured]) -> Tuning:
     return Tuning(trials, best if counts[best] >= 0 else None)
 
 
-def configurations(kind: type[Method[Any]], preset: str | None, budget: int) -> list[list[str]]:
-    """List `budget` configurations as `key=value` words, the first one empty: the present preset.
+def configurations(method: Method[Any], budget: int) -> list[list[str]]:
+    """List `budget` configurations as `key=value` words, the first one empty: the method as it is.
 
     Fewer if a method's settings have no more different values than that. Raises UserError for
     a method with nothing to vary.
     """
-    own = kind.Settings(**kind.presets.get(preset or "", {}))
-    present = dataclasses.asdict(own)
+    present = dataclasses.asdict(method.settings)
     ranges = {
         name: (low * present[name], high * present[name])
         for name, (low, high) in FACTORS.items()
         if name in present
-    } | dict(kind.tunable)
+    } | dict(method.tunable)
     if not ranges:
-        raise UserError(f"{kind.name} has nothing to tune: neither {' nor '.join(FACTORS)}")
+        raise UserError(f"{method.name} has nothing to tune: neither {' nor '.join(FACTORS)}")
     points = qmc.Halton(len(ranges), rng=SEED).random(64 * budget)
     tried: dict[str, list[str]] = {canonical_json(present): []}
     for point in points:
@@ -97,7 +96,7 @@ def configurations(kind: type[Method[Any]], preset: str | None, budget: int) -> 
             f"{name}={_value(share, low, high, type(present[name]))}"
             for share, (name, (low, high)) in zip(point, ranges.items(), strict=True)
         ]
-        settings = build_settings(kind.Settings, kind.presets.get(preset or "", {}), words)
+        settings = build_settings(method.Settings, present, words)
         tried.setdefault(canonical_json(dataclasses.asdict(settings)), words)
     return list(tried.values())
 
@@ -137,7 +136,7 @@ def default_subjects(suite: Suite) -> list[str]:
 def plan_tuning(setup: Setup, kind: type[Method[Any]], budget: int) -> list[Plan]:
     """Plan the runs of a search in order; UserError as `configurations`, `check_tuning_suite`."""
     check_tuning_suite(setup.suite)
-    words = configurations(kind, setup.source.preset, budget)
+    words = configurations(setup.method(kind), budget)
     return [setup.plan(kind, one) for one in words]
 
 

@@ -2,18 +2,13 @@
 
 Two kinds of rows, neither of which knows any method. The judge's: drawings whose pose and subject
 are known, plain, degraded, and after the autoencoder's round trip. The base model's: what it draws
-by text alone. The command measures them on a pipeline's folder:
-
-    python -m evaluation.judges.acceptance --model DIR --n 200 --out DIR
+by text alone. `evaluation.judges.check` measures all of them for `actionbench puppets check`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,43 +17,45 @@ import torch
 from PIL import Image
 
 from actionbench.diffusion.control import Control, load_controlnet
-from actionbench.errors import UserError, one_line
-from actionbench.files.atomic import write_text
-from actionbench.files.models import resolve_controlnet, resolve_model
+from actionbench.files.atomic import replacing
+from actionbench.files.hashing import make_key, sha256_of
+from actionbench.files.models import resolve_controlnet
 from actionbench.photos.keypoints import KeypointReader
 from actionbench.progress import SILENT, Progress
-from actionbench.puppets.actions import APART, fresh_actions
+from actionbench.puppets.actions import APART, PRACTICE, fresh_actions
 from actionbench.puppets.drawing import looks
 from actionbench.puppets.drawing.backdrop import BACKDROPS
+from actionbench.puppets.drawing.holding import anywhere, packed, ways
 from actionbench.puppets.drawing.looks import Look, random_person, varied
 from actionbench.puppets.drawing.pose import DEVELOPMENT, action_pose, free_pose, known_pose
 from actionbench.puppets.drawing.scene import Scene, draw
+from actionbench.puppets.drawing.sheets import write_sheet
 from actionbench.puppets.poses import ACTIONS, EITHER_SIDE, KNOWN, Limb, Pose, jittered, mirrored
 from actionbench.puppets.training.corpus import SIZE, to_pixels
-from actionbench.puppets.training.look import write_rows
-from actionbench.puppets.training.readers import KEYPOINTS, SUBJECTS, load_autoencoder
+from actionbench.puppets.training.readers import KEYPOINTS, SUBJECTS
 from actionbench.puppets.training.reading import degraded, reading_scene, round_trip
 from actionbench.puppets.training.recipe import Recipe
 from actionbench.puppets.training.subject_reader import SubjectReader
 from actionbench.suite.items import (
     Action,
+    ActionTask,
     Item,
     Sampling,
     Subject,
     paper_actions,
     paper_subjects,
+    slug,
 )
-from actionbench.suite.shipped import CONTROLNET
 from actionbench.suite.skeleton import draw_skeleton
 from evaluation.judges.pose import DRAWINGS, Bodies, PoseSettings, body_found
+from evaluation.judges.subjects import FILES as READER_FILES
 from evaluation.judges.thresholds import balancing_threshold
 from evaluation.measures.accuracy import wilson
+from methods.drawn import Drawn, OtherAction
 
 if TYPE_CHECKING:
     from actionbench.diffusion.backbone import Backbone
 
-PRACTICE = 1000
-"""Seeds of fresh actions from here on are for practice: no suite is drawn from them."""
 SEED = 95_000
 """Of pictures that nothing else uses: the readers learn from seed 11's."""
 DEVELOPMENT_SEED = 96_000
@@ -86,12 +83,16 @@ class Row:
     """95% interval."""
     at_least: float | None = None
     at_most: float | None = None
+    percent: bool = True
+    """Whether `share` and its bounds are shares; else they are plain numbers."""
 
     @property
     def passed(self) -> bool | None:
-        """None if the figure is only reported."""
+        """None if the figure is only reported; False if there was nothing to measure it on."""
         if self.at_least is None and self.at_most is None:
             return None
+        if not self.n:
+            return False
         over = self.at_least is None or self.share >= self.at_least
         return over and (self.at_most is None or self.share <= self.at_most)
 
@@ -132,6 +133,7 @@ class DrawingJudge:
     subjects: SubjectReader
     measure: str
     threshold: float
+    subjects_fingerprint: str = ""
 
     @classmethod
     def load(cls, device: str = "cpu", **changes: Any) -> DrawingJudge:
@@ -144,8 +146,19 @@ class DrawingJudge:
             min_visible=chosen.min_visible,
             batch_size=chosen.batch_size,
         )
-        subjects = SubjectReader.load(Path(chosen.subjects), device)
-        return cls(keypoints, subjects, chosen.measure, float(chosen.action_threshold or 0.0))
+        folder = Path(chosen.subjects)
+        subjects = SubjectReader.load(folder, device)
+        kept = make_key(*(sha256_of(folder / name) for name in READER_FILES))
+        threshold = float(chosen.action_threshold or 0.0)
+        return cls(keypoints, subjects, chosen.measure, threshold, kept)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of both readers, the measure and the threshold."""
+        return make_key(
+            *(self.keypoints.fingerprint, self.subjects_fingerprint),
+            *(self.measure, self.threshold),
+        )
 
     def bodies(self, images: np.ndarray) -> list[np.ndarray | None]:
         """Keypoints [18, 3] of pictures uint8 [n, h, w, 3]."""
@@ -285,7 +298,7 @@ def trial(
     return Trial(references, (own, numbers), (near, numbers), other, points)
 
 
-def practice_trial(seed: int = PRACTICE, actions: int = 100, each: int = 4) -> Trial:
+def practice_trial(seed: int = PRACTICE.start, actions: int = 100, each: int = 4) -> Trial:
     """Fresh actions of a practice seed."""
     rng = np.random.default_rng((SEED, seed))
     fresh = fresh_actions(actions, seed)
@@ -411,27 +424,63 @@ def subject_rows(judge: DrawingJudge, count: int = 2000, vae: Any = None) -> lis
 # --- the base model's rows ------------------------------------------------------------------------
 
 
+CHUNK = 50
+"""Pictures that are kept together: what a check that was killed draws again, at most."""
+
+
 class Painter:
-    """Draws prompts by a pipeline, and keeps what it drew for the contact sheets."""
+    """Draws prompts by a pipeline; what it drew is kept, for contact sheets and to go on from.
+
+    Args:
+        backbone: the pipeline.
+        progress: is updated after each picture.
+        sampling: steps and guidance.
+        keep: the folder of the pictures; without one they are kept in memory alone.
+    """
 
     def __init__(
-        self, backbone: Backbone, progress: Progress = SILENT, sampling: Sampling = SAMPLING
+        self,
+        backbone: Backbone,
+        progress: Progress = SILENT,
+        sampling: Sampling = SAMPLING,
+        keep: Path | None = None,
     ) -> None:
-        self.backbone, self.progress = backbone, progress
+        self.backbone, self.progress, self.keep = backbone, progress, keep
         backbone.sampling = sampling
         self.sheets: dict[str, np.ndarray] = {}
 
     def __call__(
-        self, prompts: Sequence[str], seed: int, what: str, control: Control | None = None
+        self,
+        prompts: Sequence[str],
+        seed: int,
+        what: str,
+        control: Control | None = None,
+        control_fingerprint: str = "",
     ) -> np.ndarray:
         """Pictures uint8 [n, h, w, 3], the i-th by the noise of seed + i."""
-        images = []
-        seeds = range(seed, seed + len(prompts))
-        made = self.backbone.generate(prompts, seeds, control=control)
-        for number, image in enumerate(made, 1):
-            images.append(np.asarray(image.convert("RGB")))
-            self.progress.update(number, len(prompts), what)
-        self.sheets[what] = np.stack(images)
+        sampling = self.backbone.sampling
+        key = make_key(
+            *(self.backbone.fingerprint, list(prompts), seed, control_fingerprint),
+            *(sampling.steps, sampling.guidance_scale),
+        )
+        chunks = []
+        for start in range(0, len(prompts), CHUNK):
+            rows = slice(start, start + CHUNK)
+            name = f"{slug(what)}-{key[:8]}-{start:05d}.npy"
+            file = self.keep and self.keep / name
+            if file and file.exists():
+                chunks.append(np.load(file))
+            else:
+                seeds = range(seed + start, seed + start + len(prompts[rows]))
+                made = self.backbone.generate(
+                    prompts[rows], seeds, control=control and control[rows]
+                )
+                chunks.append(np.stack([np.asarray(image.convert("RGB")) for image in made]))
+                if file:
+                    with replacing(file) as path, path.open("wb") as handle:
+                        np.save(handle, chunks[-1])
+            self.progress.update(min(start + CHUNK, len(prompts)), len(prompts), what)
+        self.sheets[what] = np.concatenate(chunks)
         return self.sheets[what]
 
 
@@ -514,11 +563,16 @@ def text_rows(name: str, a: Answers, limits: Mapping[str, tuple[float, float]]) 
 DEVELOPMENT_LIMITS = {"action": (0.20, 0.40), "subject": (0.80, 0.90)}
 
 
-def text_alone(judge: DrawingJudge, painter: Painter, n: int) -> list[Row]:
-    """The development actions, bare and as "a photo of ...", and the eight."""
+def by_text_alone(painter: Painter, n: int) -> tuple[np.ndarray, list[tuple[Action, Subject]]]:
+    """`n` pictures of the development actions by text alone, and what was asked for."""
     pairs = pairs_of(development(), paper_subjects(), n)
     bare = [Item(action, subject, 0).described_prompt for action, subject in pairs]
-    images = painter(bare, SEED, "text alone")
+    return painter(bare, SEED, "text alone"), pairs
+
+
+def text_alone(judge: DrawingJudge, painter: Painter, n: int) -> list[Row]:
+    """The development actions, bare and as "a photo of ...", and the eight."""
+    images, pairs = by_text_alone(painter, n)
     plain = answers(judge, images, pairs)
     photo = [f"a photo of {in_a_sentence(s.phrase)} {a.description}" for a, s in pairs]
     framed = answers(judge, painter(photo, SEED, "a photo of"), pairs)
@@ -602,7 +656,8 @@ def controlled(judge: DrawingJudge, painter: Painter, folder: Path, n: int) -> l
         prompted_only=source.prompted_only,
     )
     prompts = [Item(action, subject, 0).described_prompt for action, subject in pairs]
-    a = answers(judge, painter(prompts, SEED + 40_000, "ControlNet", control), pairs)
+    drawn = make_key(source.fingerprint, points.round(4).tolist())
+    a = answers(judge, painter(prompts, SEED + 40_000, "ControlNet", control, drawn), pairs)
     what = "development actions' skeletons and descriptions"
     return [
         row("ControlNet, action, development", what, a.action),
@@ -616,6 +671,25 @@ def described_exemplars(pose: Pose, rng: Rng) -> np.ndarray:
     return exemplars([jittered(straight, rng, 0.7) for _ in range(EXEMPLARS)], rng)
 
 
+def bounds(judge: DrawingJudge, n: int) -> list[Row]:
+    """Ceiling and floor on the development actions: drawings of the asked action, and of another
+    (`methods.drawn`). Reported."""
+    pairs = pairs_of(development(), paper_subjects(), n)
+    rows = []
+    for method in (Drawn(), OtherAction()):
+        images: list[np.ndarray] = []
+        for action, subject in pairs:
+            item = Item(action, subject, len(images))
+            poses = tuple(packed(pose) for pose in ways(action.name))
+            task = ActionTask(action, (), fingerprint="", poses=poses)
+            fitted = method.fit(None, task, seed=0, progress=SILENT)
+            images += [np.asarray(image) for image in method.generate(None, fitted, [item])]
+        a = answers(judge, np.stack(images), pairs)
+        for kind in ("action", "subject"):
+            rows.append(row(f"{method.name}, {kind}, development", method.title, getattr(a, kind)))
+    return rows
+
+
 # --- all of it ------------------------------------------------------------------------------------
 
 
@@ -626,97 +700,12 @@ def judge_rows(
     return action_rows(judge, practice_trial(each=each), vae) + subject_rows(judge, subjects, vae)
 
 
-def base_rows(
-    judge: DrawingJudge, painter: Painter, n: int = 800, controlnet: Path | None = None
-) -> list[Row]:
-    """The base model's part of the table, `n` pictures a row; its ControlNet's if there is one."""
-    rows = [
-        *text_alone(judge, painter, n),
-        *known_in_known(judge, painter, n),
-        *free_poses(judge, painter, n),
+def write_reference(path: Path, each: int = 6) -> Path:
+    """Write drawings of each development action under its name, to label pictures by."""
+    rng = np.random.default_rng(SEED + 4)
+    cells = [
+        (action.name, anywhere(random_person(rng).look, action_pose(action.name, rng), rng))
+        for action in development()
+        for _ in range(each)
     ]
-    return rows if controlnet is None else rows + controlled(judge, painter, controlnet, n)
-
-
-def write(rows: Sequence[Row], out: Path, sheets: Mapping[str, np.ndarray], **facts: Any) -> Path:
-    """Write `gates.json` and a contact sheet of each kind of picture."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name, images in sheets.items():
-        across = 12
-        count = min(len(images), 72) // across * across
-        if count:
-            lines = list(images[:count].reshape(-1, across, *images.shape[1:]))
-            write_rows(lines, out / f"{name.replace(' ', '-').replace(',', '')}.png", zoom=2)
-    table = [{**asdict(r), "passed": r.passed} for r in rows]
-    write_text(out / "gates.json", json.dumps({**facts, "gates": table}, indent=1) + "\n")
-    return out / "gates.json"
-
-
-def lines_of(rows: Sequence[Row]) -> list[str]:
-    """The table in plain text."""
-    marks = {True: "passed", False: "FAILED", None: ""}
-    return [
-        f"{r.name:52} {100 * r.share:6.2f}%  [{100 * r.low:5.1f}, {100 * r.high:5.1f}]"
-        f"  n={r.n:<6} {marks[r.passed]:7} {r.what}"
-        for r in rows
-    ]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line and measure. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m evaluation.judges.acceptance")
-    parser.add_argument("--model", help="pipeline folder; without one, the judge's rows alone")
-    parser.add_argument("--vae", type=Path, help="an autoencoder's folder, if there is no pipeline")
-    parser.add_argument("--readers", type=Path, help="folder with keypoints/ and subjects/")
-    parser.add_argument("--threshold", type=float, help="the action threshold")
-    parser.add_argument("--n", type=int, default=800, help="pictures a row of the base model")
-    parser.add_argument("--skip-judge", action="store_true", help="the base model's rows alone")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args(arguments)
-    try:
-        rows = _measure(options)
-    except UserError as error:
-        print(one_line(error), file=sys.stderr)
-        return 2
-    print("\n".join(lines_of(rows)))
-    return 0 if all(r.passed is not False for r in rows) else 1
-
-
-def _measure(options: argparse.Namespace) -> list[Row]:
-    from actionbench.puppets.training.__main__ import Lines
-
-    judge = _judge(options)
-    rows: list[Row] = []
-    sheets: dict[str, np.ndarray] = {}
-    facts: dict[str, Any] = {"keypoints": judge.keypoints.fingerprint, "threshold": judge.threshold}
-    vae, base = load_autoencoder(options.vae), None
-    if options.model:
-        from actionbench.diffusion.backbone import Backbone
-
-        base = resolve_model(options.model)
-        painter = Painter(Backbone.load(base, options.device), Lines())
-        vae = painter.backbone.pipeline.vae
-        facts["model"] = painter.backbone.fingerprint
-    if not options.skip_judge:
-        rows += judge_rows(judge, vae)
-    if base is not None:
-        beside = base.path.parent / CONTROLNET
-        rows += base_rows(judge, painter, options.n, beside if beside.exists() else None)
-        sheets = painter.sheets
-    write(rows, options.out, sheets, **facts)
-    return rows
-
-
-def _judge(options: argparse.Namespace) -> DrawingJudge:
-    """The judge of the command's options."""
-    changes: dict[str, Any] = {}
-    if options.readers:
-        changes |= {name: str(options.readers / folder) for name, folder in FOLDERS.items()}
-    if options.threshold is not None:
-        changes |= {"action_threshold": options.threshold}
-    return DrawingJudge.load(options.device, **changes)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return write_sheet(path, cells, SIZE, 2, each)

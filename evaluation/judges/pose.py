@@ -28,7 +28,7 @@ from actionbench.judge import Judge, Verdict
 from actionbench.photos.keypoints import ANIMALS, DETECTOR, PERSON, POSE_MODEL, KeypointReader
 from actionbench.settings import setting
 from actionbench.suite.items import NONE, Item
-from actionbench.suite.shipped import WEIGHTS
+from actionbench.suite.shipped import READERS
 from actionbench.suite.skeleton import LIMBS
 from evaluation.judges.clip import ClipJudge, ClipSettings
 from evaluation.judges.subjects import DrawnSubjects, Subjects
@@ -95,7 +95,6 @@ class PoseSettings(ClipSettings):
     )
 
 
-READERS = WEIGHTS / "puppet-readers"
 DRAWINGS: dict[str, Any] = {
     "pose_model": str(READERS / "keypoints"),
     "detector": None,
@@ -103,7 +102,7 @@ DRAWINGS: dict[str, Any] = {
     "measure": "directions",
     "action_threshold": 0.95,
 }
-"""The settings under which the puppets' second version is to be judged. The threshold is
+"""The settings under which drawn suites are judged. The threshold is
 that of the development actions (`acceptance.development_threshold`): 0.953 on 300 drawings, each in
 three manners."""
 
@@ -123,6 +122,10 @@ class PoseJudge(Judge):
     name: ClassVar[str] = "pose"
     Settings: ClassVar[type] = PoseSettings
     left_out: frozenset[str] = frozenset()
+
+    @classmethod
+    def preset(cls, suite: Suite) -> Mapping[str, Any]:
+        return {} if suite.drawn is None else DRAWINGS
 
     @property
     def networks(self) -> tuple[Network, ...]:

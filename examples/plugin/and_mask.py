@@ -36,7 +36,7 @@ class AndMask(TokenMethod[Settings]):
     title = "AND-mask"
     reference = "after Parascandolo et al., ICLR 2021, arXiv 2009.00329"
     Settings = Settings
-    presets: ClassVar[Presets] = {
+    tuned: ClassVar[Presets] = {
         "puppet-diffusion": {"steps": 400, "batch_size": 3, "learning_rate": 1e-2}
     }
 

@@ -39,7 +39,7 @@ class Direction(TokenMethod[Settings]):
     title = "Direction"
     reference = "after Kim et al., ICLR 2026, arXiv 2512.13672"
     Settings = Settings
-    presets: ClassVar[Presets] = {
+    tuned: ClassVar[Presets] = {
         "puppet-diffusion": {"steps": 490, "batch_size": 8, "learning_rate": 2.1e-2}
     }
 

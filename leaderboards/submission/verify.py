@@ -32,6 +32,7 @@ from actionbench.runs.plan import make_run_id, plan_run
 from actionbench.runs.provenance import now, versions
 from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store, read_image
+from actionbench.settings import restored_settings
 from actionbench.suite.items import Action, Item, Subject, slug
 from actionbench.suite.suite import Suite, get_suite
 from evaluation.measures.accuracy import outcomes
@@ -528,6 +529,8 @@ def _run_id(record: RunRecord) -> str:
         settings=record.settings,
         images_per_pair=record.images_per_pair,
         seed=record.seed,
+        profile=record.profile,
+        prompts=record.prompts,
         verdict_keys={action: record.keys[action].verdicts for action in record.actions},
         subjects=record.subjects,
     )
@@ -544,9 +547,8 @@ def _plan(
 ) -> Plan:
     """Plan some actions of a run again, and check that their keys are the record's."""
     kind = get_method(record.method)
-    settings = {name: tuple(v) if isinstance(v, list) else v for name, v in record.settings.items()}
     try:
-        method = kind(kind.Settings(**settings))
+        method = kind(restored_settings(kind.Settings, record.settings))
     except TypeError as error:
         raise _Wrong(
             f"{record.id}: its settings are not those of {record.method} here ({error})"
@@ -558,6 +560,8 @@ def _plan(
         judge=make_judge(record.judge.name, suite, judge_words, resolve_device(device)),
         options=RunOptions(
             suite=suite.name,
+            profile=record.profile,  # type: ignore[arg-type]
+            prompts=record.prompts,  # type: ignore[arg-type]
             actions=tuple(actions),
             subjects=tuple(record.subjects),
             images_per_pair=record.images_per_pair,

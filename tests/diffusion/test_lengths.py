@@ -97,7 +97,7 @@ def test_a_plan_is_refused_before_the_first_fit(tiny_model: Path, tmp_path: Path
     setup.plan(get_method("textual-inversion"))
 
 
-def test_an_import_says_which_captions_are_too_long(
+def test_an_import_and_a_dry_run_say_which_captions_are_too_long(
     typed: Callable[..., Done], tiny_model: Path, tmp_path: Path
 ) -> None:
     source = make_folder(tmp_path / "source")
@@ -110,7 +110,13 @@ def test_an_import_says_which_captions_are_too_long(
         *("data", "import", source, "--out", tmp_path / "mine", "--suite", suite, "--count", "any")
     )
     assert done.returncode == 0, done.stderr
-    assert "note: the text encoder takes 32 tokens and drops last words of 1 " in done.stdout
+    said = "the text encoder takes 32 tokens and drops last words of 1 longer texts: caption of "
+    assert f"note: {said}" in done.stdout
+    dry = typed(
+        *("run", "--suite", tmp_path / "mine", "--method", "p-plus", "--set", "prompts=caption"),
+        *("--judge", "puppet", "--runs", tmp_path / "runs", "--dry-run"),
+    )
+    assert dry.returncode == 0 and f"note: p-plus: {said}" in dry.stderr
 
 
 def test_many_actions_take_one_pass(tiny_model: Path) -> None:

@@ -21,8 +21,10 @@ from actionbench.diffusion.token_learning import (
     TrainingPrompts,
     learn_tokens,
     learning_work,
+    relative_norm,
 )
 from actionbench.errors import UserError
+from actionbench.method import MEASURES
 from actionbench.plugins.tiny import load_tiny, tiny_pipeline, tiny_task
 from actionbench.progress import SILENT, Progress
 
@@ -86,15 +88,24 @@ def test_a_model_that_predicts_something_else_is_refused(tiny: Backbone) -> None
 # -- prompts -------------------------------------------------------------------------------
 
 
-def test_a_template_is_shared_by_the_step_and_captions_are_each_exemplars_own(
+def test_templates_are_drawn_for_each_image_or_step_and_captions_are_each_exemplars_own(
     tiny: Backbone,
 ) -> None:
     task = tiny_task()
     generator = torch.Generator().manual_seed(0)
+    every = {tiny.tokenize(t) for t in QUICK.templates}
+    assert len(QUICK.templates) == len(every) == 27
     templates = TrainingPrompts(tiny, task.exemplars, QUICK)
-    drawn = [templates.draw([0, 1, 2], generator) for _ in range(60)]
+    drawn = [templates.draw([0, 1, 2], generator) for _ in range(200)]
     assert all(len(set(step)) == 1 for step in drawn)
-    assert {step[0] for step in drawn} == {tiny.tokenize(t) for t in QUICK.templates}
+    assert {step[0] for step in drawn} == every
+    each = TrainingPrompts(tiny, task.exemplars, QUICK, per_image=True)
+    drawn = [each.draw([0, 2, 0], generator) for _ in range(200)]
+    assert all(step[0] == step[2] for step in drawn), "one image of a step has one template"
+    assert {step[0] for step in drawn} == {step[1] for step in drawn} == every
+    assert sum(step[0] != step[1] for step in drawn) > 150
+    batch = ExemplarBatches(tiny, task, replace(QUICK, batch_size=20)).draw(generator)
+    assert len(set(batch.prompts)) > 1, "as the settings say"
     captions = TrainingPrompts(tiny, task.exemplars, replace(QUICK, prompts="caption"))
     assert captions.draw([2, 0], generator) == [
         tiny.tokenize(task.exemplars[2].template),
@@ -287,3 +298,18 @@ def test_a_rule_gets_each_samples_gradient_and_its_work_is_counted(tiny: Backbon
     assert method.fit_work(10, 16) == learning_work(settings, 1, leaves=3)
     free = Hooked(settings)
     assert free.fit_work(10, 2) == learning_work(settings, 2)
+    assert learning_work(settings, 2).rows == 6
+    assert learning_work(replace(settings, templates_drawn="per-step"), 2).rows == 2
+
+
+def test_the_norm_is_recorded_as_a_multiple_of_the_vocabularys(tiny: Backbone) -> None:
+    table = tiny.pipeline.text_encoder.get_input_embeddings().weight
+    median = table.norm(dim=-1).median()
+    word = tiny.word_embedding("person")
+    tokens = torch.stack([word, 3 * word])[:, None]
+    expected = 2 * float(word.norm() / median)
+    assert relative_norm(tiny, tokens) == pytest.approx(expected, rel=1e-5)
+    method = Ruled(TokenSettings(steps=2, batch_size=1))
+    fitted = method.fit(tiny, tiny_task(), seed=0, progress=SILENT)
+    recorded = fitted.facts[MEASURES]["relative_norm"]
+    assert recorded == pytest.approx(relative_norm(tiny, fitted.tensors["vectors"]), rel=1e-5)

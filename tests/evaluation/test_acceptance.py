@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +19,9 @@ from evaluation.judges.acceptance import (
     Scores,
     action_rows,
     balanced,
-    base_rows,
     development,
     difference,
     exemplars,
-    main,
     near_pose,
     pairs_of,
     row,
@@ -32,7 +29,6 @@ from evaluation.judges.acceptance import (
     text_rows,
     threshold_of,
     trial,
-    write,
 )
 from tests.evaluation.test_pose_judge import tiny_subjects
 from tests.helpers.tiny_judges import tiny_vitpose
@@ -61,7 +57,8 @@ def test_a_row_passes_within_its_limits() -> None:
     assert row("a", "", right).passed is None
     assert row("a", "", right, at_least=0.9).passed is True
     assert row("a", "", right, at_least=0.8, at_most=0.85).passed is False
-    assert row("a", "", [], at_least=0.5).n == 0
+    assert row("a", "", []).passed is None
+    assert row("a", "", [], at_most=0.5).passed is False, "nothing was measured"
     error = balanced("a", "", np.array([True, False]), np.array([False] * 8), 0.3)
     assert (error.share, error.n, error.passed) == (0.25, 10, True)
     assert error.low < 0.25 < error.high
@@ -78,7 +75,7 @@ def test_two_shares_on_the_same_noise_are_compared_in_pairs() -> None:
 
 def test_a_near_pose_is_another_action_by_the_generators_measure() -> None:
     rng = np.random.default_rng(0)
-    pose = fresh_actions(1, acceptance.PRACTICE)[0].pose
+    pose = fresh_actions(1, acceptance.PRACTICE.start)[0].pose
     angles = [
         bone_angles(solve(p, 0.8, 1.0, 0.5, 0.92))
         for p in (pose, *(near_pose(pose, rng) for _ in range(40)))
@@ -102,7 +99,7 @@ def test_the_threshold_balances_misses_with_near_poses_and_others() -> None:
 def test_the_judges_rows_by_exact_keypoints(judge: DrawingJudge, monkeypatch) -> None:
     """With the true keypoints no action is missed and none is taken for another."""
     rng = np.random.default_rng(0)
-    fresh = fresh_actions(3, acceptance.PRACTICE)
+    fresh = fresh_actions(3, acceptance.PRACTICE.start)
     held = [a.drawn(rng) for a in fresh for _ in range(4)]
     references = list(exemplars(held, rng).reshape(3, 4, 18, 3))
     made = trial(references, lambda n: fresh[n].drawn(rng), 3, 2, rng)
@@ -146,27 +143,40 @@ def test_lost_subjects_are_told_apart_from_blurs() -> None:
     assert rows["text alone, lost subjects' keypoints, x"].share == 1
 
 
-def test_the_base_models_rows_and_their_sheets(judge: DrawingJudge, tiny, tmp_path: Path) -> None:
-    painter = Painter(tiny, sampling=Sampling(steps=1, guidance_scale=1.0))
-    rows = base_rows(judge, painter, n=4)
-    assert {r.name for r in rows} >= {
-        "text alone, action, development", "text alone, subject, the eight, animals",
-        '"a photo of" against bare, subject', "base, subject", "base, pose",
-        "base, free pose, people", "base, free pose, animals",
-    }  # fmt: skip
-    sheets = {name: np.repeat(images, 6, axis=0) for name, images in painter.sheets.items()}
-    file = write(rows, tmp_path / "out", sheets, model="tiny")
-    facts = json.loads(file.read_text())
-    assert facts["model"] == "tiny" and len(facts["gates"]) == len(rows)
-    assert {p.stem for p in file.parent.glob("*.png")} == {
-        "text-alone", "a-photo-of", "the-eight-by-text-alone", "known-poses",
-        "free-poses-people", "free-poses-animals",
-    }  # fmt: skip
+def test_what_a_painter_drew_is_kept_and_not_drawn_again(
+    tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptance, "CHUNK", 2)
+    few = Sampling(steps=1, guidance_scale=1.0)
+    prompts = [f"a panda waves {n}" for n in range(5)]
+    first = Painter(tiny, sampling=few, keep=tmp_path)(prompts, 7, "some")
+    files = sorted(tmp_path.glob("some-*.npy"))
+    assert len(files) == 3
+    files[1].unlink()  # as if it was killed there
+    drawn: list[str] = []
+    generate = tiny.generate
+
+    def noting(prompts: list[str], *rest: object, **more: object) -> object:
+        drawn.extend(prompts)
+        return generate(prompts, *rest, **more)
+
+    monkeypatch.setattr(tiny, "generate", noting)
+    again = Painter(tiny, sampling=few, keep=tmp_path)(prompts, 7, "some")
+    assert np.array_equal(first, again) and drawn == prompts[2:4]
+    Painter(tiny, sampling=few, keep=tmp_path)(prompts[:1], 8, "some")
+    assert drawn[2:] == prompts[:1], "another seed is another picture"
 
 
-def test_the_command_tells_what_it_cannot_load(tmp_path: Path, capsys) -> None:
-    words = ["--readers", str(tmp_path), "--out", str(tmp_path / "out")]
-    assert main(words) == 2
-    assert "holds no reader of subjects" in capsys.readouterr().err
-    with pytest.raises(UserError):
+def test_ceiling_and_floor_are_drawn(judge: DrawingJudge) -> None:
+    rows = {r.name: r for r in acceptance.bounds(judge, 3)}
+    assert set(rows) == {
+        f"{method}, {kind}, development"
+        for method in ("drawn", "other-action")
+        for kind in ("action", "subject")
+    }
+    assert all(r.n == 3 and r.passed is None for r in rows.values())
+
+
+def test_readers_that_are_none_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no reader of subjects"):
         DrawingJudge.load(subjects=str(tmp_path))

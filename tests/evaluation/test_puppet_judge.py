@@ -1,10 +1,8 @@
-"""The shipped judge and base model, and the training and gates that made them."""
+"""The first world's judge and base model, as they are shipped."""
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +11,11 @@ from PIL import Image
 
 from actionbench.diffusion.backbone import Backbone
 from actionbench.files.models import resolve_model
-from actionbench.plugins.tiny import tiny_pipeline
 from actionbench.puppets.corpus import draw_many
 from actionbench.suite.items import NONE, Item, paper_actions, paper_subjects
 from actionbench.suite.shipped import JUDGE
 from actionbench.suite.suite import get_suite
-from evaluation.judges.gates import run_gates
-from evaluation.judges.puppet import JudgeRecipe, PuppetJudge, Reader, train_judge
-from tests.puppets.test_puppets import Interrupted
+from evaluation.judges.puppet import PuppetJudge, Reader
 
 SUITE = get_suite("puppets")
 
@@ -87,39 +82,3 @@ def test_the_shipped_weights_are_safetensors_of_half_precision_and_small() -> No
     assert sum(p.stat().st_size for p in files) < 40e6
     weights = [p for p in files if p.stat().st_size > 300_000 and p.suffix != ".png"]
     assert weights and all(p.suffix == ".safetensors" for p in weights)
-
-
-def test_training_the_judge_learns_and_goes_on(tmp_path: Path) -> None:
-    model = tiny_pipeline(tmp_path / "model")
-    recipe = JudgeRecipe(drawings=64, round_trips=16, steps=4, batch=8, checkpoint_steps=2)
-    folder = train_judge(tmp_path / "judge", tmp_path / "work", model, recipe=recipe)
-    reader = Reader.load(folder, "cpu")
-    poses, subjects = reader.read_pixels(np.zeros((2, 64, 64, 3), np.uint8))
-    assert poses.shape == (2, len(reader.poses)) and np.allclose(poses.sum(1), 1, atol=1e-5)
-    assert subjects.shape == (2, 24)
-    with pytest.raises(KeyboardInterrupt):
-        train_judge(
-            *(tmp_path / "b", tmp_path / "work-b", model),
-            recipe=recipe, progress=Interrupted("judge", 3),
-        )  # fmt: skip
-    assert not (tmp_path / "b").exists()
-    resumed = train_judge(tmp_path / "b", tmp_path / "work-b", model, recipe=recipe)
-    straight = (folder / "model.safetensors").read_bytes()
-    assert (resumed / "model.safetensors").read_bytes() == straight
-    longer = replace(recipe, steps=6)
-    other = train_judge(tmp_path / "c", tmp_path / "work-b", model, recipe=longer)
-    assert (other / "model.safetensors").read_bytes() != straight
-
-
-def test_gates_are_measured_and_stored(tmp_path: Path) -> None:
-    model = tiny_pipeline(tmp_path / "model")
-    gates = run_gates(tmp_path / "gates", str(model), n=8)
-    by_name = {gate.name: gate for gate in gates}
-    assert by_name["judge, action, plain"].accuracy > 0.9
-    # A model of random weights draws nobody doing nothing: its gates are missed.
-    assert by_name["base, subject"].passed is False
-    assert by_name["text alone, action, puppets"].passed is None
-    stored = json.loads((tmp_path / "gates" / "gates.json").read_text())
-    assert len(stored["gates"]) == len(gates)
-    for name in ("judge-action", "judge-subject", "base-poses", "base-subjects"):
-        assert (tmp_path / "gates" / f"{name}.png").stat().st_size > 5000

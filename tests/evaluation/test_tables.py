@@ -13,7 +13,7 @@ from rich.console import Console
 
 from actionbench.errors import UserError
 from actionbench.files.atomic import write_text
-from evaluation.tables import Table
+from evaluation.tables import Table, bullets
 
 AWKWARD = Table(
     "50% of a_b",
@@ -47,6 +47,28 @@ def test_markdown_keeps_its_columns() -> None:
     ]
     assert lines[3] == "| two lines | – | <0.001 |"
     assert {line.replace("\\|", "").count("|") for line in lines} == {4}
+
+
+def test_markdown_shows_names_as_they_are() -> None:
+    for name, written in (
+        ("<script>alert(1)</script> x < 3", "&lt;script>alert(1)&lt;/script> x < 3"),
+        ("*bold* _it_ `code` snake_case", "\\*bold\\* \\_it\\_ \\`code\\` snake_case"),
+        ("![a](http://b) [a][b] 26.9 [22–32]", "![a\\](http://b) [a\\][b] 26.9 [22–32]"),
+        ("a\\|b", "a\\\\\\|b"),
+        ("&lt; R&D", "&amp;lt; R&D"),
+        ("red \x1b[31m\u202e", "red \\\\x1b[31m\\\\u202e"),
+    ):
+        assert Table("", ["n"], [(name,)]).markdown().splitlines()[2] == f"| {written} |"
+    assert bullets(["> <b>x</b>"]) == "- &gt; &lt;b>x&lt;/b>"
+
+
+def test_a_spreadsheet_computes_no_name() -> None:
+    names = ("=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "-3.5", "+2", "−1 [–2, 3]")
+    rows = list(csv.reader(io.StringIO(Table("", ["=n"], [(name,) for name in names]).csv())))
+    assert [row[0] for row in rows[:6]] == [f"'{name}" for name in ("=n", *names[:5])]
+    assert [row[0] for row in rows[6:]] == list(names[5:])
+    numbers = Table("", ["n"], [(-3.5,), (None,)]).csv()
+    assert numbers == 'n\n-3.5\n""\n'
 
 
 def test_csv_reads_back_as_it_was() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from actionbench.errors import UserError
+from actionbench.files.models import ModelTraits
 from actionbench.method import Customization
 from actionbench.registry import get_method
-from actionbench.settings import build_settings, setting
+from actionbench.runs.profiles import configure
+from actionbench.settings import recorded_settings, setting
 from actionbench.suite.items import ActionTask, development_actions
 from actionbench.suite.suite import Suite, get_suite
 from evaluation.experiments.measured import measure_each
@@ -44,7 +46,6 @@ class Paced(Drift):
 
     name = "paced"
     Settings = PacedSettings  # type: ignore[assignment]
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"mini": {"steps": 40}}
 
     def fit(self, backbone: Any, task: ActionTask, **rest: Any) -> Customization:
         s: Any = self.settings
@@ -69,21 +70,17 @@ def values(words: list[str]) -> dict[str, float]:
 
 
 def test_every_method_is_searched_alike() -> None:
-    found = configurations(Paced, None, 12)
+    found = configurations(Paced(), 12)
     assert found[0] == [] and len({tuple(words) for words in found}) == 12
-    assert configurations(Paced, None, 5) == found[:5], "a larger budget only adds"
+    assert configurations(Paced(), 5) == found[:5], "a larger budget only adds"
     for words in found[1:]:
         tried = values(words)
         assert tried.keys() == FACTORS.keys()
         assert 0.25 * 0.99 <= tried["learning_rate"] / 1e-2 <= 4 * 1.01
         assert 0.5 * 0.99 <= tried["steps"] / 300 <= 2 * 1.01
 
-    class Other(Paced):
-        presets: ClassVar[dict[str, dict[str, Any]]] = {
-            "mini": {"steps": 3000, "learning_rate": 1.0}
-        }
-
-    for one, other in zip(found[1:], configurations(Other, "mini", 12)[1:], strict=True):
+    larger = Paced(PacedSettings(steps=3000, learning_rate=1.0))  # type: ignore[arg-type]
+    for one, other in zip(found[1:], configurations(larger, 12)[1:], strict=True):
         first, second = values(one), values(other)
         assert second["learning_rate"] / first["learning_rate"] == pytest.approx(100, rel=0.06)
         assert second["steps"] / first["steps"] == pytest.approx(10, rel=0.06)
@@ -93,13 +90,13 @@ def test_other_settings_are_varied_only_where_the_method_declares_them() -> None
     class Declaring(Drift):
         tunable: ClassVar[dict[str, tuple[float, float]]] = {"lr": (0.01, 0.1)}
 
-    for words in configurations(Declaring, None, 4)[1:]:
+    for words in configurations(Declaring(), 4)[1:]:
         tried = values(words)
         assert tried.keys() == {"steps", "lr"} and 0.01 <= tried["lr"] <= 0.1
     # Three steps, halved to doubled, are no more than 2, 3, 4, 5 and 6.
-    assert len(configurations(Drift, None, 30)) == 5
+    assert len(configurations(Drift(), 30)) == 5
     with pytest.raises(UserError, match="plain has nothing to tune"):
-        configurations(Plain, None, 3)
+        configurations(Plain(), 3)
 
 
 def test_a_few_subjects_of_each_category() -> None:
@@ -179,9 +176,11 @@ KEPT = sorted((Path(__file__).parents[2] / "leaderboards" / "tuning").glob("*.js
 
 
 @pytest.mark.parametrize("file", KEPT, ids=lambda file: file.stem)
-def test_a_preset_is_what_its_kept_search_chose(file: Path) -> None:
+def test_tuned_settings_are_what_the_kept_search_chose(file: Path) -> None:
     kept = json.loads(file.read_text("utf-8"))
     kind = get_method(kept["method"])
-    own = build_settings(kind.Settings, kind.presets[kept["preset"]], ())
-    assert json.loads(json.dumps(asdict(own))) == kept["tried"][kept["chosen"]]["settings"]
+    own = configure(kind, ModelTraits(kept["preset"]), "tuned").settings
+    assert (
+        json.loads(json.dumps(recorded_settings(own))) == kept["tried"][kept["chosen"]]["settings"]
+    )
     assert kept["suite"] == "puppets-dev" and len(KEPT) == 6

@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from actionbench.errors import UserError
-from actionbench.files.atomic import HOST, replacing, write_text, written
+from actionbench.files.atomic import HOST, beside, once, replacing, write_text, written
 
 
 def test_replacing_clears_what_a_kill_left_and_nothing_of_the_users(tmp_path: Path) -> None:
@@ -40,3 +41,43 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
     assert file.read_text() == "old" and [path.name for path in file.parent.iterdir()] == ["a.txt"]
     with pytest.raises(UserError, match=r"a\.txt/b cannot be written: "):
         write_text(file / "b", "words")
+
+
+@pytest.mark.parametrize("write", [beside, replacing, written, once])
+@pytest.mark.parametrize(
+    "error",
+    [UnicodeEncodeError("utf-8", "\udce9", 0, 1, "no sign"), KeyboardInterrupt(), SystemExit()],
+)
+def test_whatever_is_raised_leaves_no_temporary_folder(
+    tmp_path: Path, write: Any, error: BaseException
+) -> None:
+    with pytest.raises(type(error)), write(tmp_path / "out") as place:
+        place.mkdir()
+        (place / "deep").mkdir()
+        (place / "deep/page").write_text("words")
+        raise error
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/page").write_text("old")
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "out"):
+        pass  # nothing is there to take its place
+    assert (tmp_path / "out/page").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_of_two_processes_the_faster_keeps_its_folder(tmp_path: Path) -> None:
+    with once(tmp_path / "out") as place:
+        place.mkdir()
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out/page").write_text("the other's")
+    assert (tmp_path / "out/page").read_text() == "the other's"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_text_that_is_no_text_is_refused_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.md cannot be written: 'caf.*udce9' is not UTF-8"):
+        write_text(tmp_path / "a.md", "caf\udce9")
+    assert not [*tmp_path.iterdir()]

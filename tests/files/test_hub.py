@@ -174,9 +174,7 @@ def test_prefetch_completes_what_is_there_in_part(
     def report(_line: str) -> None: ...
 
     model, judged = prefetch("somebody/model", methods, judge, report)
-    assert model.folder is None and f"lacks {UNET}, vae/config.json" in model.message.replace(
-        "vae/config.json, " + UNET, f"{UNET}, vae/config.json"
-    )
+    assert model.folder is None and f"lacks vae/config.json, {UNET}" in model.message
     assert judged.folder is None and "lacks model.safetensors" in judged.message
     (finding,) = check_downloads(methods, judge, "prefetch")
     assert finding.state == "fail" and "model.safetensors missing" in finding.message
@@ -269,7 +267,7 @@ def test_a_model_in_a_single_file_says_how_to_convert_it(tmp_path: Path) -> None
             resolve_model(str(path))
         message = str(raised.value)
         assert "P.from_single_file(" in message and "--model 'my model'" in message
-        assert "\n" not in message and "unpickle" not in message
+        assert "\n" not in message
     pickled = tmp_path / "old.ckpt"
     pickled.write_bytes(b"")
     with pytest.raises(UserError, match="may run code when it is read"):

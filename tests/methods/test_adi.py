@@ -10,9 +10,12 @@ from torch import Tensor
 
 from actionbench.diffusion.backbone import Backbone
 from actionbench.diffusion.denoising import Noised, losses
+from actionbench.diffusion.exemplars import Exemplars
 from actionbench.diffusion.finetune import restored, train_unet
+from actionbench.diffusion.token_learning import ChannelAdamW, Fit
 from actionbench.errors import UserError
 from actionbench.files.models import ModelSource
+from actionbench.method import MEASURES
 from actionbench.plugins.tiny import state_hash, tiny_pipeline, tiny_task
 from actionbench.progress import SILENT
 from actionbench.suite.items import Action
@@ -80,30 +83,46 @@ def gradients() -> Tensor:
 
 
 def test_the_update_is_the_anchors_gradient_alone_under_the_mask() -> None:
-    update, moving = ADI(replace(QUICK, beta=0.4)).rule(gradients())
+    frozen = replace(QUICK, beta=0.4, masked_channels="frozen")
+    update, moving = ADI(frozen).rule(gradients())
     expected = torch.tensor(masks("intersection"))[:, None]
     assert torch.equal(update, 7.0 * expected)
     assert torch.equal(moving, expected.bool())
-    free = ADI(replace(QUICK, beta=0.4, masked_channels="zero-gradient"))
-    assert free.rule(gradients())[1] is None
+    assert Settings().masked_channels == "zero-gradient", "as the equation has it"
+    free, everywhere = ADI(replace(QUICK, beta=0.4)).rule(gradients())
+    assert torch.equal(free, update) and everywhere is None
     everything, _ = ADI(replace(QUICK, merge="none")).rule(gradients())
     assert torch.equal(everything, torch.full((2, 1, 5), 7.0))
 
 
 def test_each_triple_of_a_step_has_a_mask_of_its_own() -> None:
     other = gradients().flip(-1)
-    method = ADI(replace(QUICK, beta=0.4, batch_size=2))
+    method = ADI(replace(QUICK, beta=0.4, batch_size=2, masked_channels="frozen"))
     update, moving = method.rule(torch.cat([gradients(), other]))
     single = [method.rule(g) for g in (gradients(), other)]
     assert torch.equal(update, (single[0][0] + single[1][0]) / 2)
     assert torch.equal(moving, single[0][1] | single[1][1])
 
 
+def test_the_share_of_channels_kept_is_noted_for_each_fit(tiny: Backbone) -> None:
+    method = ADI(replace(QUICK, beta=0.4, batch_size=2))
+    fit = Fit(tiny, tiny_task(), 0, SILENT)
+    rule = method.rule_for(fit)
+    both = torch.cat([gradients(), gradients().flip(-1)])
+    update, _ = rule(both)
+    assert torch.equal(update, method.rule(both)[0])
+    ADI(replace(QUICK, beta=1.0)).rule_for(fit)(gradients())
+    # Two and three of five channels in the two layers, then none.
+    assert fit.measures == {"channels_kept": pytest.approx((0.5 + 0.0) / 2)}
+    fitted = ADI(QUICK).fit(tiny, tiny_task(), seed=0, progress=SILENT)
+    measures = fitted.facts[MEASURES]
+    assert measures.keys() == {"channels_kept", "relative_norm"}
+    assert 0 < measures["channels_kept"] < 0.4, "an intersection keeps less than either mask"
+
+
 @pytest.mark.parametrize("masked_channels", ["frozen", "zero-gradient"])
 def test_what_a_masked_channel_does(tiny: Backbone, masked_channels: str) -> None:
     """With all channels masked after a first free step, frozen ones stay and others drift."""
-    from actionbench.diffusion.token_learning import ChannelAdamW
-
     settings = replace(QUICK, masked_channels=masked_channels, learning_rate=0.1)
     vectors = torch.ones(2, 1, 5)
     optimizer = ChannelAdamW(vectors, settings)
@@ -221,7 +240,7 @@ def test_the_prompts_of_the_pool() -> None:
 @pytest.mark.parametrize("pool", ["per-anchor", "joint"])
 def test_the_pool_has_each_anchor_in_each_other_action(tiny: Backbone, pool: str) -> None:
     task = tiny_task("squat")
-    anchors = tiny.encode_images([e.image for e in task.exemplars])
+    anchors = Exemplars(tiny, task)
     settings = replace(QUICK, pool=pool, pool_images=2)
     before = state_hash(tiny)
 

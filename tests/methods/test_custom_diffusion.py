@@ -12,6 +12,7 @@ from PIL import Image
 from actionbench.diffusion.backbone import Backbone
 from actionbench.diffusion.denoising import add_noise, losses
 from actionbench.files.models import ModelSource
+from actionbench.method import MEASURES
 from actionbench.plugins.tiny import state_hash, tiny_items, tiny_pipeline, tiny_task
 from actionbench.progress import SILENT
 from actionbench.runs.record import FitCost
@@ -25,7 +26,7 @@ from methods.custom_diffusion import (
     augmented,
     first_position_detached,
     key_value_projections,
-    scaled_learning_rate,
+    learning_rate_factor,
 )
 
 QUICK = Settings(
@@ -71,11 +72,26 @@ def test_keys_values_and_the_token_move_and_nothing_else(tiny: Backbone, prompts
     assert 0 < float((vectors[0, 0] - start).abs().max()) < 3.3 * QUICK.learning_rate
 
 
+def test_all_of_the_cross_attention_layers_can_learn_and_the_token_at_its_own_rate(
+    tiny: Backbone,
+) -> None:
+    settings = replace(QUICK, trained="cross-attention", token_learning_rate=1e-6)
+    fitted = CustomDiffusion(settings).fit(tiny, tiny_task(), seed=0, progress=SILENT)
+    changed = {name.partition(".attn2.")[2] for name in fitted.tensors if name != "vectors"}
+    assert changed == {
+        *("to_q.weight", "to_k.weight", "to_v.weight"),
+        *("to_out.0.weight", "to_out.0.bias"),
+    }
+    moved = fitted.tensors["vectors"][0, 0] - tiny.word_embedding(QUICK.initializer)
+    assert 0 < float(moved.abs().max()) < 3.3e-6 + 1e-7
+    assert fitted.facts[MEASURES]["relative_norm"] > 0
+
+
 def test_the_learning_rate_grows_with_the_samples_of_a_step() -> None:
     paper = Settings()
-    assert scaled_learning_rate(paper) == pytest.approx(4e-5)  # 5e-6 x 4 x 2
-    assert scaled_learning_rate(replace(paper, prior_weight=0.0)) == pytest.approx(2e-5)
-    assert scaled_learning_rate(replace(paper, scale_learning_rate=False)) == 5e-6
+    assert (paper.learning_rate, learning_rate_factor(paper)) == (5e-6, 8)  # 4 exemplars x 2
+    assert learning_rate_factor(replace(paper, prior_weight=0.0)) == 4
+    assert learning_rate_factor(replace(paper, scale_learning_rate=False)) == 1
 
 
 def test_no_gradient_comes_from_position_0(tiny: Backbone) -> None:
@@ -138,7 +154,7 @@ def test_in_half_precision_the_token_keeps_its_own(tmp_path: Path) -> None:
     """Steps of 1e-6 are far below bfloat16's resolution of the token's numbers."""
     source = ModelSource(tiny_pipeline(tmp_path), "tiny", None, "tiny")
     backbone = Backbone.load(source, dtype="bfloat16")
-    settings = replace(QUICK, learning_rate=1e-6)
+    settings = replace(QUICK, learning_rate=1e-6, token_learning_rate=None)
     fitted = CustomDiffusion(settings).fit(backbone, tiny_task(), seed=0, progress=SILENT)
     moved = fitted.tensors["vectors"][0, 0] - backbone.word_embedding(QUICK.initializer)
     assert fitted.tensors["vectors"].dtype == torch.float32

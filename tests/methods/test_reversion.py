@@ -8,10 +8,11 @@ import torch
 
 from actionbench.diffusion.backbone import Backbone
 from actionbench.diffusion.denoising import add_noise
-from actionbench.diffusion.token_learning import ExemplarBatches
+from actionbench.diffusion.token_learning import ExemplarBatches, Fit
 from actionbench.errors import UserError
+from actionbench.method import MEASURES
 from actionbench.plugins.tiny import tiny_task
-from actionbench.progress import SILENT
+from actionbench.progress import SILENT, Progress
 from actionbench.suite.items import SLOT, development_actions, paper_actions
 from methods.reversion import BASES, ReVersion, Settings, Steering, focal_weights, steering_loss
 
@@ -118,6 +119,27 @@ def test_basis_words_that_the_tokenizer_does_not_know_are_told(tiny: Backbone) -
         ReVersion(replace(QUICK, basis=("zebra", "xylophone"))).fit(
             tiny, tiny_task(), seed=0, progress=SILENT
         )
+
+
+def test_a_small_basis_is_noted_and_its_size_recorded(tiny: Backbone) -> None:
+    class Notes(Progress):
+        def __init__(self) -> None:
+            self.texts: list[str] = []
+
+        def note(self, text: str) -> None:
+            self.texts.append(text)
+
+    notes = Notes()
+    few = ReVersion(replace(QUICK, basis=("red", "blue", "qqq")))
+    fitted = few.fit(tiny, tiny_task(), seed=0, progress=notes)
+    assert fitted.facts[MEASURES]["basis_words"] == 2
+    (note,) = notes.texts
+    assert "basis has 2 words that tiny knows, the paper's has 56" in note
+    known = [word for word in tiny.pipeline.tokenizer.get_vocab() if word.endswith("</w>")]
+    many = tuple(word.removesuffix("</w>") for word in known if word.removesuffix("</w>").isalpha())
+    fit = Fit(tiny, tiny_task(), 0, notes)
+    ReVersion(replace(QUICK, basis=many)).extra_loss(fit)
+    assert len(notes.texts) == 1 and fit.measures["basis_words"] > 20
 
 
 def test_the_lists_of_basis_words() -> None:

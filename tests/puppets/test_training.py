@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from actionbench.errors import UserError
-from actionbench.puppets.actions import APART, bone_angles, distance, fresh_actions
-from actionbench.puppets.poses import ACTIONS, KNOWN, solve
+from actionbench.puppets import actions as actions_module
+from actionbench.puppets.actions import APART, OFFSET, bone_angles, distance, fresh_actions
+from actionbench.puppets.poses import ACTIONS, FREE_ARMS, KNOWN, Pose, solve
 from actionbench.puppets.training import loop
 from actionbench.puppets.training.captions import (
     TEMPLATES,
@@ -31,6 +33,8 @@ from actionbench.puppets.training.captions import (
 )
 from actionbench.puppets.training.corpus import draw_many, shares
 from actionbench.puppets.training.recipe import Recipe, changed
+from actionbench.suite.items import Sampling
+from evaluation.judges import acceptance, check
 
 SMALL = replace(Recipe().scaled(0.001), clip_batch=8, diffusion_batch=4, control_batch=4)
 
@@ -177,10 +181,40 @@ def test_fresh_actions_are_the_same_for_a_seed_and_apart() -> None:
     assert actions[0].name == "a000" and actions[47].action.name == "a047"
 
 
-@pytest.mark.parametrize(("count", "words"), [(0, "at least one"), (1000, "told apart")])
+@pytest.mark.parametrize(("count", "words"), [(0, "at least one"), (1001, "at most 1,000")])
 def test_suites_that_cannot_be_are_refused(count: int, words: str) -> None:
     with pytest.raises(UserError, match=words):
         fresh_actions(count, 1)
+
+
+def test_where_the_states_are_used_up_limbs_point_between_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With few tries, so that it does not take the time of a thousand."""
+    monkeypatch.setattr(actions_module, "TRIES", 60)
+    made = list(islice(actions_module._actions(2), 150))
+    angles = np.stack([bone_angles(solve(a.pose, 0.8, 1.0, 0.5, 0.92)) for a in made])
+    for number, own in enumerate(angles):
+        assert distance(own, np.delete(angles, number, 0)).min() >= APART
+    assert [a.name for a in made] == [f"a{number:03d}" for number in range(150)]
+    assert all(1 <= len(a.description.split(", ")) <= 2 for a in made)
+    between = [a for a in made if not _in_states(a.pose)]
+    assert 10 < len(between) < 140 and made.index(between[0]) > 20
+
+
+def _in_states(pose: Pose) -> bool:
+    return all(
+        any(abs(side * limb.upper - u) <= OFFSET and abs(side * limb.lower - v) <= OFFSET
+            for u, v in FREE_ARMS.values())
+        for side, limb in ((-1, pose.right_arm), (1, pose.left_arm))
+    )  # fmt: skip
+
+
+def test_a_seed_that_gives_no_more_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions_module, "TRIES", 20)
+    monkeypatch.setattr(actions_module, "APART", 90.0)
+    with pytest.raises(UserError, match=r"gives \d+ actions that can be told apart"):
+        list(actions_module._actions(1))
 
 
 def test_a_suite_of_one() -> None:
@@ -206,18 +240,22 @@ def test_shares_follow_the_recipe(rows: list[dict[str, object]]) -> None:
         assert weights[named].sum() == pytest.approx(names, abs=0.1)
 
 
-def test_a_thousandth_of_the_recipe_runs_and_is_not_redone(tmp_path: Path) -> None:
+def test_a_thousandth_of_the_recipe_runs_is_not_redone_and_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One test, because the training is the long part of it."""
     from actionbench.puppets.training.look import look
     from actionbench.puppets.training.stages import Training, assemble_latest, pretrain
+    from actionbench.puppets.training.whole import pretrain_whole
 
-    work, out = tmp_path / "work", tmp_path / "out"
+    work, out, readers = tmp_path / "work", tmp_path / "out", tmp_path / "readers"
     assert pretrain(out, work, SMALL, until="decoder", only=True) is None
     assert not list(work.glob("diffusion-*"))
-    assert pretrain(out, work, SMALL) == out
+    assert pretrain_whole(out, readers, work, SMALL, factor=1e-4) == out
     facts = json.loads((out / "puppet-diffusion" / "actionbench.json").read_text())
     assert facts["recipe_hash"] == SMALL.hash
     stamps = {path: path.stat().st_mtime_ns for path in work.rglob("*.safetensors")}
-    pretrain(out, work, SMALL)
+    pretrain_whole(out, readers, work, SMALL, factor=1e-4)
     assert stamps == {path: path.stat().st_mtime_ns for path in work.rglob("*.safetensors")}
     assemble_latest(Training(SMALL, work), tmp_path / "latest")
     look(Training(SMALL, work), tmp_path / "sheet.png")
@@ -228,3 +266,42 @@ def test_a_thousandth_of_the_recipe_runs_and_is_not_redone(tmp_path: Path) -> No
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline("a panda waves", num_inference_steps=2).images[0].size == (64, 64)
     assert len(pipeline.tokenizer("person and")["input_ids"]) == 4
+    _is_checked(out / "puppet-diffusion", readers, tmp_path / "gates", monkeypatch)
+
+
+def _is_checked(model: Path, readers: Path, gates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accept a base model, from its pictures to the table, and again from what was kept."""
+    monkeypatch.setattr(acceptance, "SAMPLING", Sampling(steps=1, guidance_scale=2.0))
+    monkeypatch.setattr(check, "FROZEN", gates / "frozen.json")
+    choices = check.Choices(
+        gates, str(model), readers=readers, n=3, pictures=4, first=model, skip_judge=True
+    )
+    made = check.Check(choices)
+    rows = {row.name: row for row in made.rows()}
+    assert {
+        "text alone, action, development", "text alone, subject, development, animals",
+        "text alone, lost subjects seen as somebody, development",
+        '"a photo of" against bare, action', "text alone, action, the eight",
+        "base, subject", "base, pose", "base, free pose, people", "base, free pose, animals",
+        "ControlNet, action, development", "Fréchet distance, second world",
+        "Fréchet distance, first world", "Fréchet distance, second to first",
+        "labels by eye, action", "labels by eye, subject",
+    } <= set(rows)  # fmt: skip
+    assert rows["labels by eye, action"].passed is False, "not labelled yet"
+    assert all(len(check.cells(row)) == len(check.COLUMNS) for row in rows.values())
+    table = json.loads(made.write([*rows.values()]).read_text())
+    models = {"keypoints", "subjects", "puppet-diffusion", "puppet-controlnet"}
+    assert set(table["models"]) == models
+    assert {file.name for file in (gates / "labels").iterdir()} == {"actions.png", "page-1.png"}
+    with pytest.raises(UserError, match="at least 800 pictures a row"):
+        made.freeze([*rows.values()])
+
+    form = gates / "labels.csv"
+    form.write_text(form.read_text().replace(",,\n", ",no,no\n"))
+    kept = {path: path.stat().st_mtime_ns for path in gates.rglob("*.npy")}
+    again = {row.name: row for row in check.Check(choices).rows()}
+    assert kept == {path: path.stat().st_mtime_ns for path in gates.rglob("*.npy")}
+    assert again["labels by eye, action"].n == 3
+    assert {name: row for name, row in again.items() if "by eye" not in name} == {
+        name: row for name, row in rows.items() if "by eye" not in name
+    }

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from actionbench.commands.prefetch import prefetch as prefetch_command
 from actionbench.diffusion.cost import Networks
+from actionbench.files.models import ModelTraits
 from actionbench.judge import Judge
 from actionbench.method import Work
 from actionbench.photos.importing import Choices, import_photographs
@@ -34,6 +35,7 @@ from actionbench.runs.doctor import (
 )
 from actionbench.runs.options import RunOptions
 from actionbench.runs.prefetch import prefetch
+from actionbench.runs.profiles import configure
 from actionbench.suite.items import Sampling
 from actionbench.suite.suite import get_suite
 from benchmarks import sd21
@@ -102,12 +104,12 @@ def test_memory_of_a_fit(tmp_path: Path) -> None:
 def test_the_settings_on_stable_diffusion_2_are_the_literatures() -> None:
     """Values that papers and reference implementations name, by setting."""
     published = {
-        "textual-inversion": {"steps": 3000, "learning_rate": 5e-3, "batch_size": 4},
+        "textual-inversion": {"steps": 3000, "learning_rate": 2e-3, "batch_size": 4},
         "reversion": {
             **{"steps": 3000, "learning_rate": 2e-3, "batch_size": 8, "initializer": "and"},
             **{"steer_weight": 0.01, "temperature": 0.07, "positives": 4, "focus": 0.5},
         },
-        "p-plus": {"steps": 500, "learning_rate": 5e-3},
+        "p-plus": {"steps": 500, "learning_rate": 5e-3, "batch_size": 8},
         "dreambooth": {
             **{"steps": 800, "learning_rate": 5e-6, "batch_size": 1, "weight_decay": 1e-2},
             **{"max_gradient_norm": 1.0, "prior_weight": 1.0, "class_images": 200},
@@ -118,27 +120,27 @@ def test_the_settings_on_stable_diffusion_2_are_the_literatures() -> None:
         },
         "adi": {
             **{"steps": 3000, "beta": 0.6, "merge": "intersection", "pool": "per-anchor"},
-            **{"prompts": "caption", "layerwise": True},
+            **{"prompts": "caption", "layerwise": True, "masked_channels": "zero-gradient"},
             **{"pool_actions": ("stands", "squats", "waves", "smiles")},
         },
         "controlnet": {"controlnet": "thibaud/controlnet-sd21-openpose-diffusers"},
     }
     for name, values in published.items():
         for preset in ("sd-2.1", "sd-2.1-base"):
-            settings = vars(get_method(name).for_model(preset).settings)
+            settings = vars(configure(get_method(name), ModelTraits(preset)).settings)
             assert {key: settings[key] for key in values} == values
-    (other,) = get_method("controlnet").for_model("sd-1.5").downloads
+    (other,) = configure(get_method("controlnet"), ModelTraits("sd-1.5")).downloads
     assert other != published["controlnet"]["controlnet"]
 
 
 def test_what_a_fit_has_to_do() -> None:
     """By the literature's settings: samples and rows of each method, on ten exemplars."""
     work = {
-        name: get_method(name).for_model("sd-2.1").fit_work(10, 16)
+        name: configure(get_method(name), ModelTraits("sd-2.1")).fit_work(10, 16)
         for name in ("textual-inversion", "p-plus", "adi", "dreambooth", "custom-diffusion")
     }
-    assert work["textual-inversion"] == Work(conditioned=12000, texts=3000, batch=4, rows=1)
-    assert work["p-plus"] == Work(conditioned=2000, texts=8000, batch=4, rows=16)
+    assert work["textual-inversion"] == Work(conditioned=12000, texts=12000, batch=4, rows=4)
+    assert work["p-plus"] == Work(conditioned=4000, texts=64000, batch=8, rows=128)
     adi = work["adi"]
     assert adi == Work(
         **{"conditioned": 9000, "texts": 144000, "batch": 3, "rows": 48},
@@ -231,7 +233,9 @@ def test_a_run_that_cannot_work_is_reported_with_how_to_fix_it(tmp_path: Path) -
 
 def test_a_fit_too_large_for_the_memory_is_reported(tmp_path: Path) -> None:
     folder = folder_of(sd21.configs(64, tiny=True), tmp_path / "model")
-    huge = get_method("textual-inversion").for_model(None, ["batch_size=100000000"])
+    huge = configure(
+        get_method("textual-inversion"), ModelTraits(None), words=["batch_size=100000000"]
+    )
     asked = RunOptions(runs=tmp_path, gradient_checkpointing=True)
     estimates = estimate(asked, get_suite("puppets"), 10, [huge], folder, "cpu")
     findings = {finding.what: finding for finding in estimates}
@@ -262,8 +266,9 @@ def test_prefetch_uses_what_is_here_and_names_what_is_missing(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     judge: Judge = FromTheHub(small_suite(tmp_path))
-    net = get_method("controlnet").for_model("sd-2.1")
-    assert get_method("controlnet").for_model("puppet-diffusion").downloads == ()
+    net = configure(get_method("controlnet"), ModelTraits("sd-2.1"))
+    own = configure(get_method("controlnet"), ModelTraits("puppet-diffusion"))
+    assert own.downloads == ()
 
     snapshot = tmp_path / "hub" / "models--somebody--judge" / "snapshots" / ("1" * 40)
     snapshot.mkdir(parents=True)

@@ -22,6 +22,7 @@ def test_a_finished_run_of_an_earlier_version_is_read_and_shown() -> None:
     assert record.state == "finished" and record.method == "textual-inversion"
     assert record.changed_settings == {"steps": 3} and record.n_items == 12
     assert [fit.seconds > 0 for fit in record.fits] == [True, True]
+    assert (record.profile, record.prompts) == ("tuned", "own")
     assert record.model.name == "tiny-model" and record.judge.name == "brightness"
     assert len(store.read_verdicts(record)) == 12
     rows = {row.run_id: row for group in build_board(HISTORIC).groups for row in group.rows}
@@ -65,6 +66,15 @@ def test_what_is_wrong_in_a_record_is_named(change: dict[str, object], part: str
     file = HISTORIC / "runs" / "textual-inversion-f2ba2800" / "run.json"
     with pytest.raises(Unreadable, match=rf"^{part}$"):
         RunRecord.from_json({**json.loads(file.read_text()), **change})
+
+
+def test_what_a_fit_measured_is_kept_with_its_cost() -> None:
+    file = HISTORIC / "runs" / "textual-inversion-f2ba2800" / "run.json"
+    values = json.loads(file.read_text())
+    values["costs"]["salute"]["fit"]["measures"] = {"relative_norm": 1.5}
+    record = RunRecord.from_json(values)
+    assert [fit.measures for fit in record.fits] == [{"relative_norm": 1.5}, None]
+    assert record.to_json()["costs"]["salute"] == values["costs"]["salute"]
 
 
 def test_costs_leave_out_what_is_not_known() -> None:

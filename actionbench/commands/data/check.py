@@ -6,10 +6,13 @@ from pathlib import Path
 
 import click
 
+from actionbench.commands.display import JobProgress
 from actionbench.commands.options import FOLDER
 from actionbench.photos.imported import check_imported, is_imported
 from actionbench.printing import say
 from actionbench.puppets.dataset import check_dataset
+from actionbench.puppets.suites import check as check_drawn
+from actionbench.suite.drawn import DRAWN_FILE
 from actionbench.suite.shipped import DATASET
 
 
@@ -22,5 +25,9 @@ def check(folder: Path | None) -> None:
     import noted. Without FOLDER: the shipped puppets.
     """
     path = folder or DATASET
-    checked = check_imported(path) if is_imported(path) else check_dataset(path)
+    if (path / DRAWN_FILE).exists():
+        with JobProgress() as progress:
+            checked = check_drawn(path, progress)
+    else:
+        checked = check_imported(path) if is_imported(path) else check_dataset(path)
     say(f"{path} is in order, fingerprint {checked}")

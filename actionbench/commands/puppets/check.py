@@ -3,50 +3,81 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from actionbench.commands.display import JobProgress, print_table, table
-from actionbench.commands.options import FOLDER, device_option
+from actionbench.commands.options import FILE, FOLDER, device_option
 from actionbench.device import resolve_device
 from actionbench.printing import say
-from actionbench.suite.suite import get_suite
-
-if TYPE_CHECKING:
-    from evaluation.judges.gates import Gate
-
-_COLUMNS = ("gate", "what", "n", "measured %", "95% interval", "asked %", "")
-_STATES = {True: "passed", False: "missed", None: "reported"}
 
 
 @click.command()
-@click.option("--out", type=FOLDER, default=Path("gates"), show_default=True, metavar="DIR")
-@click.option("--model", metavar="PATH_OR_ID", help="Default: the puppets suite's.")
-@click.option("--n", default=400, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--out",
+    type=FOLDER,
+    default=Path("gates"),
+    show_default=True,
+    metavar="DIR",
+    help="Pictures, finished rows and sheets, from which the same command goes on.",
+)
+@click.option(
+    "--model",
+    metavar="PATH_OR_ID",
+    help="Base model, its ControlNet beside it; default: the shipped one, or without it "
+    "the judge's rows alone.",
+)
+@click.option(
+    "--readers",
+    type=FOLDER,
+    metavar="DIR",
+    help="The judge's readers, keypoints and subjects; default: the shipped ones.",
+)
+@click.option(
+    "--vae",
+    type=FOLDER,
+    metavar="DIR",
+    help="An autoencoder for round trips, while there is no base model.",
+)
+@click.option("--threshold", type=click.FloatRange(-1, 1), help="Default: the judge's own.")
+@click.option("--n", default=800, show_default=True, type=click.IntRange(1), help="Pictures a row.")
+@click.option(
+    "--pictures",
+    default=5000,
+    show_default=True,
+    type=click.IntRange(2),
+    help="Pictures for Fréchet distances.",
+)
+@click.option(
+    "--labels",
+    type=FILE,
+    metavar="FILE",
+    help="Labels by eye; default: labels.csv in --out, which is written to be filled in.",
+)
+@click.option("--skip-judge", is_flag=True, help="Only the rows that need the base model.")
+@click.option(
+    "--freeze",
+    is_flag=True,
+    help="If all is kept: write the fingerprints that the test suite's seed is made of.",
+)
 @device_option
-def check(out: Path, model: str | None, n: int, device: str) -> None:
-    """Measure the gates of base model, judge and ControlNet on fresh seeds.
+def check(freeze: bool, device: str, **chosen: Any) -> None:
+    """Measure whether the drawn world's base model, ControlNet and judge are fit to be used.
 
-    Status 1 if one is missed.
+    No method has a part in it. Status 1 if a row failed.
     """
-    from evaluation.judges.gates import run_gates
+    from evaluation.judges.check import COLUMNS, Check, Choices, cells
 
     with JobProgress() as progress:
-        model = model or get_suite("puppets").model
-        gates = run_gates(out, model, resolve_device(device), n, progress)
-    print_table(table(_COLUMNS, map(_row, gates)))
-    say(f"wrote {out}")
-    if any(gate.passed is False for gate in gates):
+        made = Check(Choices(**chosen, device=resolve_device(device)), progress)
+        rows = made.rows()
+        file = made.write(rows)
+    print_table(table(COLUMNS, map(cells, rows), right=("n", "measured")))
+    say(f"wrote {file}")
+    if freeze:
+        with JobProgress() as progress:
+            made.progress = progress
+            say(f"wrote {made.freeze(rows)}: commit it before anything is fitted")
+    if any(row.passed is False for row in rows):
         raise click.exceptions.Exit(1)
-
-
-def _row(gate: Gate) -> tuple[str, ...]:
-    limits = [
-        f"{word} {100 * limit:g}"
-        for word, limit in (("at least", gate.at_least), ("at most", gate.at_most))
-        if limit is not None
-    ]
-    interval = f"{100 * gate.low:.1f} to {100 * gate.high:.1f}"
-    measured = (str(gate.n), f"{100 * gate.accuracy:.1f}", interval)
-    return (gate.name, gate.what, *measured, ", ".join(limits), _STATES[gate.passed])

@@ -2,49 +2,66 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from actionbench.commands.display import JobProgress
-from actionbench.commands.options import FOLDER, device_option, shipped_option, work_option
+from actionbench.commands.options import FOLDER, device_option, shipped_option
 from actionbench.device import resolve_device
+from actionbench.files.hashing import cache_folder
 from actionbench.printing import say
-from actionbench.suite.suite import get_suite
+from actionbench.puppets.training.recipe import STAGES, Recipe, changed
+from actionbench.suite.shipped import READERS, SECOND
 
 
 @click.command()
 @shipped_option
-@work_option
+@click.option(
+    "--work",
+    type=FOLDER,
+    metavar="DIR",
+    help="Corpora, checkpoints and logs, from which the same command goes on; default: "
+    "puppets-v2 in the user's cache folder.",
+)
+@click.option(
+    "--until",
+    type=click.Choice(STAGES),
+    default=STAGES[-1],
+    show_default=True,
+    help="The last stage of the base model; the judge's readers come after all of them.",
+)
+@click.option(
+    "--set",
+    "fields",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="A field of the recipe, for a twin.",
+)
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that draw."
+)
 @device_option
-@click.option("--until", metavar="STAGE", help="Stop after this stage; default: the last.")
-@click.option("--exact-share", type=click.FloatRange(0, 1),
-              help="How tightly descriptions are bound; default: as shipped.")  # fmt: skip
-@click.option("--more-steps", type=click.IntRange(0), default=0, show_default=True,
-              help="Diffusion steps after the recipe's, at a falling rate.")  # fmt: skip
-@click.option("--from", "start", type=FOLDER, metavar="DIR",
-              help="A finished pipeline: its text encoder and UNet get these steps.")  # fmt: skip
 def pretrain(
     out: Path | None,
-    work: Path,
+    work: Path | None,
+    until: str,
+    fields: tuple[str, ...],
+    workers: int,
     device: str,
-    until: str | None,
-    exact_share: float | None,
-    more_steps: int,
-    start: Path | None,
 ) -> None:
-    """Train puppet-diffusion in stages: text and image encoder, autoencoder, diffusion."""
-    from actionbench.puppets import pretrain as training
+    """Train puppet-diffusion, its ControlNet and the judge's readers, from nothing.
 
-    folder = out or Path(get_suite("puppets").model)
-    recipe = training.Recipe(refine_steps=more_steps)
-    if exact_share is not None:
-        recipe = replace(recipe, exact_share=exact_share)
-    resolved, stage = resolve_device(device), until or training.STAGES[-1]
+    Goes on from where it was killed. `python -m actionbench.puppets.training look` shows what the
+    models draw by then.
+    """
+    recipe = changed(Recipe(), fields)
+    from actionbench.puppets.training.whole import pretrain_whole
+
+    readers = READERS if out is None else out / READERS.name
+    folder, place = out or SECOND, work or cache_folder() / "puppets-v2"
     with JobProgress() as progress:
-        if start is not None:
-            made: Path | None = training.refine(start, folder, work, resolved, progress, recipe)
-        else:
-            made = training.pretrain(folder, work, resolved, stage, progress, recipe)
-    say(f"wrote {made or work}")
+        made = pretrain_whole(
+            *(folder, readers, place, recipe, resolve_device(device), progress, workers, until)
+        )
+    say(f"wrote {made or place}")

@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from actionbench.commands.display import print_table, table
+from actionbench.errors import UserError
 from actionbench.suite import suite as shelf
+from actionbench.suite.drawn import world
 from actionbench.suite.suite import Suite
 
 _COLUMNS = ("suite", "title", "protocol", "actions", "subjects", "judge", "model")
@@ -16,7 +18,15 @@ _COLUMNS = ("suite", "title", "protocol", "actions", "subjects", "judge", "model
 @click.command("list")
 def list_suites() -> None:
     """List what can be measured."""
-    print_table(table(_COLUMNS, map(_row, shelf.suites().values())))
+    rows = [*map(_row, shelf.suites().values()), *map(_drawn_row, world().names())]
+    print_table(table(_COLUMNS, rows))
+
+
+def _drawn_row(name: str) -> tuple[str, ...]:
+    try:
+        return _row(shelf.get_suite(name))
+    except UserError as error:  # its seed cannot be computed yet
+        return (name, str(error).partition(":")[0], *[""] * (len(_COLUMNS) - 2))
 
 
 def _row(suite: Suite) -> tuple[str, ...]:
@@ -24,8 +34,15 @@ def _row(suite: Suite) -> tuple[str, ...]:
         suite.name,
         suite.title,
         suite.protocol_of(suite.judge),
-        ", ".join(action.name for action in suite.actions),
+        _actions(suite),
         str(len(suite.subjects)),
         suite.judge,
         Path(suite.model).name if Path(suite.model).exists() else suite.model,
     )
+
+
+def _actions(suite: Suite) -> str:
+    """Names that say something; the number of those that are numbers."""
+    if suite.drawn and suite.drawn.seed is not None:
+        return f"{len(suite.actions):,} fresh ones"
+    return ", ".join(action.name for action in suite.actions)
