@@ -627,7 +627,7 @@
   addEventListener("hashchange", follow);
   addEventListener("keydown", (event) => {
     const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName ?? "");
-    if (event.key !== "/" || typing || zoom.box.open) return;
+    if (event.key !== "/" || typing || zoom.box.open || !groups.length) return;
     event.preventDefault();
     const box = $("[data-filter=q]", groups[state.group].root);
     box.scrollIntoView({ block: "center" });
@@ -635,7 +635,7 @@
   });
   addEventListener("beforeprint", () => {
     const group = groups[state.group];
-    if (group.body) group.more(Math.max(0, 60 - group.drawn));
+    if (group?.body) group.more(Math.max(0, 60 - group.drawn));
     for (const image of document.images) image.loading = "eager";
   });
   document.addEventListener("click", (event) => {

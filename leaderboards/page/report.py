@@ -150,6 +150,8 @@ def images_note(gallery: Gallery, place: str) -> str:
 
 def _title(groups: Sequence[Group]) -> str:
     headings = list(dict.fromkeys(group.heading for group in groups))
+    if not headings:
+        return "No measurement yet"
     return headings[0] if len(headings) == 1 else f"{len(headings)} measurements"
 
 

@@ -54,8 +54,8 @@ def test_what_is_not_comparable_is_named(tmp_path: Path) -> None:
     assert len({row.name for row in difference.rows}) == 2, "told apart by their ids"
     with pytest.raises(UserError, match="compared with itself"):
         find_difference(Store(tmp_path), first, first)
-    later = verdicts.assign(index=verdicts["index"] + 5)
-    apart = save_run(tmp_path, later, run_id="adi-later")
+    others = verdicts.assign(subject="another " + verdicts["subject"])
+    apart = save_run(tmp_path, others, run_id="adi-others")
     with pytest.raises(UserError, match="no item in common"):
         find_difference(Store(tmp_path), first, apart)
 

@@ -418,3 +418,19 @@ def test_the_kept_board_has_a_page_without_images(tmp_path: Path) -> None:
     frame = pd.read_csv(kept / "board.csv")
     assert frame["title"].map(lambda title: title in text).all()
     assert {p.suffix for p in write_plots(board, tmp_path)} == {".svg", ".png"}
+
+
+def test_a_board_of_rows_that_fit_nothing_and_an_empty_one(browser: Any, tmp_path: Path) -> None:
+    """Neither has a plot of costs; the second has no group at all."""
+    run_id = save_run(tmp_path / "runs", make_verdicts(first_actions([0]), actions=1, subjects=2))
+    store = Store(tmp_path / "runs")
+    record = store.read_record(run_id)
+    for costs in record.costs.values():
+        costs.fit = None
+    store.save_record(record)
+    for runs in (store.root, tmp_path / "none"):
+        page = write_report(build_board(runs), runs, tmp_path / f"page-{runs.name}")
+        seen = Visit(browser, page)
+        seen.page.keyboard.press("/")
+        assert not seen.complaints and not seen.page.locator("[data-section=cost]").is_visible()
+        seen.close()

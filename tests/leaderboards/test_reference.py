@@ -123,7 +123,9 @@ def test_finding_a_reference(tmp_path: Path) -> None:
     save_methods(tmp_path / "runs", adi=5)
     kept = keep(tmp_path / "runs", tmp_path / "kept")
     assert find_reference(str(kept)) == kept
-    with pytest.raises(UserError, match=r"is no kept measurement \(reference.json is missing\)"):
+    with pytest.raises(
+        UserError, match=r"is no kept measurement \(reference.json or submission.json is missing\)"
+    ):
         find_reference(str(tmp_path / "runs"))
     with pytest.raises(UserError, match="unknown reference 'puppets-v99'"):
         find_reference("puppets-v99")
