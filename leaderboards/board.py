@@ -354,6 +354,8 @@ def group_of(store: Store, run_ids: Sequence[str]) -> Group:
         ("judge", [f"{r.record.judge.name} {r.record.judge.fingerprint[:8]}" for r in rows]),
         ("model", [f"{r.record.model.name} {r.record.model.fingerprint[:8]}" for r in rows]),
         ("data", [r.record.suite_fingerprint[:8] for r in rows]),
+        ("profile", [r.record.profile for r in rows]),
+        ("block of prompts", [r.record.prompts for r in rows]),
         ("seed", [str(r.record.seed) for r in rows]),
     ):
         if len(set(values)) > 1:

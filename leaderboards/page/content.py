@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from actionbench.judge import PAIR
 from actionbench.runs.kept import same_suite
 from actionbench.runs.store import Store
 from leaderboards.page.images import Gallery
@@ -30,6 +31,10 @@ _ACTION, _SUBJECT = 1, 2
 """Bits of a verdict in the page's data; both are `right`."""
 NOTHING = "-"
 """In place of a verdict: not judged."""
+
+
+Key = tuple[str, str, int, int | None]
+"""Action, subject, index, and the noise's seed if an item has several."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +114,12 @@ def section(
 
 
 def _cell(number: int, compared: Comparison, first: BoardRow, second: BoardRow) -> Cell:
-    low, high = 100 * compared.low, 100 * compared.high
     sign = ("+" if compared.difference > 0 else "-") if compared.told_apart else ""
     apart = "told apart" if compared.told_apart else "not told apart"
     return Cell(
         text=f"{100 * compared.difference:+.1f}".replace("-", "−"),
-        title=f"{first.name} minus {second.name}: {100 * compared.difference:+.1f} points "
-        f"[{low:+.0f}, {high:+.0f}], p {compared.p_text}, {apart}",
+        title=f"{first.name} minus {second.name}: {compared.points} points, p {compared.p_text}, "
+        f"{apart}",
         sign=sign,
         link=f"#g{number}-gallery?methods={quote(first.run_id)},{quote(second.run_id)}&verdict=differ",
     )
@@ -142,12 +146,15 @@ def group_data(
     """
     facts = group.facts
     suite = same_suite(Store(roots[group.rows[0].reference]), facts)
+    # A row may hold runs of several seeds, which draw an item from several noises.
+    several = any(row.verdicts.duplicated(PAIR).any() for row in group.rows)
     seeds = {
         key: int(seed)
         for row in group.rows
-        for key, seed in zip(_keys(row.verdicts), row.verdicts["seed"], strict=True)
+        for key, seed in zip(_keys(row.verdicts, several), row.verdicts["seed"], strict=True)
     }
-    places = {key: place for place, key in enumerate(dict.fromkeys([*first, *seeds]))}
+    order = [(*key, None) for key in first] if not several else []
+    places = {key: place for place, key in enumerate(dict.fromkeys([*order, *seeds]))}
     actions, subjects = (
         list(dict.fromkeys(name for row in group.rows for name in getattr(row.record, kind)))
         for kind in ("actions", "subjects")
@@ -155,7 +162,7 @@ def group_data(
     words: dict[str, int] = {}
     runs, missing = [], []
     for row in group.rows:
-        data, gone = _run_data(row, places, words, roots[row.reference], gallery, others)
+        data, gone = _run_data(row, places, several, words, roots[row.reference], gallery, others)
         runs.append(data)
         if gone:
             missing.append(f"{row.name}: {_gone(len(gone), row.done)} ({gone[0]})")
@@ -171,8 +178,8 @@ def group_data(
         "actions": [[name, described.get(name, "")] for name in actions],
         "subjects": [[name, categories.get(name, "")] for name in subjects],
         "items": [
-            [actions.index(action), subjects.index(subject), index]
-            for action, subject, index in places
+            [actions.index(action), subjects.index(subject), index, copy]
+            for (action, subject, index, _), copy in zip(places, _copies(places), strict=True)
         ],
         # As text: JavaScript's numbers end at 2^53.
         "seeds": [str(seeds[key]) for key in places],
@@ -184,9 +191,23 @@ def group_data(
     }, missing
 
 
-def _keys(verdicts: pd.DataFrame) -> list[tuple[str, str, int]]:
-    columns = (verdicts[name] for name in ("action", "subject", "index"))
-    return [(str(a), str(s), int(i)) for a, s, i in zip(*columns, strict=True)]
+def _keys(verdicts: pd.DataFrame, several: bool) -> list[Key]:
+    """Name each image's item; if runs of several seeds are shown, by its noise as well."""
+    columns = (verdicts[name] for name in ("action", "subject", "index", "seed"))
+    return [
+        (str(a), str(s), int(i), int(seed) if several else None)
+        for a, s, i, seed in zip(*columns, strict=True)
+    ]
+
+
+def _copies(keys: Iterable[Key]) -> list[int]:
+    """Number the noises of each item, from 0 on."""
+    seen: dict[tuple[str, str, int], int] = {}
+    numbers = []
+    for key in keys:
+        numbers.append(seen.get(key[:3], 0))
+        seen[key[:3]] = numbers[-1] + 1
+    return numbers
 
 
 def _gone(count: int, total: int) -> str:
@@ -195,7 +216,8 @@ def _gone(count: int, total: int) -> str:
 
 def _run_data(
     row: BoardRow,
-    places: Mapping[tuple[str, str, int], int],
+    places: Mapping[Key, int],
+    several: bool,
     words: dict[str, int],
     root: Path,
     gallery: Gallery,
@@ -214,7 +236,7 @@ def _run_data(
     )
     values = zip(*(row.verdicts[name] for name in columns), strict=True)
     for key, (action, subject, action_seen, subject_seen, *scores, file) in zip(
-        _keys(row.verdicts), values, strict=True
+        _keys(row.verdicts, several), values, strict=True
     ):
         place = places[key]
         verdicts[place] = str(_ACTION * bool(action) + _SUBJECT * bool(subject))
@@ -258,9 +280,7 @@ def other_judges(
     return {path: answers for path, answers in said.items() if len(answers) > 1}
 
 
-def _prompts(
-    suite: Suite | None, facts: RunRecord, places: Iterable[tuple[str, str, int]]
-) -> list[str] | None:
+def _prompts(suite: Suite | None, facts: RunRecord, places: Iterable[Key]) -> list[str] | None:
     """Write the items' prompts in plain words; None if the suite is gone or another by now."""
     if suite is None:
         return None
@@ -272,7 +292,7 @@ def _prompts(
         Item(actions[a], subjects[s], i, facts.seed, suite.prompt).described_prompt
         if a in actions and s in subjects
         else ""
-        for a, s, i in places
+        for a, s, i, _ in places
     ]
 
 
@@ -307,6 +327,7 @@ def provenance(row: BoardRow) -> list[tuple[str, str]]:
         if changed is None
         else ", ".join(f"{name}={value}" for name, value in changed.items())
         or "none: the method's own",
+        "profile, prompts": f"{record.profile}, {record.prompts}",
         "seed": str(record.seed),
         "model": f"{record.model.name} {record.model.fingerprint}",
         "data": f"{record.suite} {record.suite_fingerprint}",

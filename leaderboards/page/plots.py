@@ -84,12 +84,13 @@ def _interval(
 ) -> None:
     if not share.n:
         return
-    low, middle, high = (left + width * v for v in (share.low, share.value, share.high))
     role: Role = "none" if row.partial else "right"
-    plot.line(low, y, high, y, role, 2)
-    for end in (low, high):
-        plot.line(end, y - 4, end, y + 4, role, 1.5)
-    plot.dot(middle, y, 4.5, role)
+    if math.isfinite(share.low):
+        low, high = left + width * share.low, left + width * share.high
+        plot.line(low, y, high, y, role, 2)
+        for end in (low, high):
+            plot.line(end, y - 4, end, y + 4, role, 1.5)
+    plot.dot(left + width * share.value, y, 4.5, role)
 
 
 def failures(group: Group) -> Drawing:
@@ -196,7 +197,8 @@ def cost(group: Group) -> Drawing:
         x, share = across(row), row.shares["total"]
         best = any(row is one for one in front)
         role: Role = "right" if best else "none"
-        plot.line(x, up(share.low), x, up(share.high), role, 1.4)
+        if math.isfinite(share.low):
+            plot.line(x, up(share.low), x, up(share.high), role, 1.4)
         plot.dot(x, up(share.value), 5, role)
         y = up(share.value)
         while any(abs(y - at) < 15 and abs(x - near) < 130 for near, at in labels):

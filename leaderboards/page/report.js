@@ -312,9 +312,9 @@
       const { data } = this;
       this.texts ??= new Map();
       if (!this.texts.has(number)) {
-        const [a, s, index] = data.items[number];
+        const [a, s] = data.items[number];
         const saw = data.runs.flatMap((run) => (run.seen[number] ?? []).slice(0, 2).map((word) => data.words[word]));
-        this.texts.set(number, lower([data.actions[a].join(" "), data.subjects[s].join(" "), `#${index}`, data.prompts?.[number] ?? "", ...saw].join(" \n ")));
+        this.texts.set(number, lower([data.actions[a].join(" "), data.subjects[s].join(" "), this.count(number), data.prompts?.[number] ?? "", ...saw].join(" \n ")));
       }
       return this.texts.get(number);
     }
@@ -371,7 +371,7 @@
     more(count = CHUNK) {
       const { data } = this;
       for (const number of this.shown.slice(this.drawn, this.drawn + count)) {
-        const [a, s, index] = data.items[number];
+        const [a, s] = data.items[number];
         if (a !== this.lastAction) {
           this.body.append(this.actionRow(a));
           this.lastAction = a;
@@ -379,7 +379,7 @@
         const [subject, group] = data.subjects[s];
         const row = make("tr", { "data-item": number });
         const tools = make("button", { type: "button", class: "copy screen", "data-row": number, title: "Copy this row as Markdown" }, "copy");
-        row.append(make("th", { scope: "row" }, isolated(subject), make("br"), make("span", { class: "faint" }, isolated(group), ` #${index}`), make("br"), tools));
+        row.append(make("th", { scope: "row" }, isolated(subject), make("br"), make("span", { class: "faint" }, isolated(group), ` ${this.count(number)}`), make("br"), tools));
         for (const run of this.columns) row.append(this.square(run, number));
         this.body.append(row);
       }
@@ -400,13 +400,19 @@
 
     /* An item's name in permalinks */
     key(number) {
-      const [a, s, index] = this.data.items[number];
-      return `${this.data.actions[a][0]}/${this.data.subjects[s][0]}/${index}`;
+      const [a, s, index, copy] = this.data.items[number];
+      return `${this.data.actions[a][0]}/${this.data.subjects[s][0]}/${index}${copy ? `/${copy}` : ""}`;
+    }
+
+    /* Which image of its action and subject; with several noises, which of them */
+    count(number) {
+      const [, , index, copy] = this.data.items[number];
+      return copy ? `#${index}.${copy}` : `#${index}`;
     }
 
     item(number) {
-      const [a, s, index] = this.data.items[number];
-      return `${this.data.actions[a][0]}, ${this.data.subjects[s][0]}, #${index}`;
+      const [a, s] = this.data.items[number];
+      return `${this.data.actions[a][0]}, ${this.data.subjects[s][0]}, ${this.count(number)}`;
     }
 
     saw(run, number) {
