@@ -7,7 +7,6 @@ one (Textual Inversion).
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -68,12 +67,6 @@ class LatentDistribution:
     def __getitem__(self, rows: Tensor | list[int]) -> LatentDistribution:
         return LatentDistribution(self.mean[rows], self.std[rows])
 
-    @property
-    def digest(self) -> str:
-        """A hash that distinguishes one set of images from another."""
-        parts = [part.float().cpu().numpy().tobytes() for part in (self.mean, self.std)]
-        return hashlib.sha256(b"".join(parts)).hexdigest()
-
     def sample(self, generator: torch.Generator) -> Tensor:
         """Draw latents [B, C, h, w]; `generator` must be a CPU generator."""
         return self.mean + self.std * randn(self.mean.shape, generator, self.mean)
@@ -115,10 +108,12 @@ class Backbone:
         """The noise of training; the pipeline's own scheduler is for sampling."""
         self.length = prompt_length(pipeline.tokenizer, pipeline.text_encoder.config, name)
         """How many tokens a prompt has, beginning, end and padding included."""
-        self.drawn: dict[Any, Tensor] = {}
-        """Latents that a fit drew and the next fit can use again, by what they were drawn from."""
+        self.drawn: dict[str, Tensor] = {}
+        """What a fit drew beforehand and others can use as well, by the names of
+        `Method.shared`; a run keeps it in its store."""
         self._tokens: dict[tuple[str, int], Tokens] = {}
         self._prefixes: dict[tuple[int, ...], Prefix] = {}
+        self._negatives: dict[str, Tensor] = {}
         for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
             part.eval().requires_grad_(False)
         if resources.gradient_checkpointing:
@@ -423,8 +418,10 @@ class Backbone:
 
     def _negative(self, text: str, states: Tensor) -> Tensor:
         """Return the negative prompt's states [1, T, D], tiled to the width of `states`."""
-        with torch.no_grad():
-            plain = self.encode_prompts([self.tokenize(text)])
+        if text not in self._negatives:
+            with torch.no_grad():
+                self._negatives[text] = self.encode_prompts([self.tokenize(text)])
+        plain = self._negatives[text]
         return plain.repeat(1, 1, states.shape[-1] // plain.shape[-1])
 
     def _run(

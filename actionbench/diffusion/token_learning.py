@@ -15,6 +15,7 @@ from torch import Tensor
 
 from actionbench.diffusion.denoising import Noised, add_noise, loss_scale, losses
 from actionbench.diffusion.exemplars import Exemplars
+from actionbench.diffusion.shared_text import encode_equal
 from actionbench.errors import UserError
 from actionbench.method import MEASURES, Customization, Method, Presets, Work
 from actionbench.progress import SILENT, Progress
@@ -335,7 +336,10 @@ def learn_tokens(
         batch = draw(generator)
         copies = 1 if rule is None else len(batch.prompts)
         leaves = vectors.repeat(copies, 1, 1, 1).requires_grad_()
-        states = backbone.encode_prompts(batch.prompts, leaves)
+        if rule is None:
+            states = backbone.encode_prompts(batch.prompts, leaves)
+        else:
+            states = encode_equal(backbone.encode_prompts, batch.prompts, leaves)
         loss = losses(backbone, batch.noised, states, batch.mask)
         descended = loss.mean() if rule is None else loss.sum()
         if extra is not None:

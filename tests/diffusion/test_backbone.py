@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from actionbench.diffusion.backbone import Backbone, cross_attention_layers, place_vectors
+from actionbench.diffusion.backbone import (
+    Backbone,
+    Tokens,
+    cross_attention_layers,
+    place_vectors,
+)
+from actionbench.diffusion.shared_text import encode_equal
 from actionbench.errors import UserError
 from actionbench.plugins.tiny import load_tiny, state_hash, tiny_pipeline
 from actionbench.suite.items import Sampling
@@ -123,6 +130,30 @@ def test_per_sample_leaves_equal_the_shared_vector_and_split_its_gradient(tiny: 
     assert leaves.grad is not None
     torch.testing.assert_close(shared.grad, leaves.grad.sum(0, keepdim=True))
     assert len({tuple(g.flatten().tolist()) for g in leaves.grad}) == 2
+
+
+def test_equal_leaves_share_a_pass_and_have_gradients_of_their_own(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ("a dog {}", "a red cat {}", "a dog {}", "a bird {}", "a dog {}", "a bird {}")
+    prompts = [tiny.tokenize(text) for text in texts]
+    leaves = vectors_for(tiny, 4)[None].repeat(6, 1, 1, 1).requires_grad_()
+    weights = torch.randn(6, 1, 1, generator=torch.Generator().manual_seed(0))
+    rows: list[int] = []
+    encode = tiny.encode_prompts
+
+    def counted(prompts: Sequence[Tokens], vectors: Tensor) -> Tensor:
+        rows.append(len(prompts))
+        return encode(prompts, vectors)
+
+    def gradient(states: Tensor) -> Tensor:
+        return torch.autograd.grad((weights * states.square()).sum(), leaves)[0]
+
+    separate = tiny.encode_prompts(prompts, leaves)
+    shared = encode_equal(counted, prompts, leaves)
+    assert sum(rows) == 3, "each different prompt once"
+    torch.testing.assert_close(shared, separate)
+    torch.testing.assert_close(gradient(shared), gradient(separate), rtol=1e-3, atol=1e-5)
 
 
 def test_a_prompt_that_the_batch_shares_is_encoded_once(tiny: Backbone) -> None:
