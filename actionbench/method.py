@@ -207,6 +207,22 @@ class Method(ABC, Generic[S]):
         """
         return None
 
+    def shared(self, task: ActionTask, seed: int) -> tuple[str, ...]:
+        """Name what a fit draws beforehand into `backbone.drawn` and other fits can use as well.
+
+        A name is a hash of all that it is drawn from, except the base model. What is drawn is kept
+        in the runs folder, so that it is drawn once for all fits, runs and workers. Computed
+        without a backbone.
+
+        Args:
+            task: as `fit` gets it.
+            seed: as `fit` gets it.
+
+        Returns:
+            Keys of `backbone.drawn`; none by default.
+        """
+        return ()
+
     def check_task(self, task: ActionTask) -> None:
         """Refuse exemplars that cannot be learned from, as `fit` would, before a run begins.
 

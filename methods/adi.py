@@ -31,7 +31,7 @@ from actionbench.method import Presets, Question, Variant, Work, varied
 from actionbench.progress import Progress
 from actionbench.settings import setting
 from actionbench.suite.items import ActionTask
-from methods.adi_pool import PoolSettings, action_different_pool, pool_work
+from methods.adi_pool import PoolSettings, action_different_pool, pool_name, pool_work
 
 if TYPE_CHECKING:
     from actionbench.diffusion.backbone import Backbone
@@ -135,6 +135,9 @@ class ADI(TokenMethod[Settings]):
 
     def batches(self, fit: Fit) -> DrawBatch:
         return Triples(fit.backbone, fit.task, self.settings, fit.seed, fit.progress).draw
+
+    def shared(self, task: ActionTask, seed: int) -> tuple[str, ...]:
+        return (pool_name(task, self.settings, seed ^ _POOL_STREAM),)
 
     def fit_work(self, exemplars: int, layers: int) -> Work:
         settings = self.settings

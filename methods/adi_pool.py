@@ -17,6 +17,7 @@ from torch import Tensor
 from actionbench.diffusion.exemplars import Exemplars
 from actionbench.diffusion.finetune import Draw, FinetuneBatch, restored, train_unet
 from actionbench.errors import UserError
+from actionbench.files.hashing import make_key
 from actionbench.method import Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
@@ -161,14 +162,20 @@ def action_different_pool(
     afterwards. Fits that differ in other settings alone share a pool, as an ablation's do.
     """
     prompts = pool_prompts(task, settings)
-    own = [getattr(settings, field.name) for field in fields(PoolSettings)]
-    made_by = repr((anchors.latents.digest, prompts, own, seed))
+    made_by = pool_name(task, settings, seed)
     if made_by not in backbone.drawn:
         generator = torch.Generator().manual_seed(seed)
         backbone.drawn[made_by] = _draw_pool(
             backbone, prompts, anchors, settings, generator, progress
         )
     return backbone.drawn[made_by]
+
+
+def pool_name(task: ActionTask, settings: PoolSettings, seed: int) -> str:
+    """Return a pool's name in `Backbone.drawn`: a hash of all but the base model."""
+    own = [getattr(settings, field.name) for field in fields(PoolSettings)]
+    action = task.action
+    return make_key("ADI's pool", task.fingerprint, action.name, action.description, own, seed)
 
 
 def _draw_pool(

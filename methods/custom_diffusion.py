@@ -24,6 +24,7 @@ from actionbench.diffusion.finetune import (
     finetune,
     finetuning_work,
     generate_with,
+    shared_class_images,
 )
 from actionbench.diffusion.token_learning import TrainingPrompts, relative_norm
 from actionbench.method import MEASURES, Customization, Method, Presets, Work
@@ -182,6 +183,9 @@ class CustomDiffusion(Method[Settings]):
 
     def fit_work(self, exemplars: int, layers: int) -> Work:
         return finetuning_work(self.settings, whole=False)
+
+    def shared(self, task: ActionTask, seed: int) -> tuple[str, ...]:
+        return shared_class_images(self.settings)
 
     def exemplars(
         self, backbone: Backbone, task: ActionTask, generator: torch.Generator

@@ -20,6 +20,7 @@ from actionbench.diffusion.finetune import (
     finetune,
     finetuning_work,
     generate_with,
+    shared_class_images,
 )
 from actionbench.diffusion.token_learning import TrainingPrompts
 from actionbench.method import Customization, Method, Presets, Work
@@ -80,6 +81,9 @@ class DreamBooth(Method[Settings]):
 
     def fit_work(self, exemplars: int, layers: int) -> Work:
         return finetuning_work(self.settings, whole=True)
+
+    def shared(self, task: ActionTask, seed: int) -> tuple[str, ...]:
+        return shared_class_images(self.settings)
 
     def exemplars(self, backbone: Backbone, task: ActionTask, progress: Progress = SILENT) -> Draw:
         """Draw batches of random exemplars; the text encoder is frozen, so that it runs once."""

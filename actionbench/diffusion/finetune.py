@@ -17,6 +17,7 @@ from torch import Tensor
 from actionbench.diffusion.denoising import add_noise, loss_scale, losses
 from actionbench.diffusion.token_learning import CHECK_EVERY
 from actionbench.errors import UserError
+from actionbench.files.hashing import make_key
 from actionbench.method import Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
@@ -188,11 +189,11 @@ def train_unet(
 def class_latents(backbone: Backbone, settings: FinetuneSettings, progress: Progress) -> Tensor:
     """Draw the class with the model as it is: latents [class_images, C, h, w].
 
-    Neither the action nor a fit's seed changes them, so that all fits of a run share them.
+    Neither the action nor a fit's seed changes them, so that all fits share them.
     """
     count = settings.class_images
     sampling = Sampling(settings.class_sampling_steps, settings.class_guidance_scale)
-    made_by = (settings.class_prompt, count, sampling)
+    made_by = class_images_name(settings)
     if made_by not in backbone.drawn:
         with torch.no_grad():
             states = backbone.encode_prompts([backbone.tokenize(settings.class_prompt)])
@@ -204,6 +205,19 @@ def class_latents(backbone: Backbone, settings: FinetuneSettings, progress: Prog
             progress.update(seeds.stop, count, "class images")
         backbone.drawn[made_by] = torch.cat(parts)
     return backbone.drawn[made_by]
+
+
+def class_images_name(settings: FinetuneSettings) -> str:
+    """Return the class images' name in `Backbone.drawn`: a hash of all but the base model."""
+    return make_key(
+        *("class images", settings.class_prompt, settings.class_images),
+        *(settings.class_sampling_steps, settings.class_guidance_scale),
+    )
+
+
+def shared_class_images(settings: FinetuneSettings) -> tuple[str, ...]:
+    """Name what fits with prior preservation share, for `Method.shared`."""
+    return (class_images_name(settings),) if settings.prior_weight > 0 else ()
 
 
 def with_prior(

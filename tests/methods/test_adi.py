@@ -260,6 +260,9 @@ def test_fits_that_differ_in_other_settings_share_a_pool(tiny: Backbone) -> None
     own = Triples(tiny, tiny_task(), QUICK, 0, SILENT).pool
     shared = Triples(tiny, tiny_task(), replace(QUICK, beta=0.2, merge="none"), 0, SILENT).pool
     assert shared is own
+    tiny.drawn.clear()
+    ADI(QUICK).fit(tiny, tiny_task(), seed=7, progress=SILENT)
+    assert ADI(replace(QUICK, beta=0.2)).shared(tiny_task(), 7) == tuple(tiny.drawn)
     for settings, seed in ((replace(QUICK, pool_steps=1), 0), (QUICK, 1)):
         assert not torch.equal(Triples(tiny, tiny_task(), settings, seed, SILENT).pool, own)
     other = Triples(tiny, tiny_task(exemplars=2), QUICK, 0, SILENT).pool

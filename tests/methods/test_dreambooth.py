@@ -78,6 +78,7 @@ def test_class_images_are_drawn_once_for_all_fits(
     for seed in range(2):
         DreamBooth(QUICK).fit(tiny, tiny_task(), seed=seed, progress=SILENT)
     assert drawn == [0, 1, 2]
+    assert DreamBooth(QUICK).shared(tiny_task(), 0) == tuple(tiny.drawn)
     first = class_latents(tiny, QUICK, SILENT)
     tiny.drawn.clear()
     tiny.batch_size = 3
@@ -87,7 +88,7 @@ def test_class_images_are_drawn_once_for_all_fits(
     drawn.clear()
     free = replace(QUICK, prior_weight=0.0, class_images=5)
     DreamBooth(free).fit(tiny, tiny_task(), seed=0, progress=SILENT)
-    assert drawn == []
+    assert drawn == [] and DreamBooth(free).shared(tiny_task(), 0) == ()
 
 
 # -- prompts -------------------------------------------------------------------------------
