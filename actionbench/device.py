@@ -9,6 +9,7 @@ from pathlib import Path
 
 from actionbench.errors import UserError
 
+GIB = 2**30
 BATCH_SIZE = 32
 """Images drawn at once by default."""
 

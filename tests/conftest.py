@@ -13,11 +13,14 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 
+import actionbench.runs.workers.choose
 import cli
 from actionbench.diffusion.backbone import Backbone
 from actionbench.plugins.tiny import load_tiny, tiny_pipeline
 
 torch.set_num_threads(1)
+# Runs are done in this process unless a test asks for workers: each is seconds of imports.
+actionbench.runs.workers.choose.cores = lambda: 1
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
@@ -103,7 +103,11 @@ class RunView(Observer):
         console = Console(stderr=True)
         self.bars = _bars(console)
         self.all = self.bars.add_task("all actions", total=1.0)
-        self.stage = self.bars.add_task("starting", total=None)
+        self.starting = self.bars.add_task("starting", total=None)
+        self.going: dict[str, TaskID] = {}
+        """The bars of the actions under way."""
+        self.within: dict[str, float] = {}
+        """How far each of them is."""
         self.live = Live(
             get_renderable=self._render, console=console, transient=True, refresh_per_second=4
         )
@@ -121,12 +125,19 @@ class RunView(Observer):
             print_table(run_table(self.title, self.rows, with_total=True))
 
     def step(self, action: str, stage: str, done: int, total: int, what: str = "") -> None:
+        self.bars.update(self.starting, visible=False)
         words = printable(f"{action} · {stage}" + (f" · {what}" if what else ""))
-        if self.bars.tasks[self.stage].description != words:
-            self.bars.reset(self.stage, description=words, total=total)
-        self.bars.update(self.stage, completed=done)
+        if action not in self.going:
+            self.going[action] = self.bars.add_task(words, total=total)
+        bar = self.going[action]
+        if self._described(bar) != words:
+            self.bars.reset(bar, description=words, total=total)
+        self.bars.update(bar, completed=done)
         begin, end = self.begins[stage], self.ends[stage]
-        self._advance(begin + (end - begin) * done / max(total, 1))
+        share = begin + (end - begin) * done / max(total, 1)
+        # A fit of several parts never moves the bar of the whole run back.
+        self.within[action] = max(share, self.within.get(action, 0.0))
+        self._advance()
 
     def note(self, text: str) -> None:
         if text not in self.notes:  # each action's fit says it again
@@ -135,15 +146,19 @@ class RunView(Observer):
 
     def row(self, row: ActionRow) -> None:
         self.rows.append(row)
-        self._advance(0.0)
+        self.within.pop(row.action, None)
+        if row.action in self.going:
+            self.bars.remove_task(self.going.pop(row.action))
+        self._advance()
         if not self.table:
             say(run_line(row))
 
-    def _advance(self, within: float) -> None:
-        """Move the bar of the whole run; a fit of several parts never moves it back."""
-        done = (len(self.rows) + within) / self.actions
-        if done > self.bars.tasks[self.all].completed:
-            self.bars.update(self.all, completed=done)
+    def _described(self, bar: TaskID) -> str:
+        return next(task.description for task in self.bars.tasks if task.id == bar)
+
+    def _advance(self) -> None:
+        done = (len(self.rows) + sum(self.within.values())) / self.actions
+        self.bars.update(self.all, completed=done)
 
     def _render(self) -> Group:
         if not self.table:

@@ -108,6 +108,14 @@ html_option = click.option(
     help="index.html as one file with small images in it, with a folder of images beside it, as "
     "the images' number and size suit, or not at all.",
 )  # fmt: skip
+workers_option = click.option(
+    "--workers", type=click.IntRange(1), metavar="N",
+    help="Actions worked on at once. Default: one a GPU, or one a core as far as memory allows.",
+)  # fmt: skip
+ray_option = click.option(
+    "--ray", metavar="ADDRESS",
+    help="Work on a Ray cluster: local, auto, or its head's host:port (actionbench[ray]).",
+)  # fmt: skip
 shipped_option = click.option(
     "--out", type=FOLDER, metavar="DIR", help="Default: the shipped folder."
 )
@@ -145,6 +153,8 @@ _SETUP_OPTIONS = (
                  help="The text encoder waits in main memory while it has nothing to do."),
     click.option("--compile", is_flag=True,
                  help="Compile the UNet's blocks: a wait at first, for quicker steps."),
+    workers_option,
+    ray_option,
     runs_option,
     judge_option,
     judge_set_option,

@@ -1,4 +1,4 @@
-"""Several runs one after another: they share what they load, and a failure stops only its own run.
+"""Several runs by one executor: they share what they load, and a failure stops only its own run.
 
 A run of many methods, a search over settings and an ablation are all lists of plans; each run is
 stored and continued by itself, like any other.
@@ -6,29 +6,34 @@ stored and continued by itself, like any other.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from traceback import format_exception
+from typing import Any
 
-from actionbench.device import Resources
 from actionbench.diffusion.lengths import check_texts
 from actionbench.errors import UserError, one_line
 from actionbench.files.models import ModelSource, model_traits, resolve_model
 from actionbench.judge import Judge
-from actionbench.method import Method
+from actionbench.method import Method, Work
 from actionbench.progress import SILENT, Observer, Progress
 from actionbench.registry import make_judge
-from actionbench.runs.execute import RunResult, execute, load_backbone
+from actionbench.runs.execute import Execution, RunResult
 from actionbench.runs.options import RunOptions
 from actionbench.runs.plan import Plan, plan_run
 from actionbench.runs.profiles import configure
+from actionbench.runs.workers.choose import open_executor
+from actionbench.runs.workers.executor import Executor, InLine
+from actionbench.runs.workers.schedule import Schedule
 from actionbench.suite.drawn import base_model, check_world
 from actionbench.suite.suite import Suite, get_suite
 
-if TYPE_CHECKING:
-    from actionbench.diffusion.backbone import Backbone
+ROOM = 1.5
+"""How much more a fit takes than can be counted: the kernels' working memory, fragmentation."""
+SMALL, GUESS = 256 * 2**20, 8
+"""Of a model with fewer bytes of weights, so many times them are taken for a fit: counting would
+take seconds of a run of a minute."""
 
 
 @dataclass(frozen=True)
@@ -132,40 +137,66 @@ def unwatched(plan: Plan) -> AbstractContextManager[Observer]:
 
 
 def execute_each(plans: Iterable[Plan], view: View = unwatched) -> Iterator[Outcome]:
-    """Execute plans one after another, loading the backbone once for neighbours that share it.
+    """Execute plans and yield what became of each, in order.
 
-    A run that raises gives an outcome like any other; only an interruption stops the campaign.
+    Their units go to one executor, so that workers which a run leaves idle begin with the next,
+    and neighbours that share a backbone load it once. A run that raises gives an outcome like any
+    other; only an interruption stops the campaign.
     """
-    shared = _SharedBackbone()
-    for plan in plans:
-        try:
-            with view(plan) as observer:
-                result = execute(plan, observer, shared.load)
-        except BrokenPipeError:  # nobody reads the output any more
-            raise
-        except Exception as error:  # of any kind: it is one method's, and reported under its name
-            trace = "" if isinstance(error, UserError) else traceback.format_exc()
-            outcome = Outcome(plan, None, one_line(error), trace)
-            # The failed method may have left the backbone changed.
-            shared.forget()
-        else:
-            outcome = Outcome(plan, result)
-        yield outcome
+    plans = list(plans)
+    schedule: Schedule | None = None
+    with ExitStack() as stack:
+        jobs = [Execution(plan) for plan in plans]
+        while jobs:
+            job, *jobs = jobs
+            with view(job.plan) as observer:
+                job.watch(observer)
+                if schedule is None:
+                    schedule = Schedule(stack.enter_context(_open(plans, observer)))
+                schedule.run(job, jobs)
+            yield _outcome(job)
 
 
-class _SharedBackbone:
-    """The backbone that was loaded last, kept for the next run."""
+def _open(plans: Sequence[Plan], observer: Observer) -> Executor:
+    """Open the executor of a campaign, whose plans have the same options but for the seed."""
+    unfinished = [action for plan in plans for action in plan.actions if not action.finished]
+    if not unfinished:
+        return InLine()
+    travels = {id(thing): thing for plan in plans for thing in (plan.method, plan.judge)}
+    return open_executor(
+        plans[0].options,
+        len(unfinished),
+        note=observer.note,
+        needed=lambda: max(map(_bytes_of_a_fit, plans)),
+        travels=travels.values(),
+    )
 
-    def __init__(self) -> None:
-        self.forget()
 
-    def forget(self) -> None:
-        self._key: tuple[ModelSource, str, str, Resources] | None = None
-        self._backbone: Backbone | None = None
+def _bytes_of_a_fit(plan: Plan) -> float:
+    """Estimate what a fit of a plan takes, the base model included."""
+    to_do = [action for action in plan.actions if not action.finished]
+    if not to_do:
+        return 0.0
+    size = sum(file.stat().st_size for file in plan.source.path.rglob("*.safetensors"))
+    if size < SMALL:
+        return GUESS * size
+    from actionbench.diffusion.backbone import DTYPES, cross_attention_layers
+    from actionbench.diffusion.cost import Networks
 
-    def load(self, source: ModelSource, device: str, dtype: str, resources: Resources) -> Backbone:
-        key = (source, device, dtype, resources)
-        if self._backbone is None or self._key != key:
-            self.forget()  # before loading, so that memory never holds two
-            self._backbone, self._key = load_backbone(*key), key
-        return self._backbone
+    networks = Networks(
+        plan.source.path, gradient_checkpointing=plan.options.gradient_checkpointing
+    )
+    exemplars = max(len(action.task.exemplars) for action in to_do)
+    work = plan.method.fit_work(exemplars, len(cross_attention_layers(networks.unet)))
+    return ROOM * networks.fit_bytes(work or Work(), DTYPES[plan.options.dtype])
+
+
+def _outcome(job: Execution) -> Outcome:
+    try:
+        return Outcome(job.plan, job.result())
+    except Exception as error:  # of any kind: it is one method's, and reported under its name
+        trace = "" if isinstance(error, UserError) else "".join(format_exception(error))
+        return Outcome(job.plan, None, one_line(error), trace)
+    finally:
+        # An exception keeps the frames that raised it alive, and with them what they loaded.
+        job.failure = None

@@ -36,7 +36,8 @@ TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
 These are a few rounding errors of the format and not measured figures: versions of a library that
 only round differently stay well below, a change in how pictures are prepared is well above."""
 
-_checked: WeakKeyDictionary[Judge, set[tuple[str, str]]] = WeakKeyDictionary()
+_scored: WeakKeyDictionary[Judge, dict[str, list[list[float]]]] = WeakKeyDictionary()
+"""Scores by the device that they were made on: a judge object makes them once."""
 
 
 def canary_images() -> list[Image]:
@@ -51,33 +52,49 @@ def canary_images() -> list[Image]:
 def check_canary(store: Store, judge: Judge) -> None:
     """Score the canary, and compare with the first scores or keep these as the first.
 
-    It is done once for each judge object. Scores are kept separately for each suite and each kind
-    of device.
+    Raises:
+        UserError: if a score has moved.
+    """
+    compare_canary(store, judge, judge.device, score_canary(judge))
+
+
+def score_canary(judge: Judge) -> list[list[float]]:
+    """Return a judge's action and subject score of each image; made once for each judge object."""
+    done = _scored.setdefault(judge, {})
+    if judge.device not in done:
+        images, suite = canary_images(), judge.suite
+        items = [
+            Item(suite.actions[n % len(suite.actions)], suite.subjects[n % len(suite.subjects)], 0)
+            for n in range(len(images))
+        ]
+        verdicts = verdicts_of(judge, images, items)
+        done[judge.device] = [[v.action_score, v.subject_score] for v in verdicts]
+    return done[judge.device]
+
+
+def compare_canary(store: Store, judge: Judge, device: str, scores: list[list[float]]) -> None:
+    """Compare scores with a judge's first ones, or keep them as the first.
+
+    Scores are kept separately for each suite and each kind of device.
+
+    Args:
+        device: the kind of device that the scores were made on.
 
     Raises:
         UserError: if a score has moved.
     """
-    images, suite = canary_images(), judge.suite
-    content = hashlib.sha256(b"".join(image.tobytes() for image in images)).hexdigest()
+    suite = judge.suite
+    content = hashlib.sha256(b"".join(image.tobytes() for image in canary_images())).hexdigest()
     key = make_key(
-        *("canary", content, judge.name, judge.fingerprint, judge.device),
+        *("canary", content, judge.name, judge.fingerprint, device),
         *(suite.name, suite.fingerprint),
     )
-    done = _checked.setdefault(judge, set())
-    if (str(store.root), key) in done:
-        return
-    items = [
-        Item(suite.actions[n % len(suite.actions)], suite.subjects[n % len(suite.subjects)], 0)
-        for n in range(len(images))
-    ]
-    scores = [[v.action_score, v.subject_score] for v in verdicts_of(judge, images, items)]
     first = store.load_canary(key)
     if first is None:
-        facts = {"judge": judge.name, "fingerprint": judge.fingerprint, "device": judge.device}
+        facts = {"judge": judge.name, "fingerprint": judge.fingerprint, "device": device}
         store.save_canary(key, {**facts, "scores": scores, "made": now(), "versions": versions()})
     else:
-        _compare(first, scores, TOLERANCE[judge.dtype], judge, store.canary_path(key))
-    done.add((str(store.root), key))
+        _compare(first, scores, TOLERANCE[judge.dtype], judge, device, store.canary_path(key))
 
 
 def _compare(
@@ -85,13 +102,14 @@ def _compare(
     scores: Sequence[Sequence[float]],
     tolerance: float,
     judge: Judge,
+    device: str,
     path: Path,
 ) -> None:
     for number, (before, after) in enumerate(zip(first["scores"], scores, strict=True), 1):
         for what, old, new in zip(("action", "subject"), before, after, strict=True):
             if not abs(new - old) <= tolerance:  # also if it is not a number
                 raise UserError(
-                    f"the {judge.name} judge ({judge.fingerprint}) has changed on {judge.device}: "
+                    f"the {judge.name} judge ({judge.fingerprint}) has changed on {device}: "
                     f"its {what} score of canary image {number} was {old:.4f} on {first['made']} "
                     f"and is {new:.4f} now; weights and rules are the same, so a library or the "
                     f"machine is not (then: {_list(first['versions'])}; now: {_list(versions())}); "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from packaging.requirements import Requirement
 
-from actionbench.device import memory, resolve_device
+from actionbench.device import GIB, memory, resolve_device
 from actionbench.diffusion.lengths import check_texts
 from actionbench.errors import UserError
 from actionbench.files.hub import how_to_get
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from actionbench.diffusion.cost import Networks
 
 State = Literal["ok", "warn", "fail"]
-GIB = 2**30
 EXEMPLARS = 10
 """Exemplars per action that are assumed if there are none yet: the paper's number."""
 CONSTRAINTS = CHECKOUT / "constraints.txt"

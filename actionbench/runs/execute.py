@@ -7,46 +7,43 @@ finished fit, image or batch of verdicts.
 from __future__ import annotations
 
 import dataclasses
-import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-from PIL import Image
-
-from actionbench.device import Resources, out_of_memory, resolve_device
-from actionbench.errors import MethodError, UserError, one_line
-from actionbench.files.models import ModelSource
+from actionbench.errors import MethodError
+from actionbench.files.hashing import make_key
 from actionbench.judge import Verdict
-from actionbench.method import MEASURES, Customization, check_fitted, check_images
-from actionbench.progress import Observer, Progress
-from actionbench.runs.judging import judge_facts, judge_images, verdict_rows
+from actionbench.progress import Observer
+from actionbench.runs.judging import ActionJudging, judge_facts, verdict_rows
 from actionbench.runs.kept import keep_suite
 from actionbench.runs.plan import ActionPlan, Plan, fit_seed
-from actionbench.runs.provenance import (
-    git_state,
-    machine,
-    now,
-    peak_memory_mib,
-    reset_peak_memory,
-    versions,
-)
+from actionbench.runs.provenance import git_state, machine, now, versions
 from actionbench.runs.record import (
     ActionCosts,
     ActionKeys,
     Failure,
-    FitCost,
     ModelFacts,
     RunRecord,
     StepCost,
 )
-
-if TYPE_CHECKING:
-    from actionbench.diffusion.backbone import Backbone
+from actionbench.runs.store import Store
+from actionbench.runs.workers.executor import InLine
+from actionbench.runs.workers.schedule import Job, Schedule
+from actionbench.runs.workers.unit import (
+    LAST,
+    Done,
+    Drawn,
+    DrawUnit,
+    Failed,
+    Fitted,
+    JudgeUnit,
+    Result,
+    Shared,
+    Started,
+    Unit,
+)
 
 
 @dataclass(frozen=True)
@@ -72,90 +69,209 @@ class RunResult:
     record: RunRecord
 
 
-def load_backbone(source: ModelSource, device: str, dtype: str, resources: Resources) -> Backbone:
-    """Load a base model onto a device in a number format."""
-    from actionbench.diffusion.backbone import Backbone
-
-    return Backbone.load(source, device, dtype, resources)
-
-
-Load = Callable[[ModelSource, str, str, Resources], "Backbone"]
-"""A function like `load_backbone`, which may return one that is loaded already."""
-
-
-def execute(
-    plan: Plan,
-    observer: Observer | None = None,
-    load: Load = load_backbone,
-) -> RunResult:
-    """Do what a plan leaves to do, store each step, and return the run's result.
+def execute(plan: Plan, observer: Observer | None = None) -> RunResult:
+    """Do what a plan leaves to do in this process, store each step, and return the run's result.
 
     A finished run is only read, and loads nothing.
 
     Args:
         plan: the run.
         observer: receives its progress.
-        load: returns the backbone; several runs may share one.
 
     Raises:
         MethodError: if the method fails, whatever it raises. Its finished actions are kept, and
             the record says why it failed.
         UserError: for a store that cannot be written, and for too little memory.
     """
-    return _Execution(plan, observer or Observer(), load).run()
+    execution = Execution(plan)
+    execution.watch(observer or Observer())
+    with InLine() as executor:
+        Schedule(executor).run(execution)
+    return execution.result()
 
 
-class _Execution:
-    def __init__(
-        self,
-        plan: Plan,
-        observer: Observer,
-        load: Load,
-    ) -> None:
+class Execution(Job):
+    """One run: hands out its units, and stores what comes back. Only it writes the store."""
+
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.store = plan.store
-        self.observer = observer
-        self.load = load
+        self.observer = Observer()
+        self.failure = None
         self.rows: dict[str, list[dict[str, Any]]] = {}
         """Verdict rows of the finished actions, by action."""
+        self.table: dict[str, ActionRow] = {}
+        """The finished actions' lines."""
+        self._actions = {action.action.name: _ActionState(action) for action in plan.actions}
 
-    def run(self) -> RunResult:
+    def watch(self, observer: Observer) -> None:
+        """Report to an observer from now on, beginning with the actions that are finished."""
+        self.observer = observer
+        for row in self.table.values():
+            observer.row(row)
+
+    # The job
+
+    def begin(self) -> None:
         plan = self.plan
         earlier = self.store.load_record(plan.run_id)
         if plan.finished and earlier and earlier.complete and self.store.has_rows(plan.run_id):
             self.record = earlier
             for row in self.store.load_row_dicts(plan.run_id):
                 self.rows.setdefault(row["action"], []).append(row)
-            return self._result([self._report(action) for action in plan.actions])
-
+            for name in self._actions:
+                self._finish(name)
+            return
         self.store.prepare()
         keep_suite(self.store, plan.suite)
+        keep_suite(self.store, plan.suite)
         self.store.forget_failure(plan.run_id)
-        reset_peak_memory()
         self.record = begin_record(plan, earlier)
-        # The rows keep what an earlier run finished while this one works on the rest.
-        self.rows = {
-            a.action.name: self._verdict_rows(a, self.store.load_verdicts(a.verdict_key))
-            for a in plan.actions
-            if a.finished
-        }
+        for name, state in self._actions.items():
+            # The rows keep what an earlier run finished while this one works on the rest.
+            if state.plan.finished:
+                verdicts = self.store.load_verdicts(state.plan.verdict_key)
+                self.rows[name] = self._verdict_rows(state.plan, verdicts)
         self._save()
-        table = []
-        for action in plan.actions:
-            if not action.finished:
-                with _reporting_memory(plan):
-                    verdicts = self._do(action)
-                self.rows[action.action.name] = self._verdict_rows(action, verdicts)
-            table.append(self._report(action))
-            self._save()
-        self.record.complete, self.record.finished = True, now()
-        self._save()
-        return self._result(table)
+        for name in list(self.rows):
+            self._finish(name)
+        self._end()
 
-    def _report(self, action: ActionPlan) -> ActionRow:
-        name = action.action.name
+    @property
+    def finished(self) -> bool:
+        return len(self.table) == len(self._actions)
+
+    @property
+    def drawing(self) -> bool:
+        return any(state.to_draw for state in self._actions.values())
+
+    def draw_unit(self, under_way: Collection[str]) -> DrawUnit | None:
+        for state in self._actions.values():
+            if state.to_draw and not state.busy:
+                unit = self._draw_unit(state)
+                names = set(self._shared_names(state)) - set(unit.drawn)
+                if unit.fitted is None and names & set(under_way):
+                    continue
+                state.busy = True
+                return unit
+        return None
+
+    def judge_unit(self) -> JudgeUnit | None:
+        for name, state in self._actions.items():
+            if not (state.to_draw or state.busy or name in self.table):
+                if state.judging is None:
+                    state.judging = self._judging(state.plan)
+                unit = state.judging.unit(self.observer)
+                if unit is None:
+                    self._judged(name)
+                    continue
+                state.busy = True
+                return unit
+        return None
+
+    def give_back(self, unit: Unit) -> None:
+        self._actions[unit.action].busy = False
+
+    def take(self, unit: Unit, result: Result) -> None:
+        name = unit.action
+        state, costs = self._actions[name], self.record.costs[name]
+        if isinstance(result, LAST):
+            state.busy = False
+        if isinstance(result, Failed):
+            self._fail(name, result)
+        if isinstance(result, Done):
+            self.record.peak_mib = max(self.record.peak_mib, result.peak_mib)
+        if isinstance(unit, JudgeUnit):
+            assert state.judging is not None
+            state.judging.take(unit, result, self.observer)
+            if isinstance(result, Done):
+                self._judged(name)
+        elif isinstance(result, Started):
+            self.record.device = result.device
+        elif isinstance(result, Shared):
+            self.store.save_drawn(self._drawn_key(result.name), result.tensor)
+        elif isinstance(result, Fitted):
+            self.store.save_fit(
+                state.plan.fit_key, result.customization, result.cost, self.plan.method.version
+            )
+            state.fitted = True
+            costs.fit = self.store.fit_cost(state.plan.fit_key)
+            self._step_drawing(state)
+        elif isinstance(result, Drawn):
+            self.store.save_image(state.plan.image_key, result.item, result.image)
+            del state.to_draw[result.item.id]
+            self._step_drawing(state)
+        elif isinstance(result, Done):
+            costs.generate.add(result.seconds, len(unit.items))
+            self.record.resources["batch_size"] = result.batch_size
+            self.store.save_record(self.record)
+
+    # Units
+
+    def _draw_unit(self, state: _ActionState) -> DrawUnit:
+        plan, action, store = self.plan, state.plan, self.store
+        name, method = action.action.name, plan.method
+        model = plan.source.fingerprint if method.needs_backbone else ""
+        fitted, drawn = None, {}
+        if method.needs_fit and (state.fitted or store.has_fit(action.fit_key)):
+            fitted = store.load_fit(
+                action.fit_key, method=method.name, action=name, model=model,
+                version=method.version,
+            )  # fmt: skip
+        elif method.needs_fit:
+            for shared in self._shared_names(state):
+                if (tensor := store.load_drawn(self._drawn_key(shared))) is not None:
+                    drawn[shared] = tensor
+        _forget_verdicts(store, action, state.to_draw)
+        if fitted is not None or not method.needs_fit:
+            self._step_drawing(state)
+        return DrawUnit(
+            method=method,
+            source=plan.source,
+            options=plan.options,
+            sampling=plan.suite.sampling,
+            task=action.task,
+            items=tuple(state.to_draw.values()),
+            seed=fit_seed(plan.options.seed, name),
+            fitted=fitted,
+            batch_size=self.record.resources["batch_size"],
+            total=len(action.items),
+            drawn=drawn,
+        )
+
+    def _shared_names(self, state: _ActionState) -> tuple[str, ...]:
+        seed = fit_seed(self.plan.options.seed, state.plan.action.name)
+        return self.plan.method.shared(state.plan.task, seed)
+
+    def _drawn_key(self, name: str) -> str:
+        """Return the store's key of what fits share: its name covers all but the base model."""
+        return make_key("drawn", name, self.plan.source.fingerprint, self.plan.options.dtype)
+
+    def _step_drawing(self, state: _ActionState) -> None:
+        total = len(state.plan.items)
+        done = total - len(state.to_draw)
+        self.observer.step(state.plan.action.name, "generate", done, total)
+
+    def _judging(self, action: ActionPlan) -> ActionJudging:
+        plan = self.plan
+        return ActionJudging(
+            plan.store, plan.judge, action.image_key, action.verdict_key, action.items,
+            plan.options, self.record.costs[action.action.name].judge,
+        )  # fmt: skip
+
+    # What becomes of an action
+
+    def _judged(self, name: str) -> None:
+        state = self._actions[name]
+        assert state.judging is not None
+        self.rows[name] = self._verdict_rows(state.plan, state.judging.verdicts)
+        self._save()
+        self._finish(name)
+        self._end()
+
+    def _finish(self, name: str) -> None:
         rows = self.rows[name]
-        row = ActionRow(
+        self.table[name] = ActionRow(
             action=name,
             n=len(rows),
             action_correct=sum(row["action_correct"] for row in rows),
@@ -163,13 +279,29 @@ class _Execution:
             total_correct=sum(row["total_correct"] for row in rows),
             seconds=self.record.costs[name].seconds,
         )
-        self.observer.row(row)
-        return row
+        self.observer.row(self.table[name])
+
+    def _end(self) -> None:
+        if self.finished:
+            self.record.complete, self.record.finished = True, now()
+            self._save()
+
+    def _fail(self, name: str, failed: Failed) -> None:
+        """Raise what failed: a method's failure in one line with its name, also in the record."""
+        if not failed.doing:
+            raise failed.error()
+        run_id, reason = self.plan.run_id, failed.message
+        if failed.trace:
+            self.store.save_failure(run_id, failed.trace)
+            reason += f" (traceback in {self.store.failure_path(run_id)})"
+        self.record.failure = Failure(name, failed.doing, reason)
+        self._save()
+        raise MethodError(
+            f"{self.plan.method.name} failed {failed.doing} '{name}': {reason}"
+        ) from failed.cause
 
     def _save(self) -> None:
-        names = [action.action.name for action in self.plan.actions]
-        rows = [row for name in names for row in self.rows.get(name, [])]
-        self._note_peak()
+        rows = [row for name in self._actions for row in self.rows.get(name, [])]
         # A kill between the two must not leave "complete" beside too few rows.
         if self.record.complete:
             self.store.save_rows(self.plan.run_id, rows)
@@ -178,179 +310,17 @@ class _Execution:
             self.store.save_record(self.record)
             self.store.save_rows(self.plan.run_id, rows)
 
-    def _note_peak(self) -> None:
-        """Note the peak of memory: the highest of the run's parts, each measured from a reset."""
-        self.record.peak_mib = max(self.record.peak_mib, peak_memory_mib())
+    def result(self) -> RunResult:
+        """Return the finished run.
 
-    def _result(self, table: Sequence[ActionRow]) -> RunResult:
-        run_id = self.plan.run_id
-        return RunResult(run_id, self.store.run_folder(run_id), tuple(table), self.record)
-
-    # The steps of one action
-
-    def _do(self, action: ActionPlan) -> dict[tuple[str, int], Verdict]:
-        """Do an action's steps; return its verdicts, including those of earlier runs."""
-        costs = self.record.costs[action.action.name]
-        if action.to_draw:
-            if self.plan.method.needs_fit:
-                if action.to_fit:
-                    self._fit(action)
-                costs.fit = self.store.fit_cost(action.fit_key)
-            self._forget_verdicts(action)
-            self._draw(action, costs.generate)
-            self.store.save_record(self.record)
-        return self._judge(action, costs.judge)
-
-    def _fit(self, action: ActionPlan) -> None:
-        import torch
-
-        backbone = self.backbone
-        name = action.action.name
-        if self.device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        self._note_peak()
-        reset_peak_memory()
-        started = time.monotonic()
-        with self._failing_as_method_error(action, "fitting"):
-            fitted = self.plan.method.fit(
-                backbone,
-                action.task,
-                seed=fit_seed(self.plan.options.seed, name),
-                progress=_FitProgress(self.observer, name),
-            )
-            seconds = time.monotonic() - started
-            check_fitted(
-                fitted,
-                method=self.plan.method.name,
-                action=name,
-                model=self._model,
-            )
-        cost = FitCost(
-            *(round(seconds, 3), peak_memory_mib(), self.device),
-            measures=fitted.facts.get(MEASURES),
-        )
-        if self.device == "cuda":
-            cost.peak_cuda_mib = int(torch.cuda.max_memory_allocated() // 2**20)
-        self.store.save_fit(action.fit_key, fitted, cost, self.plan.method.version)
-
-    def _customization(self, action: ActionPlan) -> Customization:
-        """Return the stored customization, even after a fit: resumed runs draw from the same."""
-        method, name, model = self.plan.method, action.action.name, self._model
-        if not method.needs_fit:
-            return Customization(method.name, name, model)
-        return self.store.load_fit(
-            action.fit_key, method=method.name, action=name, model=model, version=method.version
-        )
-
-    def _draw(self, action: ActionPlan, cost: StepCost) -> None:
-        name, total = action.action.name, len(action.items)
-        customization = self._customization(action)
-        images = self._images(action, self.backbone, customization)
-        done = total - len(action.to_draw)
-        self.observer.step(name, "generate", done, total)
-        started = time.monotonic()
-        for number, (item, image) in enumerate(zip(action.to_draw, images, strict=True), 1):
-            self.store.save_image(action.image_key, item, image)
-            self.observer.step(name, "generate", done + number, total)
-        cost.add(time.monotonic() - started, len(action.to_draw))
-
-    def _images(
-        self, action: ActionPlan, backbone: Backbone, customization: Customization
-    ) -> Iterator[Image.Image]:
-        """Draw the action's missing images, in ever smaller batches if memory does not suffice.
-
-        The batch size is halved down to one, because an image does not depend on its batch.
+        Raises:
+            Exception: what made it fail.
         """
-        done = 0
-        with self._failing_as_method_error(action, "drawing"):
-            while done < len(action.to_draw):
-                items = action.to_draw[done:]
-                try:
-                    drawn = self.plan.method.generate(backbone, customization, items)
-                    for image in check_images(drawn, len(items)):
-                        yield image
-                        done += 1
-                except Exception as error:
-                    if not out_of_memory(error) or not backbone or backbone.batch_size == 1:
-                        raise
-                # Outside the handler, where the error no longer keeps alive what filled memory.
-                if done < len(action.to_draw):
-                    self._halve_batches(action, backbone, done)
-
-    def _halve_batches(self, action: ActionPlan, backbone: Backbone, done: int) -> None:
-        import torch
-
-        torch.cuda.empty_cache()
-        backbone.batch_size //= 2
-        self.record.resources["batch_size"] = backbone.batch_size
-        total = len(action.items)
-        self.observer.step(
-            *(action.action.name, "generate", total - len(action.to_draw) + done, total),
-            f"out of memory: now {backbone.batch_size} at once",
-        )
-
-    @contextmanager
-    def _failing_as_method_error(self, action: ActionPlan, doing: str) -> Iterator[None]:
-        """Turn whatever the method raises into one line with its name, also in the record."""
-        try:
-            yield
-        except Exception as error:
-            run_id, name = self.plan.run_id, action.action.name
-            if out_of_memory(error):
-                reason = _memory_advice(self.plan, self.record.resources["batch_size"])
-            else:
-                reason = one_line(error)
-                if not isinstance(error, UserError):
-                    self.store.save_failure(run_id, traceback.format_exc())
-                    reason += f" (traceback in {self.store.failure_path(run_id)})"
-            self.record.failure = Failure(name, doing, reason)
-            self._save()
-            raise MethodError(
-                f"{self.plan.method.name} failed {doing} '{name}': {reason}"
-            ) from error
-
-    def _forget_verdicts(self, action: ActionPlan) -> None:
-        """Drop the verdicts of missing images, so that none is ever beside a new image."""
-        verdicts = self.store.load_verdicts(action.verdict_key)
-        gone = {item.name for item in action.to_draw}
-        kept = {name: verdict for name, verdict in verdicts.items() if name not in gone}
-        if kept != verdicts:
-            self.store.save_verdicts(action.verdict_key, kept)
-
-    def _judge(self, action: ActionPlan, cost: StepCost) -> dict[tuple[str, int], Verdict]:
-        judge, store = self.plan.judge, self.store
-        judge.device = self.device
-        return judge_images(
-            store, judge, action.image_key, action.verdict_key, action.items, action.to_judge,
-            self.observer, cost,
-        )  # fmt: skip
-
-    # What the steps use
-
-    @property
-    def _model(self) -> str:
-        """The fingerprint of the model that draws; empty if none does."""
-        return self.plan.source.fingerprint if self.plan.method.needs_backbone else ""
-
-    @cached_property
-    def backbone(self) -> Backbone:
-        """The base model, loaded when a step first needs it; None for a method that needs none."""
-        plan = self.plan
-        if not plan.method.needs_backbone:
-            return cast("Backbone", None)
-        backbone = self.load(plan.source, self.device, plan.options.dtype, plan.options.resources)
-        backbone.sampling = self.plan.suite.sampling
-        backbone.batch_size = plan.options.batch_size
-        return backbone
-
-    @cached_property
-    def device(self) -> str:
-        """The device, chosen and recorded when a step first needs it."""
-        device = resolve_device(self.plan.options.device)
-        self.record.device = device
-        return device
-
-    # Rows
+        if self.failure is not None:
+            raise self.failure
+        run_id = self.plan.run_id
+        table = tuple(self.table[name] for name in self._actions)
+        return RunResult(run_id, self.store.run_folder(run_id), table, self.record)
 
     def _verdict_rows(
         self, action: ActionPlan, verdicts: Mapping[tuple[str, int], Verdict]
@@ -362,41 +332,25 @@ class _Execution:
         )  # fmt: skip
 
 
-class _FitProgress(Progress):
-    def __init__(self, observer: Observer, action: str) -> None:
-        self.observer, self.action = observer, action
+class _ActionState:
+    """How far an action is."""
 
-    def update(self, done: int, total: int, what: str = "") -> None:
-        self.observer.step(self.action, "fit", done, total, what)
-
-    def note(self, text: str) -> None:
-        self.observer.note(text)
-
-
-@contextmanager
-def _reporting_memory(plan: Plan) -> Iterator[None]:
-    """Turn a lack of memory outside the method, in loading or judging, into a UserError."""
-    try:
-        yield
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-        raise UserError(_memory_advice(plan, plan.options.batch_size)) from error
+    def __init__(self, plan: ActionPlan) -> None:
+        self.plan = plan
+        self.to_draw = {item.id: item for item in plan.to_draw}
+        self.fitted = plan.fit_stored
+        self.busy = False
+        """Whether a unit of it is under way."""
+        self.judging: ActionJudging | None = None
 
 
-def _memory_advice(plan: Plan, batch_size: int) -> str:
-    """Say which options that save memory are not used yet."""
-    saving = plan.options
-    ways = {
-        f"lower --batch-size (now {batch_size})": batch_size > 1,
-        "take --dtype bfloat16": plan.options.dtype == "float32",
-        "take --gradient-checkpointing": not saving.gradient_checkpointing,
-        "take --vae-slicing": not saving.vae_slicing,
-        "take --offload": not saving.offload,
-        "take a --model of smaller images": True,
-    }
-    advice = " or ".join(way for way, unused in ways.items() if unused)
-    return f"there is not enough memory: {advice}; finished work is kept"
+def _forget_verdicts(store: Store, action: ActionPlan, missing: Collection[str]) -> None:
+    """Drop the verdicts of missing images, so that none is ever beside a new image."""
+    verdicts = store.load_verdicts(action.verdict_key)
+    gone = {item.name for item in action.items if item.id in missing}
+    kept = {name: verdict for name, verdict in verdicts.items() if name not in gone}
+    if kept != verdicts:
+        store.save_verdicts(action.verdict_key, kept)
 
 
 def begin_record(plan: Plan, earlier: RunRecord | None) -> RunRecord:

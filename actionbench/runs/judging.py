@@ -6,81 +6,88 @@ Judging again needs only the run's record, and neither its method nor its base m
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from actionbench.device import out_of_memory
 from actionbench.errors import UserError
-from actionbench.judge import Judge, Verdict, verdicts_of
+from actionbench.judge import Judge, Verdict
 from actionbench.progress import SILENT, Observer, Progress
-from actionbench.runs.canary import check_canary
+from actionbench.runs.canary import compare_canary
 from actionbench.runs.kept import keep_suite
+from actionbench.runs.options import DEFAULTS, RunOptions
 from actionbench.runs.plan import make_run_id, make_verdict_key
 from actionbench.runs.provenance import git_state, machine, now, versions
 from actionbench.runs.record import ActionCosts, ActionKeys, JudgeFacts, RunRecord, StepCost
 from actionbench.runs.store import Store
+from actionbench.runs.workers.choose import open_executor
+from actionbench.runs.workers.schedule import Job, Schedule
+from actionbench.runs.workers.unit import Canary, Done, Failed, Judged, JudgeUnit, Result, Unit
 from actionbench.suite.items import Item, make_items
 from actionbench.suite.suite import Suite
 
-_JUDGE_BATCH = 32
-"""Verdicts are stored after this many images, so that a kill costs a slow judge little time."""
 
-
-def judge_images(
-    store: Store,
-    judge: Judge,
-    image_key: str,
-    verdict_key: str,
-    items: Sequence[Item],
-    to_judge: Sequence[Item],
-    observer: Observer,
-    cost: StepCost,
-) -> dict[tuple[str, int], Verdict]:
-    """Judge the images of one action that are not judged yet, and store verdicts as they come.
+class ActionJudging:
+    """The judging of one action's images: makes the unit, and stores what comes back.
 
     Args:
         items: all items of the action.
-        to_judge: those that are not judged yet.
-        cost: the time and number of these judgements are added to it.
-
-    Returns:
-        The verdicts of all items.
+        cost: the time and number of judgements are added to it.
     """
-    before = store.load_verdicts(verdict_key)
-    judged: dict[tuple[str, int], Verdict] = {}
-    total, done = len(items), len(items) - len(to_judge)
-    observer.step(items[0].action.name, "judge", done, total)
-    if to_judge:
-        with _reporting_memory(judge):
-            check_canary(store, judge)
-    started = time.monotonic()
-    for begin in range(0, len(to_judge), _JUDGE_BATCH):
-        batch = to_judge[begin : begin + _JUDGE_BATCH]
-        images = [store.load_image(image_key, item) for item in batch]
-        with _reporting_memory(judge):
-            verdicts = verdicts_of(judge, images, batch)
-        judged |= {item.name: v for item, v in zip(batch, verdicts, strict=True)}
-        store.add_verdicts(verdict_key, judged)
-        observer.step(items[0].action.name, "judge", done + begin + len(batch), total)
-    cost.add(time.monotonic() - started, len(to_judge))
-    return {**before, **judged}
 
+    def __init__(
+        self,
+        store: Store,
+        judge: Judge,
+        image_key: str,
+        verdict_key: str,
+        items: Sequence[Item],
+        options: RunOptions,
+        cost: StepCost,
+    ) -> None:
+        self.store, self.judge = store, judge
+        self.image_key, self.verdict_key = image_key, verdict_key
+        self.items, self.options, self.cost = items, options, cost
+        self.verdicts: dict[tuple[str, int], Verdict] = {}
+        """The verdicts so far."""
 
-@contextmanager
-def _reporting_memory(judge: Judge) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-        raise UserError(
-            f"there is not enough memory for the {judge.name} judge: lower its batch size "
-            "(--judge-set batch_size=N), or let `actionbench judges run` judge the drawn images, "
-            "which loads no base model; finished work is kept"
-        ) from error
+    def unit(self, observer: Observer) -> JudgeUnit | None:
+        """Return the unit of what is not judged yet; None if all is."""
+        self.verdicts = self.store.load_verdicts(self.verdict_key)
+        missing = tuple(item for item in self.items if item.name not in self.verdicts)
+        self._report(observer)
+        if not missing:
+            return None
+        images = tuple(
+            (
+                str(self.store.image_path(self.image_key, item)),
+                self.store.image_bytes(self.image_key, item),
+            )
+            for item in missing
+        )
+        judge = self.judge
+        return JudgeUnit(
+            judge, judge.name, judge.fingerprint, judge.suite.name, self.options, missing, images
+        )
+
+    def take(self, unit: JudgeUnit, result: Result, observer: Observer) -> None:
+        """Store a result of the unit.
+
+        Raises:
+            UserError: if the judge has changed under its fingerprint.
+        """
+        if isinstance(result, Canary):
+            compare_canary(self.store, self.judge, result.device, result.scores)
+        elif isinstance(result, Judged):
+            self.verdicts |= result.verdicts
+            self.store.add_verdicts(self.verdict_key, result.verdicts)
+            self._report(observer)
+        elif isinstance(result, Done):
+            self.cost.add(result.seconds, len(unit.items))
+
+    def _report(self, observer: Observer) -> None:
+        done = sum(item.name in self.verdicts for item in self.items)
+        observer.step(self.items[0].action.name, "judge", done, len(self.items))
 
 
 def verdict_rows(
@@ -177,16 +184,83 @@ def plan_rejudging(store: Store, run_id: str, judge: Judge) -> Rejudging:
     return Rejudging(record, judged_id, items, keys)
 
 
+class RejudgingJob(Job):
+    """Judges a finished run's images as a job of its own."""
+
+    def __init__(
+        self, store: Store, work: Rejudging, judge: Judge, options: RunOptions, observer: Observer
+    ) -> None:
+        self.store, self.observer, self._suite = store, observer, judge.suite
+        self.failure = None
+        record = work.record
+        self.costs = {
+            action: ActionCosts(costs.fit, costs.generate, StepCost())
+            for action, costs in record.costs.items()
+        }
+        self._actions = {
+            action: ActionJudging(
+                store, judge, record.keys[action].images, work.verdict_keys[action], items,
+                options, self.costs[action].judge,
+            )
+            for action, items in work.items.items()
+        }  # fmt: skip
+        self._waiting = list(self._actions)
+        self._under_way: set[str] = set()
+
+    def begin(self) -> None:
+        self.store.prepare()
+        keep_suite(self.store, self._suite)
+
+    @property
+    def finished(self) -> bool:
+        return not (self._waiting or self._under_way)
+
+    @property
+    def drawing(self) -> bool:
+        return False
+
+    def draw_unit(self, under_way: Collection[str]) -> None:
+        return None
+
+    def judge_unit(self) -> JudgeUnit | None:
+        while self._waiting:
+            name = self._waiting.pop(0)
+            if unit := self._actions[name].unit(self.observer):
+                self._under_way.add(name)
+                return unit
+        return None
+
+    def take(self, unit: Unit, result: Result) -> None:
+        if isinstance(result, Failed):
+            raise result.error()
+        assert isinstance(unit, JudgeUnit)
+        self._actions[unit.action].take(unit, result, self.observer)
+        if isinstance(result, Done):
+            self._under_way.remove(unit.action)
+
+    def give_back(self, unit: Unit) -> None:
+        self._under_way.remove(unit.action)
+        self._waiting.insert(0, unit.action)
+
+    def verdicts(self, action: str) -> dict[tuple[str, int], Verdict]:
+        """Return an action's verdicts."""
+        return self._actions[action].verdicts
+
+
 def judge_run(
     store: Store,
     run_id: str,
     judge: Judge,
     command: Sequence[str] = (),
     progress: Progress = SILENT,
+    options: RunOptions = DEFAULTS,
 ) -> str:
-    """Judge a run's images on the judge's device; return the id of the run that holds the verdicts.
+    """Judge a run's images; return the id of the run that holds the verdicts.
 
     What is judged already is not judged again.
+
+    Args:
+        options: their `device` and `workers` say where it is done.
 
     Raises:
         UserError: as `plan_rejudging`.
@@ -195,21 +269,20 @@ def judge_run(
     earlier = store.load_record(work.run_id)
     if earlier is not None and earlier.complete and store.has_rows(work.run_id):
         return work.run_id
-    store.prepare()
-    keep_suite(store, judge.suite)
-    begun, rows = now(), []
-    record, costs = work.record, {}
-    for action, items in work.items.items():
-        image_key, verdict_key = record.keys[action].images, work.verdict_keys[action]
-        before = store.load_verdicts(verdict_key)
-        cost = StepCost()
-        verdicts = judge_images(
-            store, judge, image_key, verdict_key, items,
-            [item for item in items if item.name not in before],
-            _Progress(progress), cost,
-        )  # fmt: skip
-        costs[action] = ActionCosts(record.costs[action].fit, record.costs[action].generate, cost)
-        rows += verdict_rows(store, judge.suite, judge, record.method, image_key, items, verdicts)
+    begun, record = now(), work.record
+    job = RejudgingJob(store, work, judge, options, _Progress(progress))
+    with open_executor(options, len(work.items)) as executor:
+        Schedule(executor).run(job)
+    if job.failure is not None:
+        raise job.failure
+    rows = [
+        row
+        for action, items in work.items.items()
+        for row in verdict_rows(
+            store, judge.suite, judge, record.method, record.keys[action].images, items,
+            job.verdicts(action),
+        )
+    ]  # fmt: skip
     store.save_rows(work.run_id, rows)
     store.save_record(
         dataclasses.replace(
@@ -223,7 +296,7 @@ def judge_run(
                 action: ActionKeys(keys.fit, keys.images, work.verdict_keys[action])
                 for action, keys in record.keys.items()
             },
-            costs=costs,
+            costs=job.costs,
             command=list(command),
             versions=versions(),
             machine=machine(),

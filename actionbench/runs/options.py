@@ -59,6 +59,12 @@ class RunOptions(Resources):
     """The number format of the base model; it is in the keys."""
     batch_size: int = BATCH_SIZE
     """Images drawn at once. It changes speed and memory and is not in a key."""
+    workers: int | None = None
+    """Units of work that are done at once, each in a process of its own; 1 is this process alone.
+    None is one a GPU, or on a CPU one a core, as far as there is work and memory. The results do
+    not depend on it."""
+    ray: str | None = None
+    """Work on a Ray cluster instead: `local`, `auto`, or its head's host:port."""
     runs: Path = Path("runs")
     """Folder of the stored runs."""
     judge: str | None = None
@@ -83,8 +89,8 @@ class RunOptions(Resources):
                 raise UserError(
                     f"{name} '{getattr(self, name)}': choose one of {', '.join(choices)}"
                 )
-        for name in ("images_per_pair", "batch_size"):
-            if getattr(self, name) < 1:
+        for name in ("images_per_pair", "batch_size", "workers"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"{name} must be 1 or more, not {getattr(self, name)}")
 
     @property

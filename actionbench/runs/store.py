@@ -4,6 +4,7 @@
     fits/<key>/customization.*          what a method learned about one action
     images/<key>/<subject>-<index>.png  what it drew with it
     verdicts/<key>.parquet              what a judge saw on those images
+    drawn/<key>.safetensors             what fits drew beforehand and share, as ADI's pools
     canary/<key>.json                   a judge's first scores of the canary's images
     suites/<fingerprint>/               definition and exemplars' thumbnails; see `kept`
     runs/<method>-<key>/run.json        what a command asked for, and what it took
@@ -24,7 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, PngImagePlugin
 
@@ -38,11 +39,12 @@ from actionbench.suite.items import Item, slug
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from torch import Tensor
 
 VERSION_FILE = "actionbench-runs.json"
 AGAIN = "delete it and run the same command again"
 
-_FOLDERS = ("fits", "images", "verdicts", "canary", "suites", "runs")
+_FOLDERS = ("fits", "drawn", "images", "verdicts", "canary", "suites", "runs")
 
 _ROWS = tuple(VERDICT_COLUMNS)
 """Columns of a run's verdicts."""
@@ -50,6 +52,7 @@ _JUDGED = ("subject", "index", *Verdict.__dataclass_fields__)
 """Columns of what a judge saw on the images of one fit."""
 MOST_PIXELS = 4096 * 4096
 """Pixels of the largest image that is decoded: a small file can hold an endless one."""
+_MISSING = "{} is missing: run the same command again"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
@@ -193,6 +196,40 @@ class Store:
                 raise UserError(f"{weights} is damaged ({error}): {AGAIN}") from error
         return Customization(method, action, model, tensors, record["facts"])
 
+    # What fits share
+
+    def drawn_path(self, key: str) -> Path:
+        """Return the file of what fits drew beforehand and share."""
+        return self.root / "drawn" / f"{key}.safetensors"
+
+    def load_drawn(self, key: str) -> Tensor | None:
+        """Load what `save_drawn` stored, onto the CPU; None if there is nothing.
+
+        Raises:
+            UserError: if it is damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.drawn_path(key)
+        if not path.exists():
+            return None
+        with reporting(path):
+            try:
+                tensor: Tensor = load_file(path)["drawn"]
+            except (SafetensorError, KeyError) as error:
+                raise UserError(_damaged(path, str(error), None)) from error
+        return tensor
+
+    def save_drawn(self, key: str, tensor: Tensor) -> None:
+        """Store what a fit drew beforehand and others can use."""
+        from safetensors.torch import save
+
+        path = self.drawn_path(key)
+        with self._temporary(path) as temporary:
+            _write(temporary, save({"drawn": tensor.detach().cpu().contiguous()}))
+            temporary.replace(path)
+
     # Images
 
     def image_path(self, key: str, item: Item) -> Path:
@@ -228,6 +265,19 @@ class Store:
             image.save(temporary, format="PNG", pnginfo=text)
             _sync(temporary)
             temporary.replace(path)
+
+    def image_bytes(self, key: str, item: Item) -> bytes:
+        """Return the content of an image's file.
+
+        Raises:
+            UserError: if it is missing.
+        """
+        path = self.image_path(key, item)
+        with reporting(path):
+            try:
+                return path.read_bytes()
+            except FileNotFoundError as error:
+                raise UserError(_MISSING.format(path)) from error
 
     def load_image(self, key: str, item: Item) -> Image.Image:
         """Load an image, RGB.
@@ -460,13 +510,17 @@ class Store:
             yield temporary
 
 
-def read_image(path: Path) -> Image.Image:
+def read_image(path: Path | str, file: IO[bytes] | None = None) -> Image.Image:
     """Read an image, RGB and fully decoded.
+
+    Args:
+        path: where it is, also for the message if it is damaged.
+        file: its content, if it is at hand.
 
     Raises:
         UserError: if it is missing or damaged, or larger than `MOST_PIXELS`.
     """
-    with _opened(path) as image:
+    with _opened(path, file) as image:
         return image.convert("RGB")
 
 
@@ -481,15 +535,15 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path | str, file: IO[bytes] | None = None) -> Iterator[Image.Image]:
     """Open an image; the block that reads it has its errors reported."""
     try:
-        with Image.open(path) as image:
+        with Image.open(file or path) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
             yield image
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: run the same command again") from error
+        raise UserError(_MISSING.format(path)) from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{path} is larger than any image here ({error}): {AGAIN}") from error
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's errors for a damaged file

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-import actionbench.runs.campaign
+import actionbench.runs.workers.session
 from actionbench.files.models import resolve_model
 from actionbench.runs.campaign import Setup, execute_each
-from actionbench.runs.execute import load_backbone
 from actionbench.runs.options import RunOptions
+from actionbench.runs.workers.session import load_backbone
 from leaderboards import build_board
 from tests.helpers.small_run import Brightness, Drift, Faulty, Plain, small_suite
 
@@ -34,7 +34,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         loaded.append(load_backbone(*words))
         return loaded[-1]
 
-    monkeypatch.setattr(actionbench.runs.campaign, "load_backbone", load)
+    monkeypatch.setattr(actionbench.runs.workers.session, "load_backbone", load)
     return loaded
 
 
@@ -92,7 +92,7 @@ def test_a_failed_runs_backbone_is_gone_before_the_next_is_loaded(
         made.append(weakref.ref(backbone))
         return backbone
 
-    monkeypatch.setattr(actionbench.runs.campaign, "load_backbone", load)
+    monkeypatch.setattr(actionbench.runs.workers.session, "load_backbone", load)
     setup = small_setup(tiny_model, tmp_path)
     outcomes = list(execute_each([setup.plan(Faulty), setup.plan(Plain)]))
     assert outcomes[0].failure and outcomes[1].result is not None

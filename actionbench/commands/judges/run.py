@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,16 +12,18 @@ from actionbench.commands.options import (
     dataset_option,
     device_option,
     judge_set_option,
+    ray_option,
     runs_option,
     runs_words,
+    workers_option,
 )
 from actionbench.commands.prepare import command_line, find_runs
-from actionbench.device import resolve_device
 from actionbench.judge import Judge
 from actionbench.printing import say
 from actionbench.registry import make_judge
 from actionbench.runs.judging import judge_run
 from actionbench.runs.kept import find_suite
+from actionbench.runs.options import RunOptions
 from actionbench.runs.store import Store
 
 
@@ -31,10 +34,12 @@ from actionbench.runs.store import Store
 @judge_set_option
 @device_option
 @dataset_option
+@workers_option
+@ray_option
 @runs_option
 def run_judge(
-    run_ids: tuple[str, ...], judge: str, judge_words: tuple[str, ...], device: str,
-    suite: str | None, runs: Path,
+    run_ids: tuple[str, ...], judge: str, judge_words: tuple[str, ...], suite: str | None,
+    runs: Path, **options: Any,
 ) -> None:  # fmt: skip
     """Judge the images of finished runs again; nothing is fitted or drawn.
 
@@ -42,16 +47,16 @@ def run_judge(
     that `actionbench report` shows a board for each judge. RUN is a run's id or the beginning of
     one.
     """
-    store, resolved = Store(runs), resolve_device(device)
+    store, chosen = Store(runs), RunOptions(**options)
     judges: dict[str, Judge] = {}  # one a suite, so that its weights are loaded once
     for run_id in find_runs(store, run_ids):
         record = store.read_record(run_id)
         own = judges.get(record.suite_fingerprint)
         if own is None:
-            own = make_judge(judge, find_suite(record, suite), judge_words, resolved)
+            own = make_judge(judge, find_suite(record, suite), judge_words)
             judges[record.suite_fingerprint] = own
         with JobProgress() as progress:
-            made = judge_run(store, run_id, own, command_line(), progress)
+            made = judge_run(store, run_id, own, command_line(), progress, chosen)
         say(f"judged {run_id} by {judge}: run {made}")
     option = runs_words(runs)
     say(f"next: actionbench report{option} / actionbench judges agree{option}")
