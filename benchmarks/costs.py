@@ -27,9 +27,10 @@ from actionbench.suite.suite import get_suite
 
 def measure(
     name: str, model: str, device: str, profile: str, steps: int, count: int
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Measure one method in this process: seconds, images per second, MiB."""
     import torch
+    from rate import share, step_flops
 
     from actionbench.diffusion.backbone import Backbone
     from actionbench.files.models import model_traits, resolve_model
@@ -56,13 +57,15 @@ def measure(
         made = method.fit(backbone, task, seed=0, progress=SILENT)
         return (method, made), time.perf_counter() - began
 
-    facts: dict[str, float] = {}
+    facts: dict[str, Any] = {}
     if learns:
         _, first = fit(steps)
         _, once = fit(steps)
         (method, made), twice = fit(2 * steps)
         facts["step_ms"] = 1000 * (twice - once) / steps
         facts["before_s"] = max(0.0, first - (twice - once))
+        flops = step_flops(method, source.path, len(backbone.layers))
+        facts["rate"] = share(flops, facts["step_ms"] / 1000, device)
     else:
         (method, made), _ = fit(1)
     items = make_items([task.action], suite.subjects, -(-count // len(suite.subjects)), 0)[:count]
@@ -94,8 +97,11 @@ def main() -> None:
         print(json.dumps(facts))
         return
     print(f"{platform.machine()}, {os.cpu_count()} cores, {options.device}, {options.model}\n")
-    print("| method | step, ms | before the first, s | images a second | peak, MiB |")
-    print("|---|---:|---:|---:|---:|")
+    print(
+        "| method | step, ms | of a matrix product | before the first, s | images a second | "
+        "peak, MiB |"
+    )
+    print("|---|---:|---:|---:|---:|---:|")
     failed = 0
     for name in names:
         command = [sys.executable, __file__, "--one", "--method", name, "--model", options.model]
@@ -103,7 +109,7 @@ def main() -> None:
         command += ["--device", options.device, "--profile", options.profile]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
-            print(f"| {name} | failed, see above | | | |", flush=True)
+            print(f"| {name} | failed, see above | | | | |", flush=True)
             failed = 1
             continue
         facts = json.loads(done.stdout.splitlines()[-1])
@@ -111,7 +117,8 @@ def main() -> None:
             f"{facts[key]:.1f}" if key in facts else "" for key in ("step_ms", "before_s")
         )
         speed, peak = facts["images_a_second"], facts["peak_mib"]
-        print(f"| {name} | {step} | {before} | {speed:.1f} | {peak:.0f} |", flush=True)
+        rate = facts.get("rate", "")
+        print(f"| {name} | {step} | {rate} | {before} | {speed:.1f} | {peak:.0f} |", flush=True)
     sys.exit(failed)
 
 

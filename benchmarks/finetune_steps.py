@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from rate import share, step_flops
 from torch import Tensor
 
 from actionbench.diffusion.backbone import Backbone
@@ -31,6 +32,7 @@ from actionbench.diffusion.finetune import (
     with_prior,
 )
 from actionbench.files.models import ModelTraits, resolve_model
+from actionbench.method import Method
 from actionbench.progress import SILENT
 from actionbench.runs.profiles import configure
 from actionbench.suite.suite import get_suite
@@ -49,7 +51,7 @@ ROUNDS = 5
 class Row:
     """A method whose step is timed."""
 
-    name: str
+    method: Method[Any]
     draw: Draw
     batch: FinetuneBatch
     """The only batch of the bare step."""
@@ -79,7 +81,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
 
-    backbone = Backbone.load(resolve_model(options.model), device=options.device)
+    source = resolve_model(options.model)
+    backbone = Backbone.load(source, device=options.device)
     unet = backbone.pipeline.unet
     task = next(iter(suite.tasks.values()))
     generator = torch.Generator().manual_seed(0)
@@ -107,9 +110,9 @@ def main() -> None:
         return torch.cat([learned, token_batch.states[len(prompts) :].detach()])
 
     rows = [
-        Row("DreamBooth", unet_draw, unet_batch, lambda: unet_batch.states, [*unet.parameters()]),
+        Row(dreambooth, unet_draw, unet_batch, lambda: unet_batch.states, [*unet.parameters()]),
         Row(
-            *("Custom Diffusion", token_draw, token_batch, encode),
+            *(custom, token_draw, token_batch, encode),
             [*(w for p in projections for w in p.parameters()), token],
             projections,
         ),
@@ -136,9 +139,11 @@ def main() -> None:
                 whole = timed(train)
             times.append((whole, timed(floor)))
         fit, least = (1000 * statistics.median(column) for column in zip(*times))
+        flops = step_flops(row.method, source.path, len(backbone.layers))
         print(
-            f"{row.name:18} {fit:7.1f} ms a step, bare {least:7.1f}: {fit / least:.2f} times "
-            f"(target: at most {TARGET})"
+            f"{row.method.title:18} {fit:7.1f} ms a step, bare {least:7.1f}: {fit / least:.2f} "
+            f"times (target: at most {TARGET}), {share(flops, fit / 1000, options.device)} in a "
+            "matrix product"
         )
 
 

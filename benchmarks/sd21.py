@@ -282,15 +282,18 @@ def main() -> None:
         f"{platform.machine()}, {os.cpu_count()} cores, {options.device}, {options.dtype}, "
         f"{options.size} px{', toy widths' if options.tiny else ''}\n"
     )
-    print("| method | step s | floor s | whole fit s | images/s | ceiling | fit MiB | draw MiB |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    print(
+        "| method | step s | floor s | floor / step | whole fit s | images/s | ceiling | fit MiB | "
+        "draw MiB |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     words = [word for word in sys.argv[1:] if word != "--one"]
     rows = []
     for name in names:
         command = [sys.executable, __file__, *words, "--one", "--methods", name]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
-            print(f"| {name} | failed, see above | | | | | | |", flush=True)
+            print(f"| {name} | failed, see above | | | | | | | |", flush=True)
             continue
         facts = json.loads(done.stdout.splitlines()[-1])
         rows.append(facts)
@@ -298,7 +301,8 @@ def main() -> None:
         def cell(key: str, digits: int = 3, facts: dict[str, Any] = facts) -> str:
             return f"{facts[key]:.{digits}g}" if key in facts else ""
 
-        cells = [cell("step_s"), cell("step_floor_s"), cell("fit_s"), cell("images_per_s")]
+        share = f"{facts['step_floor_s'] / facts['step_s']:.0%}" if "step_s" in facts else ""
+        cells = [cell("step_s"), cell("step_floor_s"), share, cell("fit_s"), cell("images_per_s")]
         peaks = [f"{facts[key]:.0f}" for key in ("fit_peak_mib", "draw_peak_mib")]
         print(f"| {name} | {' | '.join([*cells, cell('images_per_s_ceiling'), *peaks])} |")
         sys.stdout.flush()

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from rate import share, step_flops
 
 from actionbench.diffusion.backbone import Backbone
 from actionbench.diffusion.token_learning import Batch, ExemplarBatches, GradientRule, learn_tokens
@@ -43,7 +44,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
 
-    backbone = Backbone.load(resolve_model(options.model), device=options.device)
+    source = resolve_model(options.model)
+    backbone = Backbone.load(source, device=options.device)
     backbone.sampling = suite.sampling
     task = next(iter(suite.tasks.values()))
     started = time.perf_counter()
@@ -79,8 +81,20 @@ def main() -> None:
             times[name].append(timed())
     medians = {name: statistics.median(values) for name, values in times.items()}
     print(f"{options.model}: {len(backbone.layers)} layers, {torch.get_num_threads()} threads")
+    layers = len(backbone.layers)
+    flops = dict(
+        zip(
+            medians,
+            (
+                step_flops(method, source.path, layers)
+                for method in (PPlus(by_caption), PPlus(by_template), adi)
+            ),
+            strict=True,
+        )
+    )
     for name, seconds in medians.items():
-        print(f"{name:28} {1000 * seconds:7.1f} ms a step")
+        rate = share(flops[name], seconds, options.device)
+        print(f"{name:28} {1000 * seconds:7.1f} ms a step, {rate} in a matrix product")
     ratio = medians["ADI"] / medians["three captions, mean loss"]
     print(f"ADI / three captions         {ratio:7.2f}    (target: at most {TARGET})")
     print(f"ADI's pool                   {pool:7.1f} s  ({adi.settings.pool})")
