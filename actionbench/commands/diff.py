@@ -37,10 +37,11 @@ def diff(
     store = Store(runs)
     one, two = store.find_run(first), store.find_run(second)
     difference = find_difference(store, one, two)
-    difference.print(output())
     folder = out or store.root / "report" / f"diff-{one}-{two}"
-    for path in difference.write(folder):
-        say(f"wrote {path}")
+    # Files first: they are there whatever becomes of the output.
+    written = [*difference.write(folder)]
     if html != "none":
-        page = write_difference(difference, store.root, folder, html)
-        say(f"wrote {page}: open it in a browser")
+        written.append(write_difference(difference, store.root, folder, html))
+    difference.print(output())
+    for path in written:
+        say(f"wrote {path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -29,4 +30,4 @@ def submit(run_ids: tuple[str, ...], out: Path, hashes: bool, runs: Path) -> Non
 
     store = Store(runs)
     made = write_submission(store, find_runs(store, run_ids), out, images=not hashes)
-    say(f"wrote {made}: check it with `actionbench verify {made}`")
+    say(f"wrote {made}: check it with `actionbench verify {shlex.quote(str(made))}`")

@@ -107,21 +107,18 @@ def _changes(
 ) -> dict[str, Figure]:
     """Return what differs from the defaults before the user's own words."""
     preset = traits.preset or ""
-    changes = {
-        name: Figure(value, f"substitute on {preset}")
-        for name, value in kind.presets.get(preset, {}).items()
-    }
     tuned = _tuned(kind, traits) if profile != "published" else None
     if not is_defined(kind, traits, profile):
         raise UserError(
             f"no search has chosen settings of {kind.name} for {preset or 'this model'}: "
             "take --profile published"
         )
-    if tuned is None:
-        sources = {field.name: field.metadata["source"] for field in _fields(kind)}
-        changes |= _scaled(kind, traits, _defaults(kind), sources)
-    else:
-        changes |= {name: Figure(value, "search") for name, value in tuned.items()}
+    sources = {field.name: field.metadata["source"] for field in _fields(kind)}
+    changes = _scaled(kind, traits, _defaults(kind), sources) if tuned is None else {}
+    # After the rule: what a preset says of a model holds, also of a rate.
+    substitutes = kind.presets.get(preset, {})
+    changes |= {n: Figure(value, f"substitute on {preset}") for n, value in substitutes.items()}
+    changes |= {name: Figure(value, "search") for name, value in (tuned or {}).items()}
     if profile == "quick":
         changes |= _cut(kind, changes)
     recipe = _named(words).get(RECIPE)

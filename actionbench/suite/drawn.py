@@ -123,9 +123,18 @@ class World(Protocol):
 
 @lru_cache
 def world() -> World:
-    """Import the drawn world."""
-    (entry,) = {e.value: e for e in entry_points(group=ENTRY_POINTS, name=WORLD)}.values()
-    return cast(World, entry.load())
+    """Import the drawn world.
+
+    Raises:
+        UserError: if the installed metadata does not name it, as those of an earlier version do.
+    """
+    entries = list(entry_points(group=ENTRY_POINTS, name=WORLD))
+    if not entries:
+        raise UserError(
+            f"the installed actionbench registers no '{WORLD}' in {ENTRY_POINTS}: install it again "
+            "(in a checkout: pip install -e .)"
+        )
+    return cast(World, entries[0].load())
 
 
 def redrawn(suite: Suite, seed: int, count: int) -> Suite:

@@ -55,16 +55,17 @@ def test_adis_parts_are_asked_for_and_its_own_settings_are_run_once(
         ("tokens", "layer-wise"),
         ("merge", "intersection"),
         ("beta", "0.6"),
+        ("masked", "zero-gradient"),
         ("noise", "both shared"),
         ("prompts", "Textual Inversion, template"),
         ("prompts", "P+, template"),
         ("prompts", "ADI, caption"),
     ]
     sizes = {q.name: len(q.variants) for q in ADI.ablation()}
-    assert sizes == {"tokens": 2, "merge": 5, "beta": 5, "noise": 4, "prompts": 6}
+    assert sizes == {"tokens": 2, "merge": 5, "beta": 5, "masked": 2, "noise": 4, "prompts": 6}
     plans = distinct_plans(planned)
-    # ADI itself, and 1 + 4 + 4 + 3 + 1 changes to it; two rows for each of the other methods.
-    assert len(plans) == 3 * (14 + 4)
+    # ADI itself, and 1 + 4 + 4 + 1 + 3 + 1 changes to it; two rows for each of the other methods.
+    assert len(plans) == 3 * (15 + 4)
     assert [plan.options.seed for plan in plans] == sorted(plan.options.seed for plan in plans)
     betas = {p.plans[0].settings["beta"] for p in planned if p.question.name == "beta"}
     assert betas == {0.2, 0.4, 0.6, 0.8, 0.9}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -91,3 +92,9 @@ def test_few_pictures_freeze_nothing(frozen: Path, tmp_path: Path, fewer: dict[s
         Accepted(check.Choices(tmp_path / "out", **fewer)).freeze([SUBJECT])
     with pytest.raises(UserError, match="no base model with a ControlNet"):
         check.Check(check.Choices(tmp_path / "out")).freeze([SUBJECT])
+
+
+def test_the_command_tells_what_it_cannot_load(typed: Callable[..., Any], tmp_path: Path) -> None:
+    done = typed("puppets", "check", "--readers", tmp_path, "--out", tmp_path / "out")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "holds no reader of subjects" in done.stderr

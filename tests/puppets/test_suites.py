@@ -25,6 +25,7 @@ from actionbench.runs.kept import find_suite, shown_suite
 from actionbench.runs.options import RunOptions
 from actionbench.runs.plan import plan_run
 from actionbench.runs.store import Store, read_image
+from actionbench.suite import drawn
 from actionbench.suite.drawn import DRAWN_FILE, Drawn, check_world, redrawn
 from actionbench.suite.items import SLOT
 from actionbench.suite.shipped import BASE_MODEL
@@ -69,6 +70,13 @@ def test_suites_by_name_are_defined_before_they_are_drawn(cache: Path) -> None:
     assert dev.drawn and len(dev.drawn.actions[1].poses) == 2, "kicks with either foot"
     with pytest.raises(UserError, match=r"did you mean puppets-v2.*valid: .*puppets-48"):
         get_suite("puppets-v3")
+
+
+def test_an_installation_of_an_earlier_version_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn.world.cache_clear()
+    monkeypatch.setattr(drawn, "entry_points", lambda **_: [])
+    with pytest.raises(UserError, match="install it again"):
+        get_suite("no-such-suite")
 
 
 def test_poses_survive_json() -> None:

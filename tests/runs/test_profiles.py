@@ -76,6 +76,13 @@ def test_published_rates_are_scaled_by_the_two_base_models_alone() -> None:
     assert made(PUPPETS, "unet_rate=7e-5").unet_rate == 7e-5, "the user's word is not scaled"
 
 
+def test_a_presets_own_rate_holds() -> None:
+    class Own(Rated):
+        presets: ClassVar[dict[str, dict[str, Any]]] = {"puppet-diffusion": {"unet_rate": 3e-3}}
+
+    assert configure(Own, PUPPETS).settings.unet_rate == 3e-3
+
+
 def test_every_figure_says_where_it_comes_from() -> None:
     rows = {name: f.origin for name, f in figures(Rated, PUPPETS, words=["steps=9"]).items()}
     assert rows["steps"] == "--set"

@@ -66,8 +66,8 @@ def import_(
 ) -> None:  # fmt: skip
     """Make a dataset of DIR: photographs, one sub-folder for each action.
 
-    Captions are taken from captions.csv, else from metadata.jsonl, else from a .txt beside each
-    photograph; without any, they are "a photo of a person" and the action's description. All
+    Captions are taken from captions.csv, metadata.csv or metadata.jsonl, else from a .txt beside
+    each photograph; without any, they are "a photo of a person" and the action's description. All
     problems are reported at once; then nothing is written.
     """
     from actionbench.photos.captioner import Captioner
