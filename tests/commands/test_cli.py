@@ -401,6 +401,6 @@ def test_lists_name_a_broken_plugin_and_go_on(call: Callable[..., Done]) -> None
     listed = call("methods", "list", "--settings").stdout
     assert re.search(r"broken +│ failed +│ method 'broken' \(tests.no_such_module", listed)
     assert re.search(r"drift +│ Drift +│ these tests", listed)
-    assert re.search(r"lr +│ float +│ 0.1 +│ Learning rate", listed)
+    assert re.search(r"lr +│ float +│ 0.1 +│ +│ Learning rate", listed)
     assert "brightness" in call("judges", "list").stdout
     assert "puppets-v1" in call("suites", "list").stdout

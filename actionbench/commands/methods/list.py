@@ -19,7 +19,6 @@ from actionbench.files.models import (
 from actionbench.method import Method
 from actionbench.printing import say
 from actionbench.registry import get_method, method_names
-from actionbench.runs.options import DEFAULTS
 from actionbench.runs.profiles import (
     SD_PRETRAINING_RATE,
     SD_TOKEN_RMS,
@@ -28,7 +27,7 @@ from actionbench.runs.profiles import (
     trains_on_prompts,
 )
 from actionbench.settings import describe_settings
-from actionbench.suite.suite import get_suite
+from actionbench.suite.shipped import BASE_MODEL
 
 
 @click.command("list")
@@ -60,7 +59,7 @@ def list_methods(
     print_table(table(("method", "title", "reference"), rows))
     if not settings:
         return
-    name = model or get_suite(DEFAULTS.suite).model
+    name = model or str(BASE_MODEL)
     folder = local_model(name)
     traits = model_traits(preset_name(name, folder), folder)
     say(_heading(folder.name if folder else name, profile, traits))
