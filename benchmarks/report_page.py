@@ -1,7 +1,7 @@
 """How long `report` takes with its page at full size, and how soon a browser can use the page.
 
-    python benchmarks/report_page.py                 # 8 x 368 images of 64 pixels, in one file
-    python benchmarks/report_page.py --photographs   # of 768 pixels, in a folder beside it
+    python -m benchmarks.report_page                 # 8 x 368 images of 64 pixels, in one file
+    python -m benchmarks.report_page --photographs   # of 768 pixels, in a folder beside it
 
 The runs are those of the kept board; their images are drawn as the verdicts say. Photographs are
 46 different ones of clouds and noise, each under 64 names, so that the disk holds them once.

@@ -63,3 +63,16 @@ class Visit:
 
     def close(self) -> None:
         self.context.close()
+
+
+def wait_until(page: Any, expression: str) -> None:
+    """Wait until an expression of JavaScript is true.
+
+    Asked from outside again and again: playwright's own `wait_for_function` repeats it by `eval` in
+    the page, which the policy of these pages forbids.
+    """
+    for _ in range(600):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(f"never true: {expression}")

@@ -28,7 +28,7 @@ from leaderboards import build_board
 from leaderboards.page import images, report
 from leaderboards.page.plots import write_plots
 from leaderboards.page.report import write_report
-from tests.helpers.browser import REQUIRED, Visit, open_browser
+from tests.helpers.browser import REQUIRED, Visit, open_browser, wait_until
 from tests.helpers.drawn_board import draw_board, picture
 from tests.helpers.photographs import cloud
 from tests.helpers.verdicts import first_actions, make_verdicts, save_run
@@ -153,7 +153,7 @@ def test_filters_make_permalinks_and_permalinks_filters(visit: Any) -> None:
     again = visit(link.split("#")[1])
     assert counted(again, group) == (2, 6)
     gallery.locator("button[type=reset]").click()
-    page.wait_for_function("!location.hash.includes('action')")
+    wait_until(page, "!location.hash.includes('action')")
     assert counted(page, group) == (24, 72)
 
     gallery.locator("[data-filter=size]").select_option("l")
@@ -206,8 +206,9 @@ def test_the_keyboard_alone_is_enough(visit: Any) -> None:
 
 def test_every_image_shows_and_has_an_alternative_text(visit: Any) -> None:
     page = visit("g0-gallery", viewport={"width": 390, "height": 800}, color_scheme="dark")
-    page.wait_for_function(
-        "[...document.querySelectorAll('.sheet img')].slice(0, 6).every((i) => i.naturalWidth)"
+    wait_until(
+        page,
+        "[...document.querySelectorAll('.sheet img')].slice(0, 6).every((i) => i.naturalWidth)",
     )
     bare = "[...document.images].filter((i) => !i.alt && !i.closest('button, dialog')).length"
     assert page.evaluate(bare) == 0
@@ -219,7 +220,7 @@ def test_images_beside_the_page(store: Store, visit: Any, tmp_path: Path) -> Non
     path = write_report(board, store.root, tmp_path, html="folder")
     assert path.stat().st_size < 2**20
     page = visit("g0-gallery", file=path)
-    page.wait_for_function("document.querySelector('.sheet .picture img').naturalWidth == 64")
+    wait_until(page, "document.querySelector('.sheet .picture img').naturalWidth == 64")
     first = sorted(p.name for p in (tmp_path / images.FOLDER / "thumbs").iterdir())
     write_report(board, store.root, tmp_path, html="folder")
     assert first == sorted(p.name for p in (tmp_path / images.FOLDER / "thumbs").iterdir())
