@@ -1,4 +1,4 @@
-"""People's accuracy of a row, from labels of some of its images and a model judge's verdicts on all.
+"""People's accuracy of a row, from labels of some images and a model judge's verdicts on all.
 
 Three figures stand side by side, and none replaces another:
 
@@ -24,7 +24,8 @@ none in a few labels does not mean none. So V1 is estimated from both figures' s
 the corrected variance is never above people's own: a judge that helps nothing costs nothing.
 
 Intervals are those of Korn and Graubard (1998), and the spread of fits is inflated as HC3 does it
-(MacKinnon and White 1985; Bell and McCaffrey 2002), because few units understate it. `benchmarks/people_coverage.py` measures how often they cover.
+(MacKinnon and White 1985; Bell and McCaffrey 2002), because few units understate it.
+`benchmarks/people_coverage.py` measures how often they cover.
 """
 
 from __future__ import annotations
@@ -199,9 +200,9 @@ def _error_variance(
 def interval(share: Floats, variance: Floats, units: int, images: Floats) -> tuple[Floats, Floats]:
     """Compute 95% intervals of shares: Clopper and Pearson's at the effective number of images.
 
-    This number is that of independent images with the same variance, lowered for the few degrees of
-    freedom that the units leave, and at most that of the images (Korn and Graubard 1998). A share of
-    0 or 1 counts units.
+    This number is that of independent images with the same variance, lowered for the few degrees
+    of freedom that the units leave, and at most that of the images (Korn and Graubard 1998). A
+    share of 0 or 1 counts units.
     """
     share = np.clip(share, 0, 1)
     # A share that is near 0 for its error would have an effective number near none.
@@ -308,9 +309,7 @@ def difference(first: Tally, second: Tally) -> Difference | None:
     return Difference(figure(*found[0]), figure(*found[1]))
 
 
-def differences(
-    first: Tally, second: Tally
-) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+def differences(first: Tally, second: Tally) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
     """Return value and variance of the differences of some rows: people's, and corrected.
 
     Two fits of one action are a pair, so that what is hard about an action cancels; images are

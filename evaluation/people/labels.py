@@ -155,6 +155,9 @@ class Labels:
                     f"{path} is of format {version}, this version reads {FORMAT}: export it by the "
                     "version that made it (`actionbench labels export`), and import that"
                 )
+        # While it is open, others that close do not each write the log back into the file.
+        self._open = sqlite3.connect(path, check_same_thread=False)
+        self._open.execute("SELECT 1 FROM meta").fetchone()
 
     @classmethod
     def create(
@@ -482,7 +485,10 @@ class Labels:
             f"WHERE withdrawn IS NULL AND {where} ORDER BY labels.id",
             list(values),
         )
-        return [Label(*row[:-1], bool(row[-1])) for row in rows]
+        return [
+            Label(**{**dict(zip(COLUMNS, row, strict=True)), "simulated": bool(row[-1])})
+            for row in rows
+        ]
 
     def _session(
         self, base: sqlite3.Connection, rater: str, moment: datetime, simulated: bool

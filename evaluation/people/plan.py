@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,8 +82,9 @@ def choose_images(
     order = rng.permutation(len(chosen))
     several = set(rng.choice(len(chosen), size=_overlapping(len(chosen), overlap), replace=False))
     return [
-        Chosen(*chosen[place], raters=RATERS if turn in several else 1)
+        Chosen(run, position, stratum, probability, RATERS if turn in several else 1)
         for turn, place in enumerate(order)
+        for run, position, stratum, probability in [chosen[place]]
     ]
 
 
