@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -201,14 +202,16 @@ class Labels:
             rows = base.execute("SELECT key, value FROM meta")
             return {key: json.loads(value) for key, value in rows}
 
+    @cached_property
+    def _items(self) -> dict[int, LabelItem]:
+        """All items by their numbers; they never change."""
+        with self._connect() as base:
+            rows = base.execute(f"SELECT {_ITEM} FROM items ORDER BY kind, place").fetchall()
+        return {row[0]: _item(row) for row in rows}
+
     def items(self, kind: Kind | None = None) -> list[LabelItem]:
         """Return the items in their order, of one kind or of all."""
-        where = "WHERE kind = ?" if kind else ""
-        with self._connect() as base:
-            rows = base.execute(
-                f"SELECT {_ITEM} FROM items {where} ORDER BY kind, place", [kind] if kind else []
-            ).fetchall()
-        return [_item(row) for row in rows]
+        return [item for item in self._items.values() if kind in (None, item.kind)]
 
     def item(self, number: int) -> LabelItem:
         """Return an item.
@@ -216,8 +219,9 @@ class Labels:
         Raises:
             UserError: if there is none of this number.
         """
-        with self._connect() as base:
-            return self._item(base, number)
+        if number not in self._items:
+            raise UserError(f"{self.path} has no item {number}")
+        return self._items[number]
 
     def png(self, number: int) -> bytes | None:
         """Return the picture of gold or training; None for an image of a run."""
@@ -251,8 +255,7 @@ class Labels:
             out, skipped = _marks(excluded), _marks(passed)
             rows = base.execute(
                 f"""
-                SELECT {_ITEM} FROM items AS asked
-                WHERE kind = 'image' AND id NOT IN ({skipped})
+                SELECT id FROM items AS asked WHERE kind = 'image' AND id NOT IN ({skipped})
                 AND NOT EXISTS (SELECT 1 FROM labels
                     WHERE item = asked.id AND rater = ? AND withdrawn IS NULL)
                 AND raters > (SELECT count(*) FROM labels
@@ -262,7 +265,7 @@ class Labels:
                 """,
                 [*passed, rater, *excluded, count],
             ).fetchall()
-            items = [_item(row) for row in rows]
+            items = [self._items[row[0]] for row in rows]
             base.executemany(
                 "INSERT INTO claims VALUES (?, ?, ?)",
                 [(item.id, rater, now + seconds) for item in items],
@@ -273,14 +276,10 @@ class Labels:
         """Return the gold or training items that a rater has not answered, in their order."""
         with self._connect() as base:
             rows = base.execute(
-                f"""
-                SELECT {_ITEM} FROM items AS asked WHERE kind = ? AND NOT EXISTS
-                (SELECT 1 FROM labels WHERE item = asked.id AND rater = ? AND withdrawn IS NULL)
-                ORDER BY place
-                """,
-                [kind, rater],
+                "SELECT item FROM labels WHERE rater = ? AND withdrawn IS NULL", [rater]
             ).fetchall()
-        return [_item(row) for row in rows]
+        done = {row[0] for row in rows}
+        return [item for item in self.items(kind) if item.id not in done]
 
     def answer(
         self,
@@ -308,7 +307,7 @@ class Labels:
                 "load the page again"
             )
         with self._write() as base:
-            item = self._item(base, number)
+            item = self.item(number)
             if item.sha != sha:
                 raise UserError(f"item {number} shows another picture by now: load the page again")
             before = self._labels(base, "item = ? AND labels.rater = ?", [number, rater])
@@ -351,6 +350,18 @@ class Labels:
         """Return all answers that stand, in the order in which they were given."""
         with self._connect() as base:
             return self._labels(base, "1", [])
+
+    def gold_answers(self) -> tuple[int, int]:
+        """Count the answers on gold: those ever given, and those that stand.
+
+        While these two stay, no session that counts becomes excluded.
+        """
+        with self._connect() as base:
+            given, standing = base.execute(
+                "SELECT count(*), sum(withdrawn IS NULL) FROM labels JOIN items "
+                "ON items.id = item WHERE kind = 'gold'"
+            ).fetchone()
+        return int(given), int(standing or 0)
 
     def frame(self) -> pd.DataFrame:
         """Return the answers that stand with their items, a row an answer.
@@ -396,7 +407,7 @@ class Labels:
         new: list[Label] = []
         passed = 0
         with self._write() as base:
-            items = {row[0]: row[1] for row in base.execute("SELECT id, sha FROM items")}
+            items = {number: item.sha for number, item in self._items.items()}
             here = {(label.item, label.rater): label for label in self._labels(base, "1", [])}
             for line, row in enumerate(rows, 2):
                 try:
@@ -469,12 +480,6 @@ class Labels:
                     base.execute("ROLLBACK")
                 raise
             base.execute("COMMIT")
-
-    def _item(self, base: sqlite3.Connection, number: int) -> LabelItem:
-        row = base.execute(f"SELECT {_ITEM} FROM items WHERE id = ?", [number]).fetchone()
-        if row is None:
-            raise UserError(f"{self.path} has no item {number}")
-        return _item(row)
 
     def _labels(
         self, base: sqlite3.Connection, where: str, values: Sequence[object]

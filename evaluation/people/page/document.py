@@ -17,8 +17,6 @@ from evaluation.people.study import png
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from PIL.Image import Image
-
     from evaluation.people.study import Study
 
 HERE = Path(__file__).parent
@@ -66,7 +64,7 @@ def mailed_page(study: Study, rater: str, items: Sequence[LabelItem]) -> str:
         "actions": {
             name: {
                 "description": study.actions[name].description,
-                "exemplars": [_address(picture) for picture in exemplars(study, name)],
+                "exemplars": [_address(jpeg, "jpeg") for _, jpeg in exemplars(study, name)],
             }
             for name in names
         },
@@ -77,7 +75,7 @@ def mailed_page(study: Study, rater: str, items: Sequence[LabelItem]) -> str:
                 "sha": item.sha,
                 "action": item.action,
                 "subject": study.subjects[item.subject].phrase,
-                "picture": _address(study.picture(item)),
+                "picture": _address(png(study.picture(item)), "png"),
                 **({"truth": truth(item)} if item.kind == "training" else {}),
             }
             for item in items
@@ -86,14 +84,15 @@ def mailed_page(study: Study, rater: str, items: Sequence[LabelItem]) -> str:
     return _page(study, rater, setup, served=False)
 
 
-def exemplars(study: Study, action: str, without: str = "") -> list[Image]:
-    """Return an action's exemplars, made small; one whose pixels' hash is `without` is left out."""
+def exemplars(study: Study, action: str) -> list[tuple[str, bytes]]:
+    """Return an action's exemplars, made small, as JPEG; each with the hash of its own pixels."""
     pictures = []
     for exemplar in study.suite.tasks[action].exemplars:
-        if not without or pixels_hash(exemplar.image) != without:
-            small = exemplar.image.convert("RGB")
-            small.thumbnail((EXEMPLAR_SIDE, EXEMPLAR_SIDE))
-            pictures.append(small)
+        small = exemplar.image.convert("RGB")
+        small.thumbnail((EXEMPLAR_SIDE, EXEMPLAR_SIDE))
+        buffer = io.BytesIO()
+        small.save(buffer, "JPEG", quality=90)
+        pictures.append((pixels_hash(exemplar.image), buffer.getvalue()))
     return pictures
 
 
@@ -102,12 +101,5 @@ def truth(item: LabelItem) -> dict[str, bool | None]:
     return {"action": item.action_truth, "subject": item.subject_truth}
 
 
-def _address(image: Image) -> str:
-    return "data:image/png;base64," + base64.b64encode(png(image)).decode()
-
-
-def jpeg(image: Image) -> bytes:
-    """Write an exemplar for the page."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
+def _address(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode()

@@ -8,14 +8,13 @@ import json
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 from actionbench.errors import UserError
 from evaluation.people.labels import LabelItem
-from evaluation.people.page.document import exemplars, jpeg, served_page, truth
+from evaluation.people.page.document import exemplars, served_page, truth
 from evaluation.people.study import png
 from evaluation.people.verdicts import excluded_sessions
 
@@ -55,6 +54,8 @@ class LabelServer(ThreadingHTTPServer):
         self.passed: dict[int, str] = dict(study.damaged())
         """Items that are not asked about, and why."""
         self.choosing = threading.Lock()
+        self._exemplars: dict[str, list[tuple[str, bytes]]] = {}
+        self._excluded: tuple[tuple[int, int], list[int]] | None = None
         try:
             super().__init__((host, port), _Handler)
         except OverflowError as error:
@@ -65,6 +66,19 @@ class LabelServer(ThreadingHTTPServer):
                     f"port {port} of {host} is taken: name another with --port, or 0 for any"
                 ) from error
             raise UserError(f"{host} port {port} cannot be served from: {error}") from error
+
+    def exemplars(self, item: LabelItem) -> list[bytes]:
+        """Return the exemplars that stand beside an item, as JPEG: all but itself."""
+        if item.action not in self._exemplars:
+            self._exemplars[item.action] = exemplars(self.study, item.action)
+        return [jpeg for sha, jpeg in self._exemplars[item.action] if sha != item.sha]
+
+    def excluded(self) -> list[int]:
+        """Return the sessions that do not count; computed anew when gold was answered."""
+        gold = self.study.labels.gold_answers()
+        if self._excluded is None or self._excluded[0] != gold:
+            self._excluded = gold, excluded_sessions(self.study.labels)
+        return self._excluded[1]
 
     def links(self) -> dict[str, str]:
         """Return each rater's link."""
@@ -134,17 +148,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, picture, "image/png")
         elif first == "exemplar" and rest.replace("/", "", 1).isdecimal() and "/" in rest:
             number, _, place = rest.partition("/")
-            pictures = _exemplars(study, *self._shown(study.labels.item(int(number))))
+            pictures = self.server.exemplars(study.labels.item(int(number)))
             if int(place) < len(pictures):
                 self._send(HTTPStatus.OK, pictures[int(place)], "image/jpeg")
             else:
                 self._say(HTTPStatus.NOT_FOUND, "there is no such exemplar")
         else:
             self._say(HTTPStatus.NOT_FOUND, f"there is no {path}")
-
-    def _shown(self, item: LabelItem) -> tuple[str, str]:
-        """The action whose exemplars stand beside an item, and the hash of one that does not."""
-        return item.action, item.sha if item.run is None else ""
 
     def _post(self, rater: str, path: str) -> None:
         values = self._body()
@@ -190,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
         """What the page shows next, and how far the rater is."""
         server, study = self.server, self.server.study
         with server.choosing:
-            out = excluded_sessions(study.labels)
+            out = server.excluded()
             while item is None or not self._unchanged(item):
                 item = study.next_item(rater, excluded=out, passed=server.passed)
                 if item is None:
@@ -210,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
         """An item as the page may know it: blind to its row, and to which are gold."""
         study = self.server.study
         action = study.actions[item.action]
-        count = len(_exemplars(study, *self._shown(item)))
+        count = len(self.server.exemplars(item))
         return {
             "id": item.id,
             "kind": "training" if item.kind == "training" else "image",
@@ -258,8 +268,3 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Refused(Exception):
     """An answer that cannot be taken, however often it is sent."""
-
-
-@lru_cache(maxsize=256)
-def _exemplars(study: Study, action: str, without: str) -> tuple[bytes, ...]:
-    return tuple(jpeg(picture) for picture in exemplars(study, action, without))
