@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.measures.accuracy import t_quantile
-from evaluation.people.estimates import Tally, differences, estimate, interval
+from evaluation.people.estimates import POWER, Tally, differences, estimate, interval
 from evaluation.people.plan import FLOOR
 
 JUDGES = {
@@ -76,9 +76,9 @@ def simulate(scenario: Scenario, simulations: int, seed: int = 0) -> Coverage:
     first, second = (_tally(rng, scenario, hard) for _ in range(2))
     found, images = estimate(first), np.float64(fits * scenario.images)
     low, high = interval(found.people, found.people_variance, fits, images)
-    low_c, high_c = interval(found.corrected, found.corrected_variance, fits, images)
+    low_c, high_c = interval(found.corrected, found.corrected_variance, fits, images, fitted=POWER)
     _, (value, variance) = differences(first, second)
-    half = t_quantile(fits - 1) * np.sqrt(variance)
+    half = t_quantile(fits - 1 - POWER) * np.sqrt(variance)
     return Coverage(
         people=float(((low <= share) & (share <= high)).mean()),
         corrected=float(((low_c <= share) & (share <= high_c)).mean()),
@@ -159,7 +159,7 @@ def main() -> None:
     options = parser.parse_args()
     simulations = options.simulations // (8 if options.quick else 1)
     began = time.monotonic()
-    found = [(s, simulate(s, simulations)) for s in scenarios()]
+    found = [(s, simulate(s, simulations, seed)) for seed, s in enumerate(scenarios())]
     for scenario, c in found:
         print(
             f"{scenario.fits:3} x {scenario.images:<4} {scenario.labels:5} labels  share "

@@ -21,10 +21,11 @@ V1 + V2 is measured by the spread of the fits' scores, the rectifier's share of 
 with eight fits is a rough measure. V2 alone can be computed from the labels, of which there are at
 least forty; a judge's errors are smoothed by one of each kind (Agresti and Coull 1998), because
 none in a few labels does not mean none. So V1 is estimated from both figures' scores together, and
-the corrected variance is never above people's own: a judge that helps nothing costs nothing.
+the corrected variance is never above people's own: a judge that helps nothing costs next to nothing.
 
-Intervals are those of Korn and Graubard (1998), and the spread of fits is inflated as HC3 does it
-(MacKinnon and White 1985; Bell and McCaffrey 2002), because few units understate it.
+Intervals are those of Korn and Graubard (1998), for which the power takes a degree of freedom. The
+spread of fits is inflated as HC3 does it (MacKinnon and White 1985; Bell and McCaffrey 2002),
+because few units understate it.
 `benchmarks/people_coverage.py` measures how often they cover.
 """
 
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+POWER = 1
+"""Degrees of freedom that the power takes."""
+MIN_UNITS = 4
+"""Fewest units from which anything is estimated."""
 NORMAL = float(norm.ppf((1 + LEVEL) / 2))
 
 
@@ -197,18 +202,23 @@ def _error_variance(
     return share * (1 - share) / np.maximum(effective, 1) * np.where(labels > 0, left, images > 0)
 
 
-def interval(share: Floats, variance: Floats, units: int, images: Floats) -> tuple[Floats, Floats]:
+def interval(
+    share: Floats, variance: Floats, units: int, images: Floats, *, fitted: int = 0
+) -> tuple[Floats, Floats]:
     """Compute 95% intervals of shares: Clopper and Pearson's at the effective number of images.
 
     This number is that of independent images with the same variance, lowered for the few degrees
     of freedom that the units leave, and at most that of the images (Korn and Graubard 1998). A
     share of 0 or 1 counts units.
+
+    Args:
+        fitted: quantities besides the share that were estimated, a degree of freedom each.
     """
     share = np.clip(share, 0, 1)
     # A share that is near 0 for its error would have an effective number near none.
     error = np.minimum(np.sqrt(variance), 0.5)
     inner = np.clip(share, error, 1 - error)
-    few = (NORMAL / t_quantile(units - 1)) ** 2
+    few = (NORMAL / t_quantile(units - 1 - fitted)) ** 2
     effective = np.minimum(_divide(inner * (1 - inner), variance) * few, images)
     effective = np.where((share > 0) & (share < 1), effective, units)
     yes = share * effective
@@ -257,19 +267,19 @@ class RowFigures:
 
 
 def row_figures(tally: Tally) -> RowFigures:
-    """Estimate one row; nothing from fewer than `MIN_LABELS` labels or two units."""
+    """Estimate one row; nothing from fewer than `MIN_LABELS` labels or `MIN_UNITS` units."""
     labels, units = int(tally.labels.sum()), tally.units
-    if labels < MIN_LABELS or units < 2:
+    if labels < MIN_LABELS or units < MIN_UNITS:
         return RowFigures(UNKNOWN, UNKNOWN, math.nan, math.nan, labels, units, tally)
     found = estimate(tally)
 
-    def figure(share: Floats, variance: Floats) -> Figure:
-        low, high = interval(share, variance, units, tally.images.sum())
+    def figure(share: Floats, variance: Floats, fitted: int) -> Figure:
+        low, high = interval(share, variance, units, tally.images.sum(), fitted=fitted)
         return Figure(float(np.clip(share, 0, 1)), float(low), float(high))
 
     return RowFigures(
-        people=figure(found.people, found.people_variance),
-        corrected=figure(found.corrected, found.corrected_variance),
+        people=figure(found.people, found.people_variance, 0),
+        corrected=figure(found.corrected, found.corrected_variance, POWER),
         power=float(found.power),
         floor=t_quantile(units - 1) * math.sqrt(float(found.floor)),
         labels=labels,
@@ -296,17 +306,16 @@ def difference(first: Tally, second: Tally) -> Difference | None:
 
     None if either has too few labels.
     """
-    if min(first.labels.sum(), second.labels.sum()) < MIN_LABELS or first.units < 2:
+    if min(first.labels.sum(), second.labels.sum()) < MIN_LABELS or first.units < MIN_UNITS:
         return None
     found = differences(first, second)
-    quantile = t_quantile(first.units - 1)
 
-    def figure(value: Floats, variance: Floats) -> Figure:
-        half = quantile * math.sqrt(float(variance))
+    def figure(value: Floats, variance: Floats, fitted: int) -> Figure:
+        half = t_quantile(first.units - 1 - fitted) * math.sqrt(float(variance))
         low, high = max(-1.0, float(value) - half), min(1.0, float(value) + half)
         return Figure(float(value), low, high)
 
-    return Difference(figure(*found[0]), figure(*found[1]))
+    return Difference(figure(*found[0], 0), figure(*found[1], POWER))
 
 
 def differences(first: Tally, second: Tally) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
