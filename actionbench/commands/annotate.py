@@ -18,6 +18,7 @@ from actionbench.commands.labels.options import (
 from actionbench.commands.options import runs_option
 from actionbench.commands.prepare import find_runs
 from actionbench.errors import UserError
+from actionbench.printing import say
 from actionbench.runs.store import Store
 
 if TYPE_CHECKING:
@@ -57,19 +58,19 @@ def annotate(
     study = Study(labels, store)
     with LabelServer(study, list(dict.fromkeys(raters)), host, port) as server:
         for number, problem in server.passed.items():
-            click.echo(f"image {number} is left out: {problem}", err=True)
+            say(f"image {number} is left out: {problem}", err=True)
         if not is_loopback(host):
-            click.echo(
+            say(
                 "The page can be reached from other machines, unencrypted: who has a link can "
                 "label in that rater's name."
             )
         for rater, link in server.links().items():
-            click.echo(f"{rater}: {link}")
-        click.echo("Ctrl-C stops; answers are saved as they are given")
+            say(f"{rater}: {link}")
+        say("Ctrl-C stops; answers are saved as they are given")
         try:
             server.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:
-            click.echo(f"stopped; {len(labels.labels())} answers in {path}")
+            say(f"stopped; {len(labels.labels())} answers in {path}")
         end_with([])
 
 

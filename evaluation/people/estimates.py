@@ -21,7 +21,8 @@ V1 + V2 is measured by the spread of the fits' scores, the rectifier's share of 
 with eight fits is a rough measure. V2 alone can be computed from the labels, of which there are at
 least forty; a judge's errors are smoothed by one of each kind (Agresti and Coull 1998), because
 none in a few labels does not mean none. So V1 is estimated from both figures' scores together, and
-the corrected variance is never above people's own: a judge that helps nothing costs next to nothing.
+the corrected variance is never above people's own: a judge that helps nothing costs
+next to nothing.
 
 Intervals are those of Korn and Graubard (1998), for which the power takes a degree of freedom. The
 spread of fits is inflated as HC3 does it (MacKinnon and White 1985; Bell and McCaffrey 2002),

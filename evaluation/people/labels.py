@@ -328,6 +328,14 @@ class Labels:
             base.execute("DELETE FROM claims WHERE item = ? AND rater = ?", [number, rater])
             return self._labels(base, "item = ? AND labels.rater = ?", [number, rater])[0]
 
+    def add(self, labels: Sequence[Label]) -> None:
+        """Add answers that a program gave, all at once; their `session` is any number."""
+        with self._write() as base:
+            for label in labels:
+                _check_answers(label.action, label.subject)
+                _check_known(label, {number: item.sha for number, item in self._items.items()})
+            self._insert(base, labels)
+
     def undo(self, rater: str) -> Label | None:
         """Withdraw a rater's latest answer, and return it; None if there is none."""
         with self._write() as base:

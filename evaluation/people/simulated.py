@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evaluation.people.questions import Answer
+from evaluation.people.labels import Label
+from evaluation.people.questions import QUESTIONS, Answer
 
 if TYPE_CHECKING:
     from evaluation.people.study import Study
@@ -31,15 +33,28 @@ def simulate(study: Study, rater: str, *, error: float, seed: int = 0) -> int:
         ):
             truths[image] = KNOWN.get(record.method, (bool(action), bool(subject)))
     rng = np.random.default_rng((seed, *rater.encode()))
-    items = study.packet(rater, None)
-    for item in items:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    given = []
+    for item in study.packet(rater, None):
         known = truths[item.image] if item.image else (item.action_truth, item.subject_truth)
         action, subject = (_answer(truth, error, rng) for truth in known)
-        labels.answer(
-            rater, item.id, action=action, subject=subject, sha=item.sha,
-            seconds=float(rng.gamma(4, 1.5)), simulated=True,
-        )  # fmt: skip
-    return len(items)
+        given.append(
+            Label(
+                item=item.id,
+                sha=item.sha,
+                rater=rater,
+                session=1,
+                action=action,
+                subject=subject,
+                comment="",
+                questions=QUESTIONS,
+                answered=now,
+                seconds=round(float(rng.gamma(4, 1.5)), 3),
+                simulated=True,
+            )
+        )
+    labels.add(given)
+    return len(given)
 
 
 def _answer(truth: bool | None, error: float, rng: np.random.Generator) -> Answer:

@@ -12,6 +12,7 @@ import numpy as np
 
 from actionbench.errors import UserError
 from actionbench.progress import SILENT, Progress
+from actionbench.runs.kept import find_suite, shown_suite
 from actionbench.runs.store import read_image
 from evaluation.people.gold import EVERY, MOST, TRAINING, Gold, gold_pictures
 from evaluation.people.labels import CLAIM_SECONDS, Kind, LabelItem, Labels, pixels_hash
@@ -20,6 +21,7 @@ from evaluation.people.plan import OVERLAP, choose_images, default_budget
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from actionbench.runs.record import RunRecord
     from actionbench.runs.store import Store
     from actionbench.suite.suite import Suite
 
@@ -49,14 +51,14 @@ def begin_study(
             images, or gets too few images; and if the file exists.
     """
     records = [store.read_record(run_id) for run_id in run_ids]
-    suite = records[0].load_suite()
+    suite = _suite(store, records[0])
     for record in records:
         if not record.complete:
             raise UserError(f"run {record.id} is not finished: finish it, or leave it out")
-        if record.suite_fingerprint != suite.fingerprint:
+        if record.suite_fingerprint != records[0].suite_fingerprint:
             raise UserError(
-                f"run {record.id} is of another suite than {suite.name} is now, and a study asks "
-                "about one: leave it out"
+                f"run {record.id} is of another suite, or of another version of it, than "
+                f"{records[0].id}, and a study asks about one: leave one of them out"
             )
     verdicts = {record.id: store.read_verdicts(record) for record in records}
     seen: dict[str, str] = {}
@@ -95,8 +97,7 @@ def begin_study(
     known, pictures = _known(suite, len(items), max(sides), options) if options.gold else ([], {})
     meta = {
         "suite": suite.name,
-        "suite_file": records[0].suite_file,
-        "suite_fingerprint": suite.fingerprint,
+        "suite_fingerprint": records[0].suite_fingerprint,
         "runs": list(run_ids),
         "budget": len(items),
         "seed": options.seed,
@@ -104,6 +105,14 @@ def begin_study(
         "judges": {record.id: record.judge.name for record in records},
     }
     return Labels.create(path, meta, [*items, *known], pictures)
+
+
+def _suite(store: Store, record: RunRecord) -> Suite:
+    """The suite with its dataset, which can draw gold; with its thumbnails if it is gone."""
+    try:
+        return find_suite(record)
+    except UserError:
+        return shown_suite(store, record)
 
 
 def _known(
@@ -142,21 +151,20 @@ class Study:
     """A labels file with the runs' images that it asks about.
 
     Raises:
-        UserError: if the suite has changed since the study began.
+        UserError: if the runs are of another suite by now, or gone.
     """
 
     def __init__(self, labels: Labels, store: Store) -> None:
-        from actionbench.suite.suite import get_suite
-
         self.labels = labels
         self.store = store
         meta = labels.meta()
-        self.suite = get_suite(meta["suite_file"] or meta["suite"])
-        if self.suite.fingerprint != meta["suite_fingerprint"]:
+        record = store.read_record(meta["runs"][0])
+        if record.suite_fingerprint != meta["suite_fingerprint"]:
             raise UserError(
-                f"{labels.path} asks about another version of suite {self.suite.name}: "
-                "begin a new study, with another --labels"
+                f"{labels.path} asks about another version of suite {record.suite} than the runs "
+                f"in {store.root} are of: name the runs folder of the study, or another --labels"
             )
+        self.suite = shown_suite(store, record)
         self.actions = {action.name: action for action in self.suite.actions}
         self.subjects = {subject.name: subject for subject in self.suite.subjects}
 

@@ -9,6 +9,7 @@ import click
 from actionbench.commands.labels.options import labels_option, open_labels
 from actionbench.commands.options import FILE, runs_option
 from actionbench.files.atomic import write_text
+from actionbench.printing import say
 
 
 @click.command("card")
@@ -21,4 +22,4 @@ def write_card(file: Path | None, runs: Path, out: Path | None) -> None:
 
     labels = open_labels(runs, file)
     path = write_text(out or labels.path.with_suffix(".md"), study_card(labels))
-    click.echo(f"wrote {path}: fill in what is marked TO FILL IN")
+    say(f"wrote {path}: fill in what is marked TO FILL IN")

@@ -9,6 +9,7 @@ import click
 from actionbench.commands.labels.options import labels_option, open_labels
 from actionbench.commands.options import FILE, runs_option
 from actionbench.files.atomic import write_text
+from actionbench.printing import say
 
 
 @click.command("export")
@@ -19,4 +20,4 @@ def export_labels(file: Path | None, runs: Path, out: Path | None) -> None:
     """Write the answers as CSV, a line an answer; `labels import` reads it."""
     labels = open_labels(runs, file)
     path = write_text(out or labels.path.with_suffix(".csv"), labels.export())
-    click.echo(f"wrote {len(labels.labels())} answers to {path}")
+    say(f"wrote {len(labels.labels())} answers to {path}")

@@ -9,6 +9,7 @@ import click
 from actionbench.commands.labels.options import labels_option, open_labels
 from actionbench.commands.options import runs_option
 from actionbench.errors import UserError
+from actionbench.printing import say
 
 
 @click.command("import")
@@ -23,4 +24,4 @@ def import_labels(csv: Path, file: Path | None, runs: Path) -> None:
     except UnicodeDecodeError as error:
         raise UserError(f"{csv} is no text in UTF-8 ({error}): save it as UTF-8") from error
     added, passed = labels.import_csv(text, str(csv))
-    click.echo(f"added {added} answers to {labels.path}, {passed} were there already")
+    say(f"added {added} answers to {labels.path}, {passed} were there already")

@@ -12,6 +12,7 @@ from actionbench.commands.display import JobProgress, print_table
 from actionbench.commands.options import FILE, runs_words
 from actionbench.commands.prepare import find_runs
 from actionbench.errors import UserError
+from actionbench.printing import say
 from actionbench.runs.store import Store
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def begin(store: Store, names: Sequence[str], path: Path, options: StudyOptions)
         labels = begin_study(store, run_ids, path, options, progress)
     items = labels.items("image")
     several = sum(item.raters > 1 for item in items)
-    click.echo(
+    say(
         f"planned {len(items)} images of {len(run_ids)} rows in {path}; {several} of them are for "
         f"three raters, so {sum(item.raters for item in items)} answers in all"
     )

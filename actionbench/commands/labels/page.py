@@ -9,6 +9,7 @@ import click
 from actionbench.commands.labels.options import labels_option, open_labels, rater_option
 from actionbench.commands.options import FILE, runs_option
 from actionbench.errors import UserError
+from actionbench.printing import say
 from actionbench.runs.store import Store
 from actionbench.suite.items import slug
 
@@ -44,7 +45,7 @@ def write_label_page(
         raise UserError(f"nothing is left in {labels.path} for {rater} to label")
     path = out or Path(f"labels-{slug(rater) or 'rater'}.html")
     write_page(path, mailed_page(study, rater, items))
-    click.echo(
+    say(
         f"wrote {path} with {len(items)} pictures, {path.stat().st_size / 2**20:.1f} MiB; "
         "`actionbench labels import CSV` reads what comes back"
     )

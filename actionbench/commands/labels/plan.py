@@ -14,6 +14,7 @@ from actionbench.commands.labels.options import (
     plan_options,
 )
 from actionbench.commands.options import runs_option
+from actionbench.printing import say
 from actionbench.runs.store import Store
 
 
@@ -33,7 +34,7 @@ def plan_labels(
 
     options = StudyOptions(budget, seed, overlap, gold=not no_gold)
     begin(Store(runs), run_ids, labels_file(runs, file), options)
-    click.echo(f"next: actionbench annotate --rater NAME{labels_words(runs, file)}")
+    say(f"next: actionbench annotate --rater NAME{labels_words(runs, file)}")
 
 
 for _option in reversed(plan_options):

@@ -13,6 +13,7 @@ from actionbench.commands.labels.options import (
     rater_option,
 )
 from actionbench.commands.options import runs_option
+from actionbench.printing import say
 from actionbench.runs.store import Store
 
 
@@ -34,8 +35,8 @@ def simulate_rater(rater: str, error: float, seed: int, file: Path | None, runs:
 
     labels = open_labels(runs, file)
     given = simulate(Study(labels, Store(runs)), rater, error=error, seed=seed)
-    click.echo(f"simulated {given} answers by {rater} in {labels.path}; they are not people's")
-    click.echo(
+    say(f"simulated {given} answers by {rater} in {labels.path}; they are not people's")
+    say(
         f"next: actionbench labels status{labels_words(runs, file)} / actionbench report"
         f"{labels_words(runs, None)}"
     )

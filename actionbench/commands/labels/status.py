@@ -9,6 +9,7 @@ import click
 from actionbench.commands.display import print_table
 from actionbench.commands.labels.options import labels_option, open_labels
 from actionbench.commands.options import runs_option
+from actionbench.printing import say
 from actionbench.runs.store import Store
 
 
@@ -24,8 +25,8 @@ def show_labels(file: Path | None, runs: Path) -> None:
     answers = labels.frame()
     images = labels.items("image")
     done = answers[answers["kind"] == "image"]["item"].nunique()
-    click.echo(f"{labels.path}: {done} of {len(images)} images have answers")
+    say(f"{labels.path}: {done} of {len(images)} images have answers")
     print_table(sessions_table(answers).rich())
     print_table(agreement_table(answers).rich())
     for _, problem in Study(labels, Store(runs)).damaged():
-        click.echo(f"left out: {problem}", err=True)
+        say(f"left out: {problem}", err=True)
