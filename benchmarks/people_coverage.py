@@ -154,7 +154,7 @@ def _without_replacement(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--simulations", type=int, default=2000)
+    parser.add_argument("--simulations", type=int, default=1500)
     parser.add_argument("--quick", action="store_true", help="an eighth of the simulations")
     options = parser.parse_args()
     simulations = options.simulations // (8 if options.quick else 1)

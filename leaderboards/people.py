@@ -57,8 +57,8 @@ class People:
 
     @property
     def title(self) -> str:
-        simulated = ", SIMULATED: a program's answers, not people's" if self.simulated else ""
-        return f"People ({PROTOCOL}){simulated}: accuracies in %"
+        simulated = ", SIMULATED: nobody's labels" if self.simulated else ""
+        return f"People ({PROTOCOL}){simulated}; accuracies, %"
 
 
 def add_people(board: Board, labels: Labels | None, error: Error | None = None) -> Board:

@@ -13,7 +13,7 @@ Answer = Literal["yes", "no", "unsure"]
 ANSWERS: tuple[Answer, ...] = ("yes", "no", "unsure")
 
 ACTION = "Is this action done in the picture?"
-SUBJECT = "Is this who does it, or who is shown?"
+SUBJECT = "Is this who is in the picture?"
 
 INSTRUCTIONS = (
     "You see one picture at a time, and answer two questions about it.",

@@ -67,8 +67,10 @@ def test_from_runs_to_a_corrected_board(
     assert done.returncode == 0 and card.count("TO FILL IN") == 8
     assert "Simulated: a program answered" in card and "Otani" in card
 
-    done = typed("report", "--html", "none")
+    done = typed("report")
     assert done.returncode == 0, done.stderr
+    page = Path("runs/report/index.html").read_text()
+    assert page.count("People (human-v1), SIMULATED") == 1 and "Corrected: labels and" in page
     assert "SIMULATED" in done.stdout and "corrected" in done.stdout
     board = Path("runs/report/board.md").read_text()
     assert "### People (human-v1), SIMULATED" in board and "told apart" in board
