@@ -65,7 +65,7 @@ COMMANDS: Table = {
     "tune": (f"{HERE}.tune:tune", "Search a method's settings on other actions than the eight."),
     "ablate": (f"{HERE}.ablate:ablate", "Change one part of a method at a time, and measure."),
     "annotate": (f"{HERE}.annotate:annotate", "Label images in a browser."),
-    "labels": (LABELS, "People's labels: plan, status, export, import, mail, card, simulate."),
+    "labels": (LABELS, "People's labels: plan, mail, import, export, report."),
     "methods": (METHODS, "Methods: list, begin one of your own, check one."),
     "judges": (JUDGES, "Judges: list, judge stored images, measure and compare them."),
     "suites": (SUITES, "Suites: list."),

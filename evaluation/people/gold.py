@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,9 @@ def gold_pictures(suite: Suite, count: int, side: int, seed: int) -> list[Gold]:
     """
     rng = np.random.default_rng((seed, 77))
     if suite.exemplar_file.is_relative_to(PUPPETS):
-        return [*_drawings(suite, count, side, rng)]
+        return [*_drawings(suite, _first_world, count, side, rng)]
+    if all(suite.tasks[action.name].poses for action in suite.actions):
+        return [*_drawings(suite, _drawn_world, count, side, rng)]
     return [*_exemplars(suite, count, rng)]
 
 
@@ -71,13 +73,46 @@ def _other(rng: np.random.Generator, among: tuple[Subject, ...], than: Subject) 
     return others[int(rng.integers(len(others)))]
 
 
-def _drawings(suite: Suite, count: int, side: int, rng: np.random.Generator) -> Iterator[Gold]:
+def _first_world(
+    suite: Suite, action: Action, subject: Subject, side: int, rng: np.random.Generator
+) -> Image:
+    """Draw a subject in an action as the puppets' first version does."""
     from actionbench.puppets.backdrop import BACKDROPS
     from actionbench.puppets.looks import SUBJECTS
     from actionbench.puppets.pose import action_pose
     from actionbench.puppets.scene import Scene, draw
 
-    places = list(BACKDROPS)
+    scene = Scene(
+        who=subject.phrase,
+        does=action.description,
+        where="",
+        look=SUBJECTS[subject.name],
+        pose=action_pose(action.name, rng),
+        backdrop=list(BACKDROPS)[int(rng.integers(len(BACKDROPS)))],
+        seed=int(rng.integers(2**31)),
+    )
+    return draw(scene, side)[0]
+
+
+def _drawn_world(
+    suite: Suite, action: Action, subject: Subject, side: int, rng: np.random.Generator
+) -> Image:
+    """Draw a subject in an action as drawn suites do."""
+    from actionbench.puppets.drawing.holding import anywhere, held
+    from actionbench.puppets.drawing.looks import SUBJECTS, varied
+    from actionbench.puppets.drawing.scene import draw
+
+    look = varied(SUBJECTS[subject.name], rng)
+    return draw(anywhere(look, held(suite.tasks[action.name].poses, rng), rng), side)[0]
+
+
+def _drawings(
+    suite: Suite,
+    draw: Callable[[Suite, Action, Subject, int, np.random.Generator], Image],
+    count: int,
+    side: int,
+    rng: np.random.Generator,
+) -> Iterator[Gold]:
     for number in range(count):
         right_action, right_subject = _TRUTHS[number % len(_TRUTHS)]
         action = suite.actions[int(rng.integers(len(suite.actions)))]
@@ -85,16 +120,8 @@ def _drawings(suite: Suite, count: int, side: int, rng: np.random.Generator) -> 
         others = [a for a in suite.actions if a != action]
         shown = action if right_action else others[int(rng.integers(len(others)))]
         who = subject if right_subject else _other(rng, suite.subjects, subject)
-        scene = Scene(
-            who=who.phrase,
-            does=shown.description,
-            where="",
-            look=SUBJECTS[who.name],
-            pose=action_pose(shown.name, rng),
-            backdrop=places[int(rng.integers(len(places)))],
-            seed=int(rng.integers(2**31)),
-        )
-        yield Gold(action, subject, draw(scene, side)[0], right_action, right_subject)
+        picture = draw(suite, shown, who, side, rng)
+        yield Gold(action, subject, picture, right_action, right_subject)
 
 
 def _exemplars(suite: Suite, count: int, rng: np.random.Generator) -> Iterator[Gold]:
