@@ -44,6 +44,15 @@ PUPPETS: Table = {
     ),
     "check": (f"{HERE}.puppets.check:check", "Measure whether they are fit to be used."),
 }
+LABELS: Table = {
+    "plan": (f"{HERE}.labels.plan:plan_labels", "Choose the images that people are to label."),
+    "status": (f"{HERE}.labels.status:show_labels", "Show who labelled how much, and agreement."),
+    "export": (f"{HERE}.labels.export:export_labels", "Write the answers as CSV."),
+    "import": (f"{HERE}.labels.import_:import_labels", "Add answers from CSV."),
+    "page": (f"{HERE}.labels.page:write_label_page", "Write a page to mail to a rater."),
+    "card": (f"{HERE}.labels.card:write_card", "Write the study's report in Markdown."),
+    "simulate": (f"{HERE}.labels.simulate:simulate_rater", "Let a program answer, for exercise."),
+}
 COMMANDS: Table = {
     "run": (f"{HERE}.run:run", "Fit, draw and judge."),
     "report": (f"{HERE}.report:report", "Print and write the board of the stored runs."),
@@ -55,6 +64,8 @@ COMMANDS: Table = {
     "prefetch": (f"{HERE}.prefetch:prefetch", "Fetch and verify all that a run needs."),
     "tune": (f"{HERE}.tune:tune", "Search a method's settings on other actions than the eight."),
     "ablate": (f"{HERE}.ablate:ablate", "Change one part of a method at a time, and measure."),
+    "annotate": (f"{HERE}.annotate:annotate", "Label images in a browser."),
+    "labels": (LABELS, "People's labels: plan, mail, import, export, report."),
     "methods": (METHODS, "Methods: list, begin one of your own, check one."),
     "judges": (JUDGES, "Judges: list, judge stored images, measure and compare them."),
     "suites": (SUITES, "Suites: list."),

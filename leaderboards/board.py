@@ -26,6 +26,8 @@ from leaderboards.submission.folder import Level, trust
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from leaderboards.people import People
+
 
 @dataclass(frozen=True)
 class BoardRow:
@@ -101,6 +103,8 @@ class Group:
     are in both."""
     lead_method: str
     """The name of the method whose row is set against each other one."""
+    people: People | None = None
+    """What people's labels say of the rows; None if there are none."""
 
     @property
     def lead(self) -> BoardRow | None:

@@ -15,6 +15,12 @@ from rich.text import Text
 from actionbench.printing import shown
 from evaluation.measures.accuracy import MEASURES, Breakdown, Share, breakdown
 from evaluation.tables import NONE, Table, bullets, literal, write_texts
+from leaderboards.people import (
+    differences_table,
+    flat_differences,
+    flat_people,
+    people_table,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,6 +63,10 @@ def print_board(board: Board, console: Console) -> None:
         for more in (_failure_table(group), _against_table(group), _agreement_table(group)):
             if more is not None:
                 _show(console, more.rich(), ())
+        if group.people is not None:
+            _show(console, people_table(group.people).rich(), group.people.notes)
+            if (apart := differences_table(group)) is not None:
+                _show(console, apart.rich(), ())
     source = board.published
     table = _table(f"{source.title} · {source.protocol}", narrow, costs=False)
     for published in source.rows:
@@ -189,6 +199,8 @@ def write_board(board: Board, out: Path) -> list[Path]:
         "board.json": json.dumps(_json(board, rows), indent=1, allow_nan=False) + "\n",
         "tables/comparisons.csv": Table.of("", _comparisons(board)).csv(),
     }
+    if people := flat_people(board):
+        texts["tables/people.csv"] = Table.of("", people).csv()
     for by in get_args(Breakdown):
         tables = {id(row): breakdown(row.verdicts, by) for g in board.groups for row in g.rows}
         texts[f"tables/{by}.csv"] = _breakdown_csv(board, by, tables)
@@ -314,6 +326,7 @@ def _json(board: Board, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ],
         "rows": rows,
         "comparisons": _comparisons(board),
+        "people": {"rows": flat_people(board), "differences": flat_differences(board)},
         "published": {
             "protocol": board.published.protocol,
             "source": board.published.source,
@@ -356,6 +369,7 @@ def _markdown(board: Board) -> str:
             _failure_table(group).markdown(),
             *_markdown_comparisons(group),
             *_markdown_agreements(group),
+            *_markdown_people(group),
         ]
     source = board.published
     heading = f"## {literal(source.title)} · {literal(source.protocol)}"
@@ -363,6 +377,18 @@ def _markdown(board: Board) -> str:
     if board.notes:
         parts += ["## Notes", bullets(board.notes)]
     return "\n\n".join(parts) + "\n"
+
+
+def _markdown_people(group: Group) -> list[str]:
+    if group.people is None:
+        return []
+    apart = differences_table(group)
+    return [
+        f"### {group.people.title}",
+        people_table(group.people).markdown(),
+        bullets(group.people.notes),
+        *([f"{apart.title}:", apart.markdown()] if apart is not None else []),
+    ]
 
 
 def _latex(board: Board) -> str:

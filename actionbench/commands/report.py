@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from actionbench.commands.display import output
+from actionbench.commands.labels.options import labels_file, labels_option, open_labels
 from actionbench.commands.options import FOLDER, html_option, runs_option
 from actionbench.errors import UserError
 from actionbench.printing import say
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
               help="Keep the complete runs (verdicts, records, board) as a reference.")  # fmt: skip
 @click.option("--out", type=FOLDER, metavar="DIR", help="Default: `report` in the runs folder.")
 @html_option
+@labels_option
+@click.option("--calibration", type=FOLDER, metavar="DIR",
+              help="Corrects rows that nobody has labelled by the judge's error, which `judges "
+              "calibrate` wrote there.")  # fmt: skip
 def report(
     runs: Path, suite: str | None, reference: str | None, keep: Path | None, out: Path | None,
-    html: Html | Literal["none"],
+    html: Html | Literal["none"], file: Path | None, calibration: Path | None,
 ) -> None:  # fmt: skip
     """Print the board of the stored runs, and write it: a page, Markdown, LaTeX, CSV, JSON, plots.
 
@@ -38,7 +43,7 @@ def report(
     """
     from leaderboards.reference import keep_reference
 
-    board = make_report(runs, suite, reference, out, html)
+    board = make_report(runs, suite, reference, out, html, file, calibration)
     if keep:
         say(f"kept in {keep_reference(board, runs, keep)}")
 
@@ -49,18 +54,31 @@ def make_report(
     reference: str | None,
     out: Path | None,
     html: Html | Literal["none"],
+    file: Path | None = None,
+    calibration: Path | None = None,
 ) -> Board:
-    """Build the board of the stored runs, print it and write it; see `actionbench.report`."""
+    """Build the board of the stored runs, print it and write it; see `actionbench.report`.
+
+    Args:
+        file: the labels file; that of the runs folder, if there is one, if None.
+        calibration: the folder of a judge's measured error.
+    """
+    from evaluation.people.calibrated import read_calibration
     from leaderboards import build_board
     from leaderboards.page.plots import write_plots
     from leaderboards.page.report import write_report
+    from leaderboards.people import add_people
     from leaderboards.reference import find_reference
 
     store = Store(runs)
     kept = find_reference(reference) if reference else None
     if not store.run_ids() and not kept:
         raise UserError(f"no runs in {runs}: `actionbench run --method NAME` makes them")
-    board = build_board(store.root, suite, kept)
+    error = read_calibration(calibration) if calibration else None
+    labels = (
+        open_labels(store.root, file) if file or labels_file(store.root, None).exists() else None
+    )
+    board = add_people(build_board(store.root, suite, kept), labels, error)
     # Files first: they are there whatever becomes of the output.
     written: list[Path] = []
     if out or store.root.exists():

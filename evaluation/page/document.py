@@ -4,7 +4,8 @@ A page opens from `file://`, and nothing that it shows can make it do anything e
 
 - templates escape every value, and data stands in blocks that no browser executes;
 - the page's Content-Security-Policy allows the very scripts and styles that were put in, by their
-  hash, and no request except for images, and those only from where the page's own are.
+  hash, and no request except for images, and those only from where the page's own are, and to
+  the server of a page that has one.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def render(
     scripts: Sequence[str] = (),
     data: Mapping[str, Any] | None = None,
     images: Images = "inside",
+    served: bool = False,
 ) -> str:
     """Return a page's HTML.
 
@@ -50,6 +52,7 @@ def render(
         scripts: scripts, run in this order when the page is loaded.
         data: JSON values by the id of the block they are put into; scripts read them.
         images: where the page's images are.
+        served: whether its scripts may ask the server that the page comes from.
     """
     sheets = [_read(folder, name) for name in ("style.css", *styles)]
     codes = [_read(folder, name) for name in scripts]
@@ -59,6 +62,7 @@ def render(
             f"img-src {_IMAGES[images]}",
             f"style-src {_hashes(sheets)}",
             f"script-src {_hashes(codes)}",
+            "connect-src 'self'" if served else "connect-src 'none'",
             "base-uri 'none'",
             "form-action 'none'",
         ]

@@ -17,6 +17,7 @@ from actionbench.judge import PAIR
 from actionbench.runs.kept import same_suite
 from actionbench.runs.store import Store
 from leaderboards.page.images import Gallery
+from leaderboards.people import people_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from actionbench.runs.record import RunRecord
     from actionbench.suite.suite import Suite
     from evaluation.measures.comparison import Comparison
+    from evaluation.tables import Table
     from leaderboards.board import BoardRow, Group
 
 _ACTION, _SUBJECT = 1, 2
@@ -63,6 +65,8 @@ class Section:
     """A line for each row whose images are not all there."""
     plots: Mapping[str, Markup]
     """Plots as SVG, by name."""
+    people: Table | None = None
+    """What people's labels say of the rows."""
 
     @property
     def complete(self) -> tuple[BoardRow, ...]:
@@ -110,6 +114,7 @@ def section(
         images=sum(row.done for row in group.rows),
         missing=tuple(missing),
         plots=plots,
+        people=None if group.people is None else people_table(group.people),
     )
 
 

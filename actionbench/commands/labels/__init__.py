@@ -1,0 +1,1 @@
+"""The commands of `actionbench labels`, one a file."""

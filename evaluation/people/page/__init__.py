@@ -1,0 +1,1 @@
+"""The labelling page, served to a rater or mailed as one file."""

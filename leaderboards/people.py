@@ -1,0 +1,278 @@
+"""A board's block of people's figures: beside the model judge's rows, never instead of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from evaluation.measures.accuracy import cluster_names, outcomes
+from evaluation.people.calibrated import Error, corrected_share
+from evaluation.people.estimates import (
+    Difference,
+    Figure,
+    RowFigures,
+    Tally,
+    difference,
+    row_figures,
+)
+from evaluation.people.plan import MIN_LABELS
+from evaluation.people.questions import PROTOCOL
+from evaluation.people.reliability import krippendorff_alpha
+from evaluation.people.verdicts import by_rater, counted, majority, sessions
+from evaluation.tables import Table
+
+if TYPE_CHECKING:
+    from evaluation.people.labels import Labels
+    from leaderboards.board import Board, BoardRow, Group
+
+MEASURES = ("action", "subject", "total")
+
+
+@dataclass(frozen=True)
+class PeopleRow:
+    """One row of the group: what people and judge say of it."""
+
+    row: BoardRow
+    figures: Mapping[str, RowFigures]
+    """By measure; of too few labels they are NaN."""
+    calibrated: Figure | None
+    """Action accuracy corrected by the judge's error alone; None without its calibration, and for
+    a row that people labelled."""
+
+
+@dataclass(frozen=True)
+class People:
+    """What people's labels say of a group's rows."""
+
+    rows: tuple[PeopleRow, ...]
+    differences: Mapping[tuple[str, str], Difference]
+    """Of total accuracy, of every two labelled rows of the same fits, by their ids."""
+    notes: tuple[str, ...]
+    simulated: bool
+
+    @property
+    def title(self) -> str:
+        simulated = ", SIMULATED: nobody's labels" if self.simulated else ""
+        return f"People ({PROTOCOL}){simulated}; accuracies, %"
+
+
+def add_people(board: Board, labels: Labels | None, error: Error | None = None) -> Board:
+    """Add to each group of a board what people's labels say, and what a calibration does.
+
+    Args:
+        labels: the answers, which belong to rows by their images.
+        error: of the judge, for rows that nobody has labelled.
+    """
+    answers = None if labels is None else labels.frame()
+    groups = tuple(
+        dataclasses.replace(group, people=_people(group, answers, error)) for group in board.groups
+    )
+    return dataclasses.replace(board, groups=groups)
+
+
+def _people(group: Group, answers: pd.DataFrame | None, error: Error | None) -> People | None:
+    record = group.facts
+    if error is not None and (
+        error.fingerprint != record.judge.fingerprint
+        or error.suite_fingerprint != record.suite_fingerprint
+    ):
+        error = None
+    kept = None if answers is None else counted(answers)
+    found = None if kept is None else majority(kept).set_index("image")
+    rows = []
+    for row in group.rows:
+        figures = {} if found is None or row.partial else _figures(row, found)
+        labelled = any(f.labels >= MIN_LABELS for f in figures.values())
+        alone = None if error is None or labelled else corrected_share(row.shares["action"], error)
+        rows.append(PeopleRow(row, figures, alone))
+    any_labels = any(f.labels for row in rows for f in row.figures.values())
+    if not any_labels and error is None:
+        return None
+    simulated = False
+    notes = []
+    if any_labels and answers is not None and kept is not None:
+        simulated = bool(answers["simulated"].any())
+        notes = _notes(answers, kept)
+    if error is not None:
+        notes.append(
+            f"Calibrated: action accuracy corrected by the {error.judge} judge's error on the "
+            "exemplars (Rogan and Gladen 1978), where nobody has labelled; it holds if the judge "
+            "errs on these images as it does on exemplars."
+        )
+    return People(tuple(rows), _differences(rows), tuple(notes), simulated)
+
+
+def _figures(row: BoardRow, found: pd.DataFrame) -> dict[str, RowFigures]:
+    verdicts = row.verdicts.reset_index(drop=True)
+    judge = outcomes(verdicts)
+    fits, _ = cluster_names(verdicts)
+    places = [n for n, image in enumerate(verdicts["image"]) if image in found.index]
+    own = found.loc[verdicts["image"].iloc[places]]
+    action = own["action_correct"].to_numpy(dtype=bool)
+    subject = own["subject_correct"].to_numpy(dtype=bool)
+    right = {"action": action, "subject": subject, "total": action & subject}
+    weights = 1 / own["probability"].to_numpy(dtype=float)
+    return {
+        measure: row_figures(
+            Tally.of(
+                judge[measure].to_numpy(dtype=bool),
+                fits.to_numpy(dtype=object),
+                pd.Index(places).to_numpy(dtype=int),
+                right[measure],
+                weights,
+            )
+        )
+        for measure in MEASURES
+    }
+
+
+def _differences(rows: list[PeopleRow]) -> dict[tuple[str, str], Difference]:
+    pairs = {}
+    for first, second in combinations([row for row in rows if row.figures], 2):
+        a, b = first.figures["total"].tally, second.figures["total"].tally
+        found = difference(a, b) if a.units == b.units else None
+        if found is not None:
+            pairs[first.row.run_id, second.row.run_id] = found
+    return pairs
+
+
+def _notes(answers: pd.DataFrame, kept: pd.DataFrame) -> list[str]:
+    people = sessions(answers)
+    out = [session for session in people if session.excluded]
+    alphas = {q: krippendorff_alpha(by_rater(kept, q)) for q in ("action", "subject")}
+    notes = [
+        "Judge: the model judge's share, as above. People: the labels alone. Corrected: labels and "
+        "judge together (prediction-powered, PPI++). Brackets: 95% intervals for actions at large, "
+        "the fits being the units; they are wider by rule than those above.",
+        f"{kept['item'].nunique()} images labelled in {len(kept)} answers by "
+        f"{kept['rater'].nunique()} raters; rows with fewer than {MIN_LABELS} get no figure. "
+        f"Krippendorff's alpha: action {alphas['action']}, subject {alphas['subject']}.",
+    ]
+    if out:
+        who = "; ".join(f"{s.rater}'s session {s.id} ({s.reason})" for s in out)
+        notes.append(f"Excluded by gold: {who}.")
+    return notes
+
+
+# Tables
+
+
+def people_table(people: People) -> Table:
+    """Tabulate judge, people and corrected of each row, for the terminal and Markdown."""
+    return Table(
+        people.title,
+        ("Method", "n", "", "Action", "Subject", "Total"),
+        [line for row in people.rows for line in _lines(row)],
+        left=("",),
+    )
+
+
+def _lines(row: PeopleRow) -> list[tuple[object, ...]]:
+    shares = row.row.shares
+    judge = [shares[measure].text() for measure in MEASURES]
+    lines: list[tuple[object, ...]] = [(row.row.name, row.row.done, "judge", *judge)]
+    if row.figures:
+        labels = max(figure.labels for figure in row.figures.values())
+        for kind in ("people", "corrected"):
+            cells = [getattr(row.figures[measure], kind).text() for measure in MEASURES]
+            lines.append(("", labels if kind == "people" else "", kind, *cells))
+    if row.calibrated is not None:
+        lines.append(("", "", "calibrated", row.calibrated.text(), None, None))
+    return lines
+
+
+def differences_table(group: Group) -> Table | None:
+    """Tabulate the lead's corrected differences of total accuracy from the other rows."""
+    people, lead = group.people, group.lead
+    if people is None or lead is None:
+        return None
+    lines = []
+    for row in group.rows:
+        found = people.differences.get((lead.run_id, row.run_id))
+        other = people.differences.get((row.run_id, lead.run_id))
+        if found is None and other is None:
+            continue
+        cells = (
+            [_points(f) for f in (found.people, found.corrected)]
+            if found is not None
+            else [_points(_turned(f)) for f in (other.people, other.corrected)]  # type: ignore[union-attr]
+        )
+        either = found or other
+        lines.append((f"− {row.name}", *cells, "yes" if either and either.told_apart else "no"))
+    if not lines:
+        return None
+    columns = ("", "people, points [95%]", "corrected, points [95%]", "told apart")
+    title = f"{lead.name} minus each other row, total accuracy by labels, paired by fit"
+    return Table(title, columns, lines)
+
+
+def _turned(figure: Figure) -> Figure:
+    return Figure(-figure.value, -figure.high, -figure.low)
+
+
+def _points(figure: Figure) -> str:
+    low, high = 100 * figure.low, 100 * figure.high
+    return f"{100 * figure.value:+.1f} [{low:+.0f}, {high:+.0f}]"
+
+
+def flat_people(board: Board) -> list[dict[str, Any]]:
+    """List a flat dictionary a row and measure that people labelled; shares are in [0, 1]."""
+    lines = []
+    for group in board.groups:
+        for row in group.people.rows if group.people else ():
+            for measure, found in row.figures.items():
+                share = row.row.shares[measure]
+                lines.append(
+                    {
+                        "heading": group.heading,
+                        "protocol": PROTOCOL,
+                        "simulated": group.people is not None and group.people.simulated,
+                        "method": row.row.method,
+                        "label": row.row.label,
+                        "run_id": row.row.run_id,
+                        "measure": measure,
+                        "labels": found.labels,
+                        "units": found.units,
+                        "power": _six(found.power),
+                        **_columns("judge", Figure(share.value, share.low, share.high)),
+                        **_columns("people", found.people),
+                        **_columns("corrected", found.corrected),
+                    }
+                )
+    return lines
+
+
+def _columns(name: str, figure: Figure) -> dict[str, float | None]:
+    return {
+        name: _six(figure.value),
+        f"{name}_low": _six(figure.low),
+        f"{name}_high": _six(figure.high),
+    }
+
+
+def _six(value: float) -> float | None:
+    """JSON knows no NaN."""
+    return None if value != value else round(value, 6)
+
+
+def flat_differences(board: Board) -> list[dict[str, Any]]:
+    """List a flat dictionary a pair of labelled rows."""
+    return [
+        {
+            "heading": group.heading,
+            "first": first,
+            "second": second,
+            "measure": "total",
+            **_columns("people", found.people),
+            **_columns("corrected", found.corrected),
+            "told_apart": found.told_apart,
+        }
+        for group in board.groups
+        if group.people
+        for (first, second), found in group.people.differences.items()
+    ]
