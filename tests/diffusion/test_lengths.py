@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,11 +17,13 @@ from transformers import PreTrainedConfig
 from actionbench.diffusion.lengths import check_texts, lengths_of, prompt_length
 from actionbench.errors import UserError
 from actionbench.files.models import resolve_model
+from actionbench.method import Method
 from actionbench.plugins.tiny import load_tiny, tiny_task
 from actionbench.registry import get_method
 from actionbench.runs.campaign import Setup
 from actionbench.runs.doctor import check_prompts
 from actionbench.runs.options import RunOptions
+from actionbench.settings import build_settings
 from actionbench.suite.items import SLOT, ActionTask, Exemplar, Item, paper_subjects
 from tests.conftest import Done
 from tests.helpers.photographs import make_folder, write_suite
@@ -50,10 +53,15 @@ def test_what_is_counted_is_what_the_backbone_sees(tiny_model: Path) -> None:
         assert own == len(backbone.pipeline.tokenizer(prompt + " sits").input_ids) - 2
 
 
+def made(name: str, *words: str) -> Method[Any]:
+    kind = get_method(name)
+    return kind(build_settings(kind.Settings, {}, words))
+
+
 def test_a_method_that_loses_the_action_is_refused(tiny_model: Path) -> None:
     """Textual Inversion's prompts hold an identifier in place of the description."""
     subjects, tasks = paper_subjects()[:3], [described(tiny_task(), f"{LONG} {LONG}")]
-    text, token = (get_method(n).for_model(None) for n in ("stable-diffusion", "textual-inversion"))
+    text, token = (made(name) for name in ("stable-diffusion", "textual-inversion"))
     with pytest.raises(UserError) as raised:
         check_texts(tiny_model, PROMPT, text, tasks, subjects)
     message = str(raised.value)
@@ -70,7 +78,7 @@ def test_a_method_that_loses_the_action_is_refused(tiny_model: Path) -> None:
 
 def test_words_behind_the_action_are_a_note(tiny_model: Path) -> None:
     subjects, task = paper_subjects()[:1], tiny_task()
-    by_caption = get_method("p-plus").for_model(None, ["prompts=caption"])
+    by_caption = made("p-plus", "prompts=caption")
     behind = captioned(task, f"a person {SLOT} {LONG} {LONG}")
     (line,) = check_texts(tiny_model, PROMPT, by_caption, [behind], subjects)
     assert "p-plus: the text encoder takes 32 tokens and drops last words of 1 " in line
@@ -78,7 +86,7 @@ def test_words_behind_the_action_are_a_note(tiny_model: Path) -> None:
     with pytest.raises(UserError, match=r"drops the action of 1 .*caption of cheer-0"):
         lost = captioned(task, f"{LONG} {LONG} {SLOT}")
         check_texts(tiny_model, PROMPT, by_caption, [lost], subjects)
-    by_template = get_method("p-plus").for_model(None, ["prompts=template"])
+    by_template = made("p-plus", "prompts=template")
     assert check_texts(tiny_model, PROMPT, by_template, [behind], subjects) == []
     states = [f.state for f in check_prompts([by_caption], tiny_model, PROMPT, [behind], subjects)]
     assert states == ["warn"]

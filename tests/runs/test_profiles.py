@@ -185,7 +185,12 @@ def test_a_block_sets_the_prompts_of_those_that_train_on_prompts() -> None:
     with pytest.raises(UserError, match="--set prompts= contradicts --prompts caption"):
         made(PUPPETS, "prompts=template", prompts="caption")
     blocked = {name for name in method_names() if trains_on_prompts(get_method(name))}
-    assert blocked == set(method_names()) - {"stable-diffusion", "controlnet"}
+    assert blocked == set(method_names()) - {
+        "stable-diffusion",
+        "controlnet",
+        "drawn",
+        "other-action",
+    }
 
 
 # -- runs ----------------------------------------------------------------------------------
