@@ -1,0 +1,305 @@
+"""What every case begins with, and how one is run: a fork of a process that has imported all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+# Before torch is imported: a process with several threads cannot be forked safely.
+os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
+
+import diffusers  # noqa: F401
+import matplotlib  # noqa: F401
+import pandas  # noqa: F401
+import pyarrow.parquet as pq
+import torch
+import transformers  # noqa: F401
+
+import actionbench.suite.suite
+import cli
+from actionbench.plugins.tiny import tiny_pipeline
+from benchmarks.campaign import plugin
+from tests.evaluation.test_tuning import dev_suite
+from tests.helpers.photographs import make_folder, write_suite
+from tests.helpers.small_run import small_suite
+
+TIMEOUT = 120
+"""Seconds after which a command counts as hanging."""
+IMPORT = (
+    "data", "import", "source", "--suite", "two-actions.yaml", "--count", "2", "--out", "made",
+)  # fmt: skip
+
+
+class Done(NamedTuple):
+    """How a command ended; `status` is negative for a signal, and None for a hang."""
+
+    status: int | None
+    out: str
+    err: str
+    seconds: float
+
+
+@dataclass
+class Started:
+    """A command that runs."""
+
+    pid: int
+    out: Path
+    err: Path
+    since: float
+
+    def ended(self, kill_after: float | None = None) -> Done:
+        """Wait for its end; kill it after some seconds if that is asked for, or if it hangs."""
+        limit = self.since + (TIMEOUT if kill_after is None else kill_after)
+        code: int | None = None
+        while True:
+            pid, raw = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(raw)
+                break
+            if time.monotonic() > limit:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                code = None if kill_after is None else -signal.SIGKILL
+                break
+            time.sleep(0.005)
+        return Done(
+            code,
+            self.out.read_text("utf-8", "replace"),
+            self.err.read_text("utf-8", "replace"),
+            time.monotonic() - self.since,
+        )
+
+
+class World:
+    """A folder with a model, photographs, plug-ins, and the finished work that cases compare with.
+
+    base/model, base/source, base/two-actions.yaml; base/<command>/ is what a command left that
+    nobody disturbed; cases/<id>/ are the folders of cases.
+    """
+
+    def __init__(self, work: Path) -> None:
+        self.base, self.cases = work / "base", work / "cases"
+        torch.set_num_threads(1)
+        if not (self.base / "whole").exists():
+            shutil.rmtree(self.base, ignore_errors=True)
+            self.base.mkdir(parents=True)
+            metadata = self.base / "plugins/actionbench_campaign-1.dist-info"
+            metadata.mkdir(parents=True)
+            (metadata / "METADATA").write_text(plugin.METADATA)
+            (metadata / "entry_points.txt").write_text(plugin.ENTRY_POINTS)
+            make_folder(self.base / "source")
+            write_suite(self.base)
+        sys.path.insert(0, str(self.base / "plugins"))
+        small = small_suite(self.base)
+        dev = dev_suite(self.base)
+        self.suites = {suite.name: suite for suite in (small, dev)}
+        actionbench.suite.suite.suites = lambda: self.suites  # type: ignore[assignment]
+        if not (self.base / "whole").exists():
+            self._make()
+
+    def _make(self) -> None:
+        """Make the model and the finished work, in forks: this process computes nothing."""
+        self.call(self.base, [], before=lambda: _leave(tiny_pipeline(self.base / "model")))
+        for name in COMMANDS:
+            folder = self.folder(f"base-{name}", name)
+            done = self.call(folder, self.words(name))
+            if done.status:
+                raise SystemExit(f"the undisturbed {name} ended with {done}")
+            self.base.joinpath(name).mkdir()
+            (self.base / name / "facts.json").write_text(
+                json.dumps({"files": digest(folder), "out": table(done.out)}, indent=1)
+            )
+            if name == "run":
+                shutil.copytree(folder / "runs", self.base / "runs")
+                run_id = next((folder / "runs/runs").iterdir()).name
+                (self.base / "run-id").write_text(run_id)
+            shutil.rmtree(folder)
+        (self.base / "whole").touch()
+
+    def facts(self, name: str) -> tuple[dict[str, str], str]:
+        """Return the files and the table that a command leaves undisturbed."""
+        facts = json.loads((self.base / name / "facts.json").read_text())
+        return facts["files"], facts["out"]
+
+    def words(self, name: str, runs: str | Path = "runs", model: str | Path = "") -> list[str]:
+        """Return the words of one of `COMMANDS`."""
+        model = model or self.base / "model"
+        run = ["--model", str(model), "--runs", str(runs), "--device", "cpu"]
+        steps = ["--set", "steps=40"]
+        if name == "run":
+            return ["run", "--method", "slow", *run, *steps]
+        if name == "judge":
+            run_id = (self.base / "run-id").read_text()
+            return ["judges", "run", run_id, "--judge", "dimness", "--runs", str(runs)]
+        if name == "report":
+            return ["report", "--runs", str(runs)]
+        if name == "tune":
+            return ["tune", "slow", "--suite", "small-dev", "--budget", "2",
+                    "--subjects", "boy", *run]  # fmt: skip
+        return [*IMPORT]
+
+    def folder(self, case: str, name: str) -> Path:
+        """Make a case's folder, with what its command needs."""
+        folder = self.cases / case
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        if name in ("judge", "report", "store"):
+            shutil.copytree(self.base / "runs", folder / "runs")
+        if name in ("import", "captions", "pictures", "yaml"):
+            shutil.copytree(self.base / "source", folder / "source")
+            shutil.copy(self.base / "two-actions.yaml", folder)
+        return folder
+
+    def start(
+        self, folder: Path, words: list[str], before: Callable[[], None] | None = None
+    ) -> Started:
+        """Run a command in a fork, in `folder`; `before` runs there first."""
+        # Beside the folder: what a command prints is none of its files.
+        self.cases.mkdir(parents=True, exist_ok=True)
+        number = f"{time.monotonic_ns():x}"
+        out, err = (self.cases / f"{folder.name}-{number}.{end}" for end in ("out", "err"))
+        since = time.monotonic()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            self._child(folder, words, out, err, before)
+        return Started(pid, out, err, since)
+
+    def call(
+        self, folder: Path, words: list[str], before: Callable[[], None] | None = None
+    ) -> Done:
+        """Run a command in a fork and wait for its end."""
+        return self.start(folder, words, before).ended()
+
+    def _child(
+        self,
+        folder: Path,
+        words: list[str],
+        out: Path,
+        err: Path,
+        before: Callable[[], None] | None,
+    ) -> None:
+        code = 70
+        try:
+            for number, path in ((1, out), (2, err)):
+                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+            sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+            os.chdir(folder)
+            sys.argv = ["actionbench", *words]
+            if before:
+                before()
+            cli.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+    def clear(self, case: str) -> None:
+        """Remove a case's folder and what its commands printed."""
+        for path in self.cases.glob(f"{case}*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+COMMANDS = ("run", "judge", "report", "import", "tune")
+
+
+def _leave(_: Path) -> None:
+    sys.exit(0)
+
+
+def die() -> None:
+    """Kill this process as `kill -9` does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def at(stage: str, count: int, act: Callable[[], None]) -> Callable[[], None]:
+    """Return what a case does first, so that `act` runs at the count-th step of a stage.
+
+    The stages are the plug-in's "fit", "draw" and "judge", and "write": a file opened for writing,
+    or a rename, in the case's folder.
+    """
+
+    def before() -> None:
+        left = count
+
+        def step() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                act()
+
+        if stage != "write":
+            plugin.reached = lambda reached: step() if reached == stage else None
+            return
+        here = str(Path.cwd())
+
+        def hook(event: str, words: tuple[object, ...]) -> None:
+            if event == "open":
+                writes = isinstance(words[2], int) and words[2] & (os.O_WRONLY | os.O_RDWR)
+            else:
+                writes = event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir")
+            if writes and not isinstance(words[0], int):
+                path = os.path.abspath(os.fsdecode(words[0]))  # type: ignore[arg-type]
+                if path.startswith(here):
+                    step()
+
+        sys.addaudithook(hook)
+
+    return before
+
+
+def digest(folder: Path) -> dict[str, str]:
+    """Return what must be the same after a disturbed command, by file.
+
+    Records hold times, and pages hold records; of those only the names count.
+    """
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file():
+            continue
+        name = path.relative_to(folder).as_posix()
+        if path.suffix in (".png", ".safetensors", ".csv", ".yaml"):
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif path.suffix == ".parquet":
+            rows = sorted(map(repr, pq.read_table(path).to_pylist()))
+            found[name] = hashlib.sha256("\n".join(rows).encode()).hexdigest()
+        else:
+            found[name] = ""
+    return found
+
+
+def table(out: str) -> str:
+    """Return the lines of what a command printed that hold results: figures, not times."""
+    lines = (line.rstrip() for line in out.splitlines())
+    return "\n".join(line for line in lines if "%" in line or line.startswith("run "))
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Return the temporary files below a folder."""
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob(".tmp-*"))
+
+
+def rng(seed: int, case: str) -> random.Random:
+    """Return a case's own random numbers."""
+    return random.Random(f"{seed}/{case}")
