@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=500)
     parser.add_argument("--disk", type=int, default=60, help="sizes of the disk to fill")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--retry", action="store_true", help="run again what failed, after a mend")
     parser.add_argument("--limit-seconds", type=float, default=float("inf"))
     options = parser.parse_args()
     # Another user must be able to look in, or all permission would be lost from the beginning.
@@ -49,7 +50,8 @@ def main() -> None:
         if time.monotonic() > end:
             print("the time is over; the same command goes on")
             break
-        if case in results.by_case:
+        known = results.by_case.get(case)
+        if known and not (options.retry and known["problems"]):
             continue
         since = time.monotonic()
         result = run()

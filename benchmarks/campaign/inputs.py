@@ -64,6 +64,8 @@ def form(done: Done) -> list[str]:
     errors = done.err.splitlines()
     heads = [line for line in errors if line.startswith("error: ")]
     if done.status == 2:
+        if not heads and (done.out + done.err).startswith("Usage: "):
+            return problems  # a group of commands without one of them: its help
         if len(heads) != 1:
             problems.append(f"{len(heads)} messages: {done.err[-800:]}")
         elif heads[0] != errors[-1] and not re.search(r": \d+ problems?$", heads[0]):
@@ -71,8 +73,8 @@ def form(done: Done) -> list[str]:
     for line in heads:
         if not 20 <= len(line) <= 1200:
             problems.append(f"a message of {len(line)} signs: {line[:300]}")
-        # What and where: a file, an option or a name in quotes.
-        if not re.search(r"[/'\"]|--|\w\.\w", line):
+        # What and where: a file, an option or a name in quotes; else in the lines below.
+        if not line.endswith(("problem", "problems")) and not re.search(r"[/'\"]|--|\w\.\w", line):
             problems.append(f"a message that names nothing: {line}")
     return problems
 
@@ -179,7 +181,8 @@ def _whole(folder: Path) -> Callable[[Done], list[str]]:
         files = [*(folder / "made").rglob("*.parquet")]
         if not files:
             return ["status 0, and no dataset"]
-        rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+        tables = [pq.read_table(file) for file in files]
+        rows = [r for t in tables if "caption" in t.column_names for r in t.to_pylist()]
         problems = [] if len(rows) == 4 else [f"status 0 with {len(rows)} photographs of 4"]
         for row in rows:
             caption = str(row.get("caption", ""))

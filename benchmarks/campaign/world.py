@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -260,8 +261,8 @@ def at(stage: str, count: int, act: Callable[[], None]) -> Callable[[], None]:
             else:
                 writes = event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir")
             if writes and not isinstance(words[0], int):
-                path = os.path.abspath(os.fsdecode(words[0]))  # type: ignore[arg-type]
-                if path.startswith(here):
+                path = Path.cwd() / os.fsdecode(words[0])  # type: ignore[arg-type]
+                if path.is_relative_to(here):
                     step()
 
         sys.addaudithook(hook)
@@ -291,7 +292,7 @@ def digest(folder: Path) -> dict[str, str]:
 
 def table(out: str) -> str:
     """Return the lines of what a command printed that hold results: figures, not times."""
-    lines = (line.rstrip() for line in out.splitlines())
+    lines = (re.sub(r" +[\d.]+ (s|min|h)\b", "", line).rstrip() for line in out.splitlines())
     return "\n".join(line for line in lines if "%" in line or line.startswith("run "))
 
 
