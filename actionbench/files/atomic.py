@@ -6,6 +6,7 @@ process left behind from what another process is still writing.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -23,6 +24,7 @@ TEMPORARY = ".tmp-"
 """What every temporary name begins with."""
 _OURS = re.compile(rf"{re.escape(TEMPORARY)}[0-9a-f]{{8}}-\d+-[0-9a-f]+")
 _STALE_SECONDS = 24 * 3600
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
@@ -36,8 +38,11 @@ def beside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield temporary
-    except BaseException:
+    except BaseException as error:
         remove(temporary)
+        # A full disk is reported by writes to an open file, which do not know its name.
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            error.filename = str(path)
         raise
 
 
@@ -89,6 +94,8 @@ def written(path: Path) -> Iterator[Path]:
         UserError: if it cannot be written.
     """
     try:
+        if path.parent.is_dir():
+            remove_leftovers(path.parent)
         with beside(path) as temporary:
             yield temporary
             temporary.replace(path)

@@ -26,8 +26,8 @@ STAGES = {
 }
 MOST = {
     ("run", "fit"): 80, ("run", "draw"): 12, ("run", "judge"): 12, ("run", "write"): 60,
-    ("judge", "judge"): 12, ("judge", "write"): 12, ("report", "write"): 30,
-    ("import", "write"): 25, ("tune", "fit"): 6, ("tune", "draw"): 8, ("tune", "judge"): 8,
+    ("judge", "judge"): 12, ("judge", "write"): 8, ("report", "write"): 30,
+    ("import", "write"): 6, ("tune", "fit"): 6, ("tune", "draw"): 8, ("tune", "judge"): 8,
     ("tune", "write"): 60,
 }  # fmt: skip
 """About how many steps a stage has; a case that is past its end was not killed, and says so."""

@@ -1,4 +1,4 @@
-"""The campaign's own method and judges: the small ones of the tests, with places to be struck at."""
+"""The campaign's method and judges: the small ones of the tests, with places to be struck at."""
 
 from __future__ import annotations
 

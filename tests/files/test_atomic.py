@@ -33,6 +33,26 @@ def test_replacing_clears_what_a_kill_left_and_nothing_of_the_users(tmp_path: Pa
     assert (tmp_path / "out").is_dir()
 
 
+def test_a_written_file_clears_what_a_kill_left(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / f".tmp-{HOST}-{gone.pid}-0a1b2c3d").write_text("half a page")
+    write_text(tmp_path / "page", "words")
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full here")
+def test_a_full_disk_is_reported_with_the_place(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OSError, match="No space left on device") as caught,
+        replacing(tmp_path / "made") as _,
+        Path("/dev/full").open("w") as file,
+    ):
+        file.write("words")
+        file.flush()
+    assert caught.value.filename == str(tmp_path / "made")
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     file = write_text(tmp_path / "new" / "a.txt", "old")
     with pytest.raises(ZeroDivisionError), written(file) as temporary:
