@@ -18,11 +18,11 @@ from benchmarks.campaign.world import (
 )  # fmt: skip
 
 STAGES = {
-    "run": ("fit", "draw", "judge", "write"),
+    "run": ("fit", "draw", "judge", "write", "workers"),
     "judge": ("judge", "write"),
     "report": ("write", "any"),
     "import": ("write", "any"),
-    "tune": ("fit", "draw", "judge", "write"),
+    "tune": ("fit", "draw", "judge", "write", "workers"),
 }
 MOST = {
     ("run", "fit"): 80, ("run", "draw"): 12, ("run", "judge"): 12, ("run", "write"): 60,
@@ -48,10 +48,11 @@ def run_case(
     """Kill one command once, finish it, and return what was found."""
     random = rng(seed, case)
     folder = world.folder(case, name)
-    words = world.words(name)
+    words = world.words(name, workers=2 if stage == "workers" else 1)
     before, delay = None, None
-    if stage == "any":
-        delay = random.uniform(0.01, 1.0)
+    if stage in ("any", "workers"):
+        # Workers import all anew, so that they take some seconds.
+        delay = random.uniform(0.01, 1.0 if stage == "any" else 15.0)
     else:
         # Early steps oftener: the first write of a folder is where most can go wrong.
         before = at(stage, 1 + int(MOST[name, stage] * random.random() ** 1.5), die)

@@ -135,18 +135,20 @@ class World:
         facts = json.loads((self.base / name / "facts.json").read_text())
         return facts["files"], facts["out"]
 
-    def words(self, name: str, runs: str | Path = "runs", model: str | Path = "") -> list[str]:
+    def words(self, name: str, model: str | Path = "", workers: int = 1) -> list[str]:
         """Return the words of one of `COMMANDS`."""
         model = model or self.base / "model"
-        run = ["--model", str(model), "--runs", str(runs), "--device", "cpu"]
+        # One worker is this process itself, which the campaign can strike in the midst of a step.
+        runs = ["--runs", "runs", "--workers", str(workers)]
+        run = ["--model", str(model), *runs, "--device", "cpu"]
         steps = ["--set", "steps=40"]
         if name == "run":
             return ["run", "--method", "slow", *run, *steps]
         if name == "judge":
             run_id = (self.base / "run-id").read_text()
-            return ["judges", "run", run_id, "--judge", "dimness", "--runs", str(runs)]
+            return ["judges", "run", run_id, "--judge", "dimness", *runs]
         if name == "report":
-            return ["report", "--runs", str(runs)]
+            return ["report", "--runs", "runs"]
         if name == "tune":
             return ["tune", "slow", "--suite", "small-dev", "--budget", "2",
                     "--subjects", "boy", *run]  # fmt: skip

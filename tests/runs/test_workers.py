@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ from actionbench.runs.workers.choose import open_executor
 from actionbench.runs.workers.executor import InLine
 from actionbench.runs.workers.local import LocalWorkers
 from actionbench.runs.workers.schedule import Schedule
+from actionbench.runs.workers.serve import serve
 from actionbench.runs.workers.unit import RemoteDefect
 from tests.helpers.small_run import (
     Brightness,
@@ -243,6 +245,20 @@ def test_workers_end_with_their_launcher(tiny_model: Path, tmp_path: Path) -> No
         time.sleep(0.05)
     plan = small_plan(tiny_model, tmp_path, Sleepy())
     assert execute(plan).record.complete
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its sockets have no descriptors")
+def test_a_worker_ends_without_a_word_if_its_result_was_not_read() -> None:
+    """A launcher that is killed before it reads a result resets the connection."""
+    ours, theirs = socket.socketpair()
+    alive, lifeline = os.pipe()
+    try:
+        ours.send(b"a result that nobody reads")
+        theirs.close()
+        serve(ours.detach(), alive)
+    finally:
+        # The pipe stays open: its end would end this process.
+        assert lifeline
 
 
 class Sleepy(Drift):

@@ -36,7 +36,7 @@ def serve(channel: int, lifeline: int) -> None:
     while True:
         try:
             message = connection.recv_bytes()
-        except EOFError:
+        except (EOFError, ConnectionError):  # reset: it died before it read the last result
             return
         _perform(session, message, connection.send_bytes)
 
