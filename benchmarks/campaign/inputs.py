@@ -299,7 +299,7 @@ def _models(world: World, folder: Path, random: Random) -> Made:
 
     def right(done: Done) -> list[str]:
         expected, found = world.facts("run")[1], table(done.out)
-        same_run = (world.base / "run-id").read_text() in found
+        same_run = world.run_id in found
         # Another fingerprint is another model, which may have another table.
         return (
             [f"the same run with another table: {found}"] if same_run and found != expected else []
@@ -314,7 +314,7 @@ def _stores(world: World, folder: Path, random: Random) -> Made:
         # What is stored must be taken up again, not only its summary.
         shutil.rmtree(folder / "runs/runs")
     how, changed = _damage(folder / "runs", random)
-    run_id = (world.base / "run-id").read_text()
+    run_id = world.run_id
     words = {
         "list": ["runs", "list", "--runs", "runs"],
         "show": ["show", run_id, "--runs", "runs"],

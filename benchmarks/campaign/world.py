@@ -30,6 +30,7 @@ import transformers  # noqa: F401
 
 import actionbench.suite.suite
 import cli
+from actionbench.files.atomic import written
 from actionbench.plugins.tiny import tiny_pipeline
 from benchmarks.campaign import plugin
 from tests.evaluation.test_tuning import dev_suite
@@ -112,26 +113,39 @@ class World:
             self._make()
 
     def _make(self) -> None:
-        """Make the model and the finished work, in forks: this process computes nothing."""
+        """Make the model, in a fork: this process computes nothing."""
         self.call(self.base, [], before=lambda: _leave(tiny_pipeline(self.base / "model")))
-        for name in COMMANDS:
-            folder = self.folder(f"base-{name}", name)
-            done = self.call(folder, self.words(name))
-            if done.status:
-                raise SystemExit(f"the undisturbed {name} ended with {done}")
-            self.base.joinpath(name).mkdir()
-            (self.base / name / "facts.json").write_text(
-                json.dumps({"files": digest(folder), "out": table(done.out)}, indent=1)
-            )
-            if name == "run":
-                shutil.copytree(folder / "runs", self.base / "runs")
-                run_id = next((folder / "runs/runs").iterdir()).name
-                (self.base / "run-id").write_text(run_id)
-            shutil.rmtree(folder)
         (self.base / "whole").touch()
+
+    def finish(self, name: str) -> None:
+        """Run a command undisturbed, the first time that a case compares with it or uses it."""
+        place = self.base / name / "facts.json"
+        if place.exists():
+            return
+        folder = self.folder(f"base-{name}", name)
+        done = self.call(folder, self.words(name))
+        if done.status:
+            raise SystemExit(f"the undisturbed {name} ended with {done}")
+        if name == "run":
+            shutil.rmtree(self.base / "runs", ignore_errors=True)
+            shutil.copytree(folder / "runs", self.base / "runs")
+            run_id = next((folder / "runs/runs").iterdir()).name
+            (self.base / "run-id").write_text(run_id)
+        place.parent.mkdir(exist_ok=True)
+        facts = json.dumps({"files": digest(folder), "out": table(done.out)}, indent=1)
+        with written(place) as temporary:  # a campaign that is killed here makes it anew
+            temporary.write_text(facts)
+        shutil.rmtree(folder)
+
+    @property
+    def run_id(self) -> str:
+        """The id of the undisturbed run."""
+        self.finish("run")
+        return (self.base / "run-id").read_text()
 
     def facts(self, name: str) -> tuple[dict[str, str], str]:
         """Return the files and the table that a command leaves undisturbed."""
+        self.finish(name)
         facts = json.loads((self.base / name / "facts.json").read_text())
         return facts["files"], facts["out"]
 
@@ -145,8 +159,7 @@ class World:
         if name == "run":
             return ["run", "--method", "slow", *run, *steps]
         if name == "judge":
-            run_id = (self.base / "run-id").read_text()
-            return ["judges", "run", run_id, "--judge", "dimness", *runs]
+            return ["judges", "run", self.run_id, "--judge", "dimness", *runs]
         if name == "report":
             return ["report", "--runs", "runs"]
         if name == "tune":
@@ -160,6 +173,7 @@ class World:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         if name in ("judge", "report", "store"):
+            self.finish("run")
             shutil.copytree(self.base / "runs", folder / "runs")
         if name in ("import", "captions", "pictures", "yaml"):
             shutil.copytree(self.base / "source", folder / "source")
