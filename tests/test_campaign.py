@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.campaign.__main__ import Results
 from benchmarks.campaign.inputs import form
+from benchmarks.campaign.results import Results
 from benchmarks.campaign.world import Done
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,9 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-# Before torch is imported: a process with several threads cannot be forked safely.
-os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
-
 import diffusers  # noqa: F401
 import matplotlib  # noqa: F401
 import pandas  # noqa: F401
