@@ -15,7 +15,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from evaluation.measures.fits import MEASURES, Fits, outcomes, tabulate, tabulate_groups
+from evaluation.measures.fits import (
+    EXEMPLARS,
+    MEASURES,
+    SEED,
+    Fits,
+    outcomes,
+    tabulate,
+    tabulate_groups,
+)
 from evaluation.measures.intervals import LEVEL, Spread, spread_at_large, spread_within
 
 if TYPE_CHECKING:
@@ -99,6 +107,18 @@ def share(fits: Fits, measure: str, of: Estimand) -> Share:
 def default_estimand(fits: Fits) -> Estimand:
     """Choose actions at large where there are enough of them."""
     return "actions at large" if len(fits.actions) >= MIN_ACTIONS else "these actions"
+
+
+def cluster_names(verdicts: pd.DataFrame) -> tuple[pd.Series[str], str]:
+    """Name each image's independent unit, and what that is: its action, or its fit if actions are
+    too few to say anything of actions at large."""
+    action = verdicts["action"].astype(str)
+    if action.nunique() >= MIN_ACTIONS:
+        return action, "action"
+    for name in (EXEMPLARS, SEED):
+        if name in verdicts:
+            action = action + "/" + verdicts[name].astype(str)
+    return action, "fit"
 
 
 def overall(verdicts: pd.DataFrame) -> dict[str, Share]:

@@ -163,3 +163,8 @@ def correlation(first: Array, second: Array) -> Array:
     found = np.divide(product, sizes, out=np.zeros_like(sizes), where=sizes > 0)
     clipped: Array = np.clip(found, -1.0, 1.0)
     return clipped
+
+
+def t_quantile(degrees: float, level: float = LEVEL) -> float:
+    """Look up Student's two-sided quantile."""
+    return float(stdtrit(degrees, (1 + level) / 2))
