@@ -345,7 +345,7 @@ def _fits_json(fits: Fits | None) -> list[dict[str, Any]]:
             "action": fits.actions[fits.action[place]],
             "seed": int(fits.seed[place]),
             "n": int(fits.sizes[place]),
-            **{name: int(counts[place]) for name, counts in fits.counts.items()},
+            **{f"{name}_count": int(counts[place]) for name, counts in fits.counts.items()},
         }
         for place in range(len(fits))
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,11 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from actionbench.errors import UserError
+from actionbench.files.models import ModelTraits
 from actionbench.method import Customization, Work
 from actionbench.registry import get_method
 from actionbench.runs.campaign import Setup
 from actionbench.runs.plan import Plan
-from actionbench.settings import build_settings, setting
+from actionbench.runs.profiles import configure
+from actionbench.settings import recorded_settings, setting
 from actionbench.suite.items import ActionTask, development_actions
 from actionbench.suite.suite import Suite, get_suite
 from evaluation.experiments.measured import Measured, measure_each
@@ -53,7 +55,6 @@ class Paced(Drift):
 
     name = "paced"
     Settings = PacedSettings  # type: ignore[assignment]
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"mini": {"steps": 40}}
 
     def fit_work(self, exemplars: int, layers: int) -> Work:
         return Work(conditioned=self.settings.steps)
@@ -245,9 +246,11 @@ KEPT = sorted((Path(__file__).parents[2] / "leaderboards" / "tuning").glob("*.js
 
 
 @pytest.mark.parametrize("file", KEPT, ids=lambda file: file.stem)
-def test_a_preset_is_what_its_kept_search_chose(file: Path) -> None:
+def test_tuned_settings_are_what_the_kept_search_chose(file: Path) -> None:
     kept = json.loads(file.read_text("utf-8"))
     kind = get_method(kept["method"])
-    own = build_settings(kind.Settings, kind.presets[kept["preset"]], ())
-    assert json.loads(json.dumps(asdict(own))) == kept["tried"][kept["chosen"]]["settings"]
+    own = configure(kind, ModelTraits(kept["preset"]), "tuned").settings
+    assert (
+        json.loads(json.dumps(recorded_settings(own))) == kept["tried"][kept["chosen"]]["settings"]
+    )
     assert kept["suite"] == "puppets-dev" and len(KEPT) == 6
