@@ -16,7 +16,7 @@ import pytest
 
 from actionbench.errors import UserError
 from actionbench.files.models import ModelTraits
-from actionbench.method import Customization, Work
+from actionbench.method import Customization
 from actionbench.registry import get_method
 from actionbench.runs.campaign import Setup
 from actionbench.runs.plan import Plan
@@ -55,9 +55,6 @@ class Paced(Drift):
 
     name = "paced"
     Settings = PacedSettings  # type: ignore[assignment]
-
-    def fit_work(self, exemplars: int, layers: int) -> Work:
-        return Work(conditioned=self.settings.steps)
 
     def fit(self, backbone: Any, task: ActionTask, **rest: Any) -> Customization:
         s: Any = self.settings
@@ -121,8 +118,13 @@ def test_other_settings_are_varied_only_where_the_method_declares_them(setup: Se
         assert tried.keys() == {"steps", "lr"} and 0.01 <= tried["lr"] <= 0.1
     with pytest.raises(UserError, match="plain has nothing to tune"):
         first_ranges(setup, Plain)
+
+    class Silent(Drift):
+        def fit_work(self, exemplars: int, layers: int) -> None:  # type: ignore[override]
+            return None
+
     with pytest.raises(UserError, match="drift does not say what a fit takes"):
-        sample_passes(setup.plan(Drift))
+        sample_passes(setup.plan(Silent))
 
 
 class Landscape:
