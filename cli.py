@@ -57,6 +57,7 @@ COMMANDS: Table = {
     "run": (f"{HERE}.run:run", "Fit, draw and judge."),
     "report": (f"{HERE}.report:report", "Print and write the board of the stored runs."),
     "diff": (f"{HERE}.diff:diff", "Compare two runs item by item: what flipped."),
+    "power": (f"{HERE}.power:power", "Say how many actions and seeds tell a gap."),
     "show": (f"{HERE}.show:show", "Draw a run with labels, or several side by side."),
     "submit": (f"{HERE}.submit:submit", "Write a folder with runs for others to check."),
     "verify": (f"{HERE}.verify:verify", "Check a submission, judge and make parts of it again."),

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.measures.accuracy import t_quantile
+from evaluation.measures.intervals import t_quantile
 from evaluation.people.estimates import POWER, Tally, differences, estimate, interval
 from evaluation.people.plan import FLOOR
 

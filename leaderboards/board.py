@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from actionbench.files.hashing import canonical_json
@@ -16,14 +17,25 @@ from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store
 from actionbench.suite.drawn import EXEMPLAR_SEED, EXEMPLARS
 from actionbench.suite.suite import Suite, get_suite
-from evaluation.measures.accuracy import MIN_ACTIONS, Share, overall
-from evaluation.measures.comparison import Comparison, rank_verdicts
-from evaluation.measures.failures import Failures, copied_images, failures
+from evaluation.measures.accuracy import MIN_ACTIONS, Share, default_estimand, share
+from evaluation.measures.comparison import Comparison, correct, rank_fits
+from evaluation.measures.components import Components, split
+from evaluation.measures.failures import (
+    Failures,
+    copy_threshold,
+    exemplar_distances,
+    failures,
+    find_copies,
+    people,
+)
+from evaluation.measures.fits import MEASURES, Fits, pool, tabulate
 from evaluation.measures.order import MIN_METHODS, Agreement, agreement
+from evaluation.measures.power import Power, measure_power
 from leaderboards.published import Published, published
 from leaderboards.submission.folder import Level, trust
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from rich.console import Console
 
     from leaderboards.people import People
@@ -31,22 +43,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BoardRow:
-    """One run."""
+    """One method: its run, or its runs that differ by their seeds alone."""
 
     run_id: str
+    """Of the first of its runs; it names the row in comparisons."""
     method: str
     title: str
     label: str
     """Settings that differ from the method's own for this model, and what else is unusual about
-    the run (seed, number format): "beta=0.3, seed=1"; empty if nothing is."""
+    the runs (one seed that is not 0, number format): "beta=0.3, seed=1"; empty if nothing is."""
     done: int
     """Images judged."""
     planned: int
+    fits: Fits = field(repr=False, compare=False)
+    """Right images by fit: what every figure is made of."""
     shares: Mapping[str, Share]
-    """By `accuracy.MEASURES`."""
+    """By `accuracy.MEASURES`; of actions at large, or of these if they are few."""
     failures: Failures
+    distances: NDArray[np.float64] | None = field(repr=False, compare=False)
+    """Of each image to exemplars: see `failures.exemplar_distances`."""
     rank: int | None
-    """None for a partial run, which has other items than its neighbours."""
+    """None for a partial run, which has other items than its neighbours, and for a floor or
+    ceiling."""
     fit_seconds: float | None
     """Mean of the actions' fits; None if nothing is fitted."""
     draw_seconds: float | None
@@ -60,10 +78,57 @@ class BoardRow:
     """Kept from an earlier measurement, not of the runs folder."""
     trust: Level | None
     """How far a submitted row was checked; None for a run of one's own."""
-    record: RunRecord = field(repr=False)
+    records: tuple[RunRecord, ...] = field(repr=False)
+    """One a run, in the order of their seeds."""
     suite: Suite | None = field(repr=False, compare=False)
     """None if it is gone: then its name stands for its title."""
     verdicts: pd.DataFrame = field(repr=False, compare=False)
+    """Of all runs; see `evaluation.measures.fits.pool`."""
+
+    @property
+    def record(self) -> RunRecord:
+        """The first run's: what all of them share."""
+        return self.records[0]
+
+    @property
+    def ranked(self) -> bool:
+        """False for a row that only bounds the board."""
+        return self.record.ranked
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The runs' ids, as the runs folder has them."""
+        return [record.id for record in self.records]
+
+    @property
+    def seeds(self) -> list[tuple[int, int]]:
+        """Each run's seed, and the seed of its exemplars."""
+        return [_seeds(record) for record in self.records]
+
+    @property
+    def these(self) -> Mapping[str, Share]:
+        """The shares of these very actions, by measure, with the fits as the units."""
+        return {name: share(self.fits, name, "these actions") for name in MEASURES}
+
+    @property
+    def components(self) -> Components:
+        """Where the variance of total accuracy lies."""
+        return split(self.fits, "total")
+
+    @property
+    def learned(self) -> bool:
+        """Whether the method was fitted to exemplars."""
+        return any(record.fits for record in self.records)
+
+    @property
+    def fit_measures(self) -> Mapping[str, float]:
+        """What the method measured while it fitted, means over fits: see `method.MEASURES`."""
+        found: dict[str, list[float]] = {}
+        for record in self.records:
+            for fit in record.fits:
+                for name, value in (fit.measures or {}).items():
+                    found.setdefault(name, []).append(value)
+        return {name: sum(values) / len(values) for name, values in found.items()}
 
     @property
     def partial(self) -> bool:
@@ -97,7 +162,9 @@ class Group:
     rows: tuple[BoardRow, ...]
     """By total accuracy, best first; partial runs last."""
     comparisons: Mapping[tuple[str, str], Comparison]
-    """Total accuracy of every two complete runs, by their ids."""
+    """Total accuracy of every two complete rows, by their ids, corrected as one family."""
+    power: Power | None
+    """What a paired comparison of two of the rows can detect; None with fewer than two rows."""
     agreements: tuple[Agreement, ...]
     """With the published table, by action, subject and total accuracy; empty if too few methods
     are in both."""
@@ -109,14 +176,14 @@ class Group:
     @property
     def lead(self) -> BoardRow | None:
         """The lead method's row with its own settings, the newest; the best row if it has none."""
-        complete = [row for row in self.rows if not row.partial]
+        complete = [row for row in self.rows if not row.partial and row.ranked]
         own = [row for row in complete if row.method == self.lead_method and not row.label]
         own.sort(key=lambda row: row.reference)
         return next(iter(own + complete), None)
 
     @property
     def against(self) -> list[tuple[BoardRow, Comparison]]:
-        """The lead minus each other complete row, on total accuracy."""
+        """The lead minus each other complete row, on total accuracy: a family by itself."""
         lead = self.lead
         if lead is None:
             return []
@@ -125,7 +192,9 @@ class Group:
             **{(b, a): compared.reversed for (a, b), compared in self.comparisons.items()},
         }
         pairs = ((row, (lead.run_id, row.run_id)) for row in self.rows)
-        return [(row, both_ways[pair]) for row, pair in pairs if pair in both_ways]
+        found = [(row, both_ways[pair]) for row, pair in pairs if pair in both_ways]
+        corrected = correct([compared for _, compared in found])
+        return [(row, compared) for (row, _), compared in zip(found, corrected, strict=True)]
 
     @property
     def facts(self) -> RunRecord:
@@ -167,8 +236,9 @@ def build_board(
     `lead` is the name of the method that is set against each other one: by default the one that
     leads the published table, ADI.
 
-    Of runs that are the same but for their making (same group, method, settings, seed), the
-    latest complete one stands for all, or the latest partial one if none is complete.
+    Complete runs of one method that differ by their seeds alone are one row. Of runs that are the
+    same but for their making (seeds, too), the latest complete one stands for all; a method without
+    a complete run is shown by its latest partial one.
 
     Raises UserError for a damaged file, naming it, and for an unknown suite.
     """
@@ -178,23 +248,23 @@ def build_board(
     grouped: dict[str, list[BoardRow]] = {}
     notes = []
     for store in stores:
-        records, older = _latest(store, suite)
-        for record in records:
-            row = _row(store, record, reference=store.root == reference)
-            failure = record.failure
+        groups, older = _latest(store, suite)
+        for records in groups:
+            row = _row(store, records, reference=store.root == reference)
+            failure = row.record.failure
             if failure:
                 reason = f"failed {failure.doing} '{failure.action}': {failure.reason}"
                 notes.append(f"{row.name} ({row.run_id}) {reason}")
             if row.done:
-                grouped.setdefault(canonical_json(_group_key(record)), []).append(row)
+                grouped.setdefault(canonical_json(_group_key(row.record)), []).append(row)
             elif not failure:
                 notes.append(f"{row.name} ({row.run_id}) has no finished action yet.")
         if older:
             notes.append(f"Left out: {older} older or partial runs of rows that are shown.")
-        if not records:
+        if not groups:
             notes.append(f"No runs in {store.root} yet: `actionbench run --method NAME` makes one.")
-    groups = _order(list(grouped.values()), lead or published().rows[0].method)
-    return Board(groups, published(), tuple(notes))
+    boards = _order(list(grouped.values()), lead or published().rows[0].method)
+    return Board(boards, published(), tuple(notes))
 
 
 def _suite_name(given: str, stores: Sequence[Store]) -> str:
@@ -203,57 +273,77 @@ def _suite_name(given: str, stores: Sequence[Store]) -> str:
     return given if given in named else get_suite(given).name
 
 
-def _latest(store: Store, suite: str | None) -> tuple[list[RunRecord], int]:
+def _latest(store: Store, suite: str | None) -> tuple[list[list[RunRecord]], int]:
     """The records that stand for a row each, and how many others there are of the suite."""
     records = [store.read_record(run_id) for run_id in store.run_ids()]
     records = [r for r in records if suite in (None, r.suite)]
-    kept: dict[str, RunRecord] = {}
+    rows: dict[str, dict[tuple[int, int], RunRecord]] = {}
     for record in sorted(records, key=lambda r: (r.complete, r.finished or r.started)):
-        kept[
-            canonical_json([_group_key(record), *(getattr(record, part) for part in _SAME_ROW)])
-        ] = record
-    return list(kept.values()), len(records) - len(kept)
+        row = canonical_json([_group_key(record), *(getattr(record, part) for part in _SAME_ROW)])
+        rows.setdefault(row, {})[_seeds(record)] = record
+    kept = []
+    for by_seed in rows.values():
+        complete = [record for _, record in sorted(by_seed.items()) if record.complete]
+        kept.append(complete or list(by_seed.values())[-1:])
+    return kept, len(records) - sum(map(len, kept))
 
 
-_SAME_ROW = ("method", "settings", "seed", "exemplar_seed", "exemplars", "dtype")
+_SAME_ROW = ("method", "settings", "exemplars", "dtype")
+
+
+def _seeds(record: RunRecord) -> tuple[int, int]:
+    """What distinguishes the runs of one row."""
+    return record.seed, record.exemplar_seed
 
 
 def _group_key(record: RunRecord) -> list[Any]:
     """What must agree for two runs to stand under one heading."""
     return [
-        *(record.protocol, record.suite_fingerprint),
+        *(record.protocol, record.suite_fingerprint, record.profile, record.prompts),
         *(record.judge.fingerprint, record.model.fingerprint),
         *(record.actions, record.subjects, record.images_per_pair),
     ]
 
 
-def _row(store: Store, record: RunRecord, *, reference: bool) -> BoardRow:
-    verdicts = store.read_verdicts(record)
-    costs = record.costs.values()
+def _row(store: Store, records: Sequence[RunRecord], *, reference: bool) -> BoardRow:
+    frames = [store.read_verdicts(record) for record in records]
+    verdicts = pool((*_seeds(record), rows) for record, rows in zip(records, frames, strict=True))
+    fits = tabulate(verdicts)
+    costs = [cost for record in records for cost in record.costs.values()]
+    spent = [fit for record in records for fit in record.fits]
     drawn = sum(cost.generate.images for cost in costs)
-    cuda = [fit.peak_cuda_mib for fit in record.fits if fit.peak_cuda_mib is not None]
-    complete = len(verdicts) == record.n_items
+    cuda = [fit.peak_cuda_mib for fit in spent if fit.peak_cuda_mib is not None]
+    first = records[0]
+    planned = sum(record.n_items for record in records)
+    distances = None
+    if len(verdicts) == planned:
+        parts = [exemplar_distances(store, r, rows) for r, rows in zip(records, frames)]
+        known = [part for part in parts if part is not None]
+        distances = np.concatenate(known) if len(known) == len(parts) else None
+    of = default_estimand(fits)
     return BoardRow(
         # A run may stand beside its own repetition, and still has to be named.
-        run_id=f"reference/{record.id}" if reference else record.id,
-        method=record.method,
-        title=record.title,
-        label=_label(record),
+        run_id=f"reference/{first.id}" if reference else first.id,
+        method=first.method,
+        title=first.title,
+        label=_label(records),
         done=len(verdicts),
-        planned=record.n_items,
-        shares=overall(verdicts),
-        failures=failures(verdicts, copied_images(store, record, verdicts) if complete else None),
+        planned=planned,
+        fits=fits,
+        shares={name: share(fits, name, of) for name in MEASURES},
+        failures=failures(verdicts, None),
+        distances=distances,
         rank=None,
-        fit_seconds=_mean([fit.seconds for fit in record.fits]),
+        fit_seconds=_mean([fit.seconds for fit in spent]),
         draw_seconds=sum(cost.generate.seconds for cost in costs) / drawn if drawn else None,
-        peak_mib=record.peak_mib,
+        peak_mib=max(record.peak_mib for record in records),
         peak_cuda_mib=max(cuda) if cuda else None,
-        fit_bytes=_mean(list(fit_bytes(store, record).values())),
-        device=record.device or "unknown",
+        fit_bytes=_mean([size for r in records for size in fit_bytes(store, r).values()]),
+        device=first.device or "unknown",
         reference=reference,
-        trust=trust(store, record.id),
-        record=record,
-        suite=known_suite(store, record),
+        trust=trust(store, first.id),
+        records=tuple(records),
+        suite=known_suite(store, first),
         verdicts=verdicts,
     )
 
@@ -274,11 +364,12 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _label(record: RunRecord) -> str:
+def _label(records: Sequence[RunRecord]) -> str:
+    record = records[0]
     parts = [f"{name}={_show(value)}" for name, value in _changed_settings(record).items()]
-    if record.seed != 0:
+    if len(records) == 1 and record.seed != 0:
         parts.append(f"seed={record.seed}")
-    if record.exemplar_seed != EXEMPLAR_SEED:
+    if len(records) == 1 and record.exemplar_seed != EXEMPLAR_SEED:
         parts.append(f"exemplar_seed={record.exemplar_seed}")
     if record.exemplars != EXEMPLARS:
         parts.append(f"exemplars={record.exemplars}")
@@ -326,16 +417,18 @@ def _order(groups: list[list[BoardRow]], lead: str) -> tuple[Group, ...]:
 
 def _group(rows: list[BoardRow], first: RunRecord | None, lead: str) -> Group:
     """`first` is the record that the protocol's first group shares; None for that group itself."""
-    complete = {row.run_id: row.verdicts for row in rows if not row.partial}
-    ranks, comparisons = rank_verdicts(complete)
-    rows = [dataclasses.replace(row, rank=ranks.get(row.run_id)) for row in rows]
+    complete = {row.run_id: row.fits for row in rows if not row.partial and row.ranked}
+    ranks, comparisons = rank_fits(complete)
+    rows = _with_copies([dataclasses.replace(row, rank=ranks.get(row.run_id)) for row in rows])
     rows.sort(key=lambda row: (row.partial, -row.shares["total"].value, row.name))
     record = rows[0].record
+    power = measure_power(list(complete.values()))
     return Group(
-        heading=f"{record.protocol}: {_heading(rows[0], first)}",
-        notes=tuple(_notes(rows, comparisons)),
+        heading=f"{record.protocol}: {_heading(rows[0], first)} · {block_words(record)}",
+        notes=tuple(_notes(rows, comparisons, power)),
         rows=tuple(rows),
         comparisons=comparisons,
+        power=power,
         agreements=_agreements(rows),
         lead_method=lead,
     )
@@ -347,7 +440,7 @@ def group_of(store: Store, run_ids: Sequence[str]) -> Group:
     Raises:
         UserError: for a damaged file.
     """
-    rows = [_row(store, store.read_record(run_id), reference=False) for run_id in run_ids]
+    rows = [_row(store, [store.read_record(run_id)], reference=False) for run_id in run_ids]
     titles = [row.name for row in rows]
     if len(set(titles)) < len(titles):
         rows = [dataclasses.replace(row, label=", ".join(filter(None, [row.label, row.run_id])))
@@ -371,9 +464,30 @@ def group_of(store: Store, run_ids: Sequence[str]) -> Group:
         notes=tuple(notes),
         rows=tuple(rows),
         comparisons={},
+        power=None,
         agreements=(),
         lead_method=rows[0].method,
     )
+
+
+def _with_copies(rows: list[BoardRow]) -> list[BoardRow]:
+    """Count copies in each row, by the threshold of the rows that learned nothing."""
+    unlearned = [
+        row.distances[people(row.verdicts)]
+        for row in rows
+        if row.distances is not None and row.ranked and not row.learned
+    ]
+    threshold = copy_threshold(unlearned)
+    if threshold is None:
+        return rows
+    return [
+        row
+        if row.distances is None
+        else dataclasses.replace(
+            row, failures=failures(row.verdicts, find_copies(row.distances, threshold))
+        )
+        for row in rows
+    ]
 
 
 def _heading(row: BoardRow, first: RunRecord | None) -> str:
@@ -407,15 +521,35 @@ def _heading(row: BoardRow, first: RunRecord | None) -> str:
     return f"{title} ({', '.join(parts)}; not comparable with other tables)"
 
 
+PROFILES = {
+    "published": "as published",
+    "tuned": "tuned",
+    "quick": "quick, no measurement",
+}
+BLOCKS = {
+    "own": "method and prompts together",
+    "caption": "all under captions",
+    "template": "all under templates",
+}
+
+
+def block_words(record: RunRecord) -> str:
+    """Name a record's profile and prompt block, as headings do."""
+    profile = PROFILES.get(record.profile, record.profile)
+    return f"{profile} · {BLOCKS.get(record.prompts, record.prompts)}"
+
+
 def _notes(
-    rows: Sequence[BoardRow], comparisons: Mapping[tuple[str, str], Comparison]
+    rows: Sequence[BoardRow],
+    comparisons: Mapping[tuple[str, str], Comparison],
+    power: Power | None,
 ) -> list[str]:
     record = rows[0].record
     model, judge = record.model, record.judge
     notes = [
         f"Model {model.name} ({model.fingerprint[:8]}), judged by the {judge.name} judge "
         f"({judge.fingerprint[:8]}); {len(record.actions)} actions x "
-        f"{len(record.subjects)} subjects x {record.images_per_pair} images."
+        f"{len(record.subjects)} subjects x {record.images_per_pair} images a fit."
     ]
     suite = rows[0].suite
     for kind, every in (
@@ -425,24 +559,28 @@ def _notes(
         names: list[str] = getattr(record, kind.lower())
         if every and len(names) < len(every):
             notes.append(f"{kind} measured here: {', '.join(names)}.")
-    notes.append("Brackets: 95% intervals, clustered by action.")
-    if any(row.shares["total"].interval != "by action" for row in rows):
-        notes.append(
-            f"With fewer than {MIN_ACTIONS} finished actions, intervals and ranks hold for these "
-            "actions only (clustered by action and subject)."
-        )
+    about = {row.shares["total"].interval for row in rows}
+    for interval in ESTIMANDS:
+        if interval in about:
+            notes.append(ESTIMANDS[interval])
     if comparisons:
         notes.append(
-            "A new rank begins only where paired tests of total accuracy tell every row above from "
-            "every row below (p < 0.05): rows of one rank may differ."
+            "A new rank begins only where tests of total accuracy, paired by action, tell every "
+            "row above from every row below (p < 0.05 after Holm's correction over the borders): "
+            "rows of one rank may differ."
         )
+    if power is not None:
+        notes += power.lines
     if any(row.partial for row in rows):
         notes.append("Partial runs have only some of the images and take no rank.")
     devices = sorted({row.device for row in rows})
     if len(devices) > 1:
         notes.append(f"Fit times are from different devices: {', '.join(devices)}.")
-    if len({row.record.seed for row in rows}) > 1:
-        notes.append("Runs of different seeds are paired on the prompts, not on the noise.")
+    if len({tuple(row.seeds) for row in rows}) > 1:
+        notes.append(
+            "Rows have different seeds: every action counts once in a comparison, as the mean of "
+            "the method's own fits, and pairs share prompts, not noise."
+        )
     if any(row.reference for row in rows):
         notes.append("Rows marked reference are kept from an earlier measurement.")
     if any(row.trust for row in rows):
@@ -452,21 +590,37 @@ def _notes(
     return notes
 
 
+ESTIMANDS = {
+    "actions at large": (
+        "Brackets: 95% intervals for actions at large, of which these are a sample; an action is "
+        "one unit, however many images and fits it has."
+    ),
+    "these actions": (
+        "Brackets: 95% intervals for these actions alone, whose fits are the units; of actions at "
+        f"large nothing is said with fewer than {MIN_ACTIONS}."
+    ),
+    "cannot be told": (
+        f"No brackets: intervals cannot be told with fewer than {MIN_ACTIONS} finished actions and "
+        "one fit of some; more seeds (--seed) tell those of these actions."
+    ),
+}
+
 TRUST = (
     "Submitted rows: self-reported, the submitter's word, whole in itself; re-judged, a random "
     "sample of its images has the same verdicts; re-run, fits made again come out the same."
 )
 
 COPYING = (
-    "Copied: nearer to an exemplar of its action than 99% of fresh drawings of other people doing "
-    "it, and than to any exemplar of other actions; 1% is what honest drawings have."
+    "Copied, of people's images: nearer to an exemplar of its action than 99% of the people's "
+    "images of methods that saw no exemplar, and than to any exemplar of other actions; a method "
+    "that copies nothing has 1%."
 )
 
 
 def _agreements(rows: Sequence[BoardRow]) -> tuple[Agreement, ...]:
     """With the published order, over complete runs with the methods' own settings."""
     own = sorted(
-        (row for row in rows if not row.partial and not row.label),
+        (row for row in rows if not row.partial and row.ranked and not row.label),
         key=lambda row: row.reference,
         reverse=True,
     )
@@ -475,6 +629,11 @@ def _agreements(rows: Sequence[BoardRow]) -> tuple[Agreement, ...]:
     if len(verdicts.keys() & theirs.keys()) < MIN_METHODS:
         return ()
     return tuple(
-        agreement(verdicts, {name: shares[m].value for name, shares in theirs.items()}, m)
+        agreement(
+            verdicts,
+            {name: shares[m].value for name, shares in theirs.items()},
+            m,
+            ties=published().ties(m),
+        )
         for m in ("action", "subject", "total")
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 from actionbench.errors import UserError, unknown
 from actionbench.files.atomic import own_folder, replacing
 from actionbench.runs.portable import portable, without_places
+from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store
 from leaderboards.board import Board, BoardRow, build_board, fit_bytes
 from leaderboards.submission.folder import MARK as SUBMISSION
@@ -44,12 +45,12 @@ def keep_reference(board: Board, runs: Path, out: Path) -> Path:
     (group,) = groups
     out = own_folder(out, MARK)
     store = Store(runs)
-    rows = [row for row in group.rows if _to_keep(row)]
+    records = [record for row in group.rows if _to_keep(row) for record in row.records]
     with replacing(out) as folder:
         kept = Store(folder)
         kept.prepare()
-        for row in rows:
-            _keep_row(store, kept, row)
+        for record in records:
+            _keep_run(store, kept, record)
         facts = {
             "protocol": group.facts.protocol,
             "suite": group.facts.suite,
@@ -57,9 +58,9 @@ def keep_reference(board: Board, runs: Path, out: Path) -> Path:
             "model": group.facts.model.fingerprint,
             "judge": group.facts.judge.fingerprint,
             "commands": list(
-                dict.fromkeys(" ".join(without_places(row.record.command)) for row in rows)
+                dict.fromkeys(" ".join(without_places(record.command)) for record in records)
             ),
-            "runs": sorted(row.run_id for row in rows),
+            "runs": sorted(record.id for record in records),
         }
         (folder / MARK).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
         build_board(folder).write(folder)
@@ -70,16 +71,16 @@ def _to_keep(row: BoardRow) -> bool:
     return not row.partial and not row.reference
 
 
-def _keep_row(store: Store, kept: Store, row: BoardRow) -> None:
-    record = portable(row.record)
-    for action, size in fit_bytes(store, row.record).items():
+def _keep_run(store: Store, kept: Store, own: RunRecord) -> None:
+    record = portable(own)
+    for action, size in fit_bytes(store, own).items():
         if (fit := record.costs[action].fit) is not None:
             fit.bytes = size
-    kept.save_rows(row.run_id, store.load_row_dicts(row.run_id))
+    kept.save_rows(own.id, store.load_row_dicts(own.id))
     kept.save_record(record)
-    copying = store.load_copying(row.run_id)
-    if row.failures.copied is not None and copying is not None:
-        kept.save_copying(row.run_id, copying)
+    copying = store.load_copying(own.id)
+    if copying is not None:
+        kept.save_copying(own.id, copying)
 
 
 def find_reference(name: str) -> Path:

@@ -13,7 +13,9 @@ from rich.padding import Padding
 from rich.text import Text
 
 from actionbench.printing import shown
-from evaluation.measures.accuracy import MEASURES, Breakdown, Share, breakdown
+from evaluation.measures.accuracy import Breakdown, Share, breakdown
+from evaluation.measures.comparison import p_text
+from evaluation.measures.fits import MEASURES
 from evaluation.tables import NONE, Table, bullets, literal, write_texts
 from leaderboards.people import (
     differences_table,
@@ -35,6 +37,8 @@ _ACCURACIES = ("action", "subject", "total")
 _FAILURES = ("neglect", "contamination")
 _WIDE = 99
 """Columns that a table takes; in a narrower terminal intervals go under their shares."""
+_FITS = 5
+"""Columns of the number of fits, which is shown where some row has more than one."""
 _PUBLISHED_DIGITS = 2
 """As the paper prints them."""
 
@@ -56,11 +60,17 @@ def print_board(board: Board, console: Console) -> None:
     """Print every group's tables with their notes, then the published table."""
     narrow = console.width < _WIDE
     for group in board.groups:
-        table = _table(group.heading, narrow)
+        several = any(row.fits.per_action.max(initial=0) > 1 for row in group.rows)
+        tight = narrow or (several and console.width < _WIDE + _FITS)
+        table = _table(group.heading, tight, fits=several)
         for row in group.rows:
-            table.add_row(*_cells(row, narrow), style="dim" if row.partial else None)
+            cells = _cells(row, tight, fits=several)
+            table.add_row(*cells, style="dim" if row.partial else None)
         _show(console, table, group.notes)
-        for more in (_failure_table(group), _against_table(group), _agreement_table(group)):
+        for more in (
+            *(_failure_table(group), _variance_table(group), _measures_table(group)),
+            *(_against_table(group), _agreement_table(group)),
+        ):
             if more is not None:
                 _show(console, more.rich(), ())
         if group.people is not None:
@@ -71,31 +81,33 @@ def print_board(board: Board, console: Console) -> None:
     table = _table(f"{source.title} · {source.protocol}", narrow, costs=False)
     for published in source.rows:
         shares = _shares(published.shares, narrow, _PUBLISHED_DIGITS)
-        table.add_row("", shown(published.title), str(source.n), *shares)
+        rank = str(source.ranks[published.method])
+        table.add_row(rank, shown(published.title), str(source.n), *shares)
     _show(console, table, source.notes)
     _note(console, MEANING)
     if board.groups:
         _note(console, FAILURES)
+        _note(console, VARIANCE)
     for note in board.notes:
         _note(console, note)
 
 
-def _table(title: str, narrow: bool, *, costs: bool = True) -> RichTable:
+def _table(title: str, narrow: bool, *, costs: bool = True, fits: bool = False) -> RichTable:
     """The board's own table, to which rows are added with styles of their own."""
-    failures = ("Negl.", "Cont.") if narrow else ("Neglect", "Contam.")
-    names = (*(name.capitalize() for name in _ACCURACIES), *failures)
-    columns = ("#", "Method", "n", *names, *(("Fit s", "MiB") if costs else ()))
+    names = (*(name.capitalize() for name in _ACCURACIES), "Negl.", "Cont.")
+    counts = ("Fits", "n") if fits else ("n",)
+    columns = ("#", "Method", *counts, *names, *(("Fit s", "MiB") if costs else ()))
     table = Table(title, columns, (), left=("Method",)).rich()
     number, method, *others = table.columns
     number.justify, number.min_width = "right", 2
     method.min_width, method.overflow = 12 if narrow else 17, "fold"
     for column in others:
         column.no_wrap = True
-    others[1 + _ACCURACIES.index("total")].style = "bold"
+    others[len(counts) + _ACCURACIES.index("total")].style = "bold"
     return table
 
 
-def _cells(row: BoardRow, narrow: bool) -> list[str | Text]:
+def _cells(row: BoardRow, narrow: bool, *, fits: bool) -> list[str | Text]:
     name = shown(row.title)
     for part in row.marks:
         name.append("\n  ").append(shown(part, "italic"))
@@ -104,11 +116,78 @@ def _cells(row: BoardRow, narrow: bool) -> list[str | Text]:
     return [
         NONE if row.rank is None else str(row.rank),
         name,
+        *([_fits(row)] if fits else []),
         str(row.done),
         *_shares(row.shares, narrow),
         _number(row.fit_seconds, 1),
         str(row.peak_mib if row.peak_cuda_mib is None else row.peak_cuda_mib),
     ]
+
+
+def _fits(row: BoardRow) -> str:
+    """Fits of an action: "3", or "1–3" if actions differ."""
+    low, high = int(row.fits.per_action.min()), int(row.fits.per_action.max())
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def _variance_table(group: Group) -> Table:
+    """Where the variance of total accuracy lies, and the shares of these very actions."""
+    rows, drawn = [], any(row.components.exemplars is not None for row in group.rows)
+    for row in group.rows:
+        parts = row.components
+        # What cannot be told apart stands under the outer of the two, marked.
+        action = _points(parts.action, parts.confounded == "action and fit")
+        exemplars = (_points(parts.exemplars),) if drawn else ()
+        fit = _points(parts.fit, parts.confounded == "exemplars and fit")
+        these = row.these["total"]
+        told = these.text() if these.told else NONE
+        rows.append((row.name, _fits(row), told, action, *exemplars, fit, _points(parts.image)))
+    columns = ("between actions", *(("between exemplars",) if drawn else ()), "between fits")
+    return Table(
+        "Where the variance of total accuracy lies, standard deviations in points",
+        ("Method", "Fits", "these actions", *columns, "between images"),
+        rows,
+    )
+
+
+VARIANCE = (
+    "These actions: total accuracy with an interval for these very actions, whose fits are the "
+    "units; it takes two fits of each. *: what lies between fits is in it, for each action (or "
+    "each draw of exemplars) has one fit."
+)
+
+
+def _points(variance: float | None, mixed: bool = False) -> str:
+    if variance is None:
+        return NONE
+    return f"{100 * math.sqrt(variance):.1f}{'*' if mixed else ''}"
+
+
+_FIT_MEASURES = {
+    "relative_norm": "identifier's norm / vocabulary's median",
+    "channels_kept": "channels kept by the mask, %",
+    "basis_words": "words of the basis known",
+}
+
+
+def _measures_table(group: Group) -> Table | None:
+    """What methods measured while they fitted, means over fits."""
+    rows = [(row.name, row.fit_measures) for row in group.rows if row.fit_measures]
+    if not rows:
+        return None
+    names = list(dict.fromkeys(name for _, measures in rows for name in measures))
+    columns = ("Method", *(_FIT_MEASURES.get(name, name) for name in names))
+    return Table(
+        "What the fits measured",
+        columns,
+        [(row, *(_fit_measure(name, found.get(name)) for name in names)) for row, found in rows],
+    )
+
+
+def _fit_measure(name: str, value: float | None) -> str:
+    if value is None:
+        return NONE
+    return f"{100 * value:.1f}" if name == "channels_kept" else f"{value:.3g}"
 
 
 def _failure_table(group: Group) -> Table:
@@ -135,14 +214,15 @@ def _against_table(group: Group, *, whole: bool = False) -> Table | None:
     return Table(title, (first, *_AGAINST_COLUMNS), rows)
 
 
-_AGAINST_COLUMNS = ("points [95% interval]", "p", "told apart", "units")
+_AGAINST_COLUMNS = ("points [95% interval]", "p", "p (Holm)", "told apart", "units")
 
 
 def _comparison_cells(c: Comparison) -> list[str]:
     return [
         c.points,
         c.p_text,
-        "yes" if c.told_apart else "no",
+        p_text(c.corrected),
+        "cannot be told" if math.isnan(c.p_value) else "yes" if c.told_apart else "no",
         f"{c.units}, by {c.unit}",
     ]
 
@@ -225,12 +305,18 @@ def _flat(board: Board) -> list[dict[str, Any]]:
                     "title": row.title,
                     "label": row.label,
                     "run_id": row.run_id,
-                    "seed": record.seed,
+                    "runs": " ".join(row.run_ids),
+                    "seeds": " ".join(str(seed) for seed, _ in row.seeds),
+                    "exemplar_seeds": " ".join(str(drawn) for _, drawn in row.seeds),
+                    "profile": record.profile,
+                    "prompts": record.prompts,
+                    "fits_per_action": int(row.fits.per_action.min()),
                     "status": "partial" if row.partial else "complete",
                     "reference": row.reference,
                     "trust": row.trust,
                     "planned": row.planned,
                     **_flat_shares(row.shares),
+                    **_flat_these(row),
                     **_flat_failure("exemplar_like", row.failures.exemplar_like),
                     **_flat_failure("copied", row.failures.copied),
                     "fit_seconds_per_action": row.fit_seconds,
@@ -252,6 +338,7 @@ def _flat(board: Board) -> list[dict[str, Any]]:
                 "section": "published",
                 "heading": source.title,
                 "protocol": source.protocol,
+                "rank": source.ranks[published.method],
                 "method": published.method,
                 "title": published.title,
                 "status": "published",
@@ -280,6 +367,22 @@ def _flat_shares(shares: Mapping[str, Share]) -> dict[str, Any]:
     return columns
 
 
+def _flat_these(row: BoardRow) -> dict[str, Any]:
+    """The interval of total accuracy for these actions, and the variance's parts."""
+    these, parts = row.these["total"], row.components
+    found = {"action": parts.action, "exemplars": parts.exemplars, "fit": parts.fit}
+    return {
+        "total_these_low": _finite(these.low),
+        "total_these_high": _finite(these.high),
+        **{
+            f"sd_{name}": None if value is None else _finite(math.sqrt(value))
+            for name, value in (found | {"image": parts.image}).items()
+        },
+        "sd_confounded": parts.confounded or None,
+        **{name: _finite(value) for name, value in row.fit_measures.items()},
+    }
+
+
 def _flat_failure(name: str, share: Share | None) -> dict[str, Any]:
     if share is None:
         return {f"{name}_count": None, name: None, f"{name}_low": None, f"{name}_high": None}
@@ -302,10 +405,12 @@ def _comparisons(board: Board) -> list[dict[str, Any]]:
             "n": compared.n,
             "units": compared.units,
             "unit": compared.unit,
+            "of": compared.of,
             "difference": _finite(compared.difference),
             "low": _finite(compared.low),
             "high": _finite(compared.high),
             "p_value": _finite(compared.p_value),
+            "p_holm": None if compared.corrected is None else _finite(compared.corrected),
             "told_apart": compared.told_apart,
         }
         for group in board.groups
@@ -341,7 +446,6 @@ def _json_agreement(agreement: Agreement) -> dict[str, Any]:
     return {
         "measure": agreement.measure,
         "methods": list(agreement.methods),
-        "resampled": agreement.unit,
         **{
             name: {key: _finite(value) for key, value in vars(correlation).items()}
             for name, correlation in correlations.items()
@@ -352,7 +456,7 @@ def _json_agreement(agreement: Agreement) -> dict[str, Any]:
 # In Markdown
 
 _COLUMNS = (
-    *("#", "Method", "n", "Action", "Subject", "Total", "Neglect", "Contamination"),
+    *("#", "Method", "Fits", "n", "Action", "Subject", "Total", "Neglect", "Contamination"),
     *("Fit, s an action", "Peak, MiB", "Stored, KiB an action", "Run"),
 )
 
@@ -367,6 +471,8 @@ def _markdown(board: Board) -> str:
             "### How they fail, % of all images",
             FAILURES,
             _failure_table(group).markdown(),
+            *_markdown_table(_variance_table(group), VARIANCE),
+            *_markdown_table(_measures_table(group)),
             *_markdown_comparisons(group),
             *_markdown_agreements(group),
             *_markdown_people(group),
@@ -408,21 +514,25 @@ def _markdown_row(row: BoardRow) -> list[str]:
     return [
         NONE if row.rank is None else str(row.rank),
         name,
+        _fits(row),
         str(row.done),
         *_share_cells(row.shares),
         _number(row.fit_seconds, 1),
         f"{row.peak_mib}" if cuda is None else f"{cuda} (GPU)",
         _number(None if row.fit_bytes is None else row.fit_bytes / 1024, 1),
-        row.run_id,
+        " ".join([row.run_id, *row.run_ids[1:]]),
     ]
 
 
 def _published_table(source: Published) -> Table:
     rows = [
-        [row.title, str(source.n), *_share_cells(row.shares, _PUBLISHED_DIGITS)]
+        [
+            *(source.ranks[row.method], row.title, str(source.n)),
+            *_share_cells(row.shares, _PUBLISHED_DIGITS),
+        ]
         for row in source.rows
     ]
-    return Table(source.title, _COLUMNS[1:8], rows)
+    return Table(source.title, (*_COLUMNS[:2], *_COLUMNS[3:9]), rows, left=("Method",))
 
 
 def _markdown_comparisons(group: Group) -> list[str]:
@@ -433,8 +543,15 @@ def _markdown_comparisons(group: Group) -> list[str]:
     return [
         f"### {literal(table.title)}",
         table.markdown(),
-        "All other pairs: tables/comparisons.csv.",
+        "p (Holm): corrected for the number of these comparisons. All other pairs, corrected as "
+        "one family: tables/comparisons.csv.",
     ]
+
+
+def _markdown_table(table: Table | None, note: str = "") -> list[str]:
+    if table is None:
+        return []
+    return [f"### {table.title}", *([note] if note else []), table.markdown()]
 
 
 def _markdown_agreements(group: Group) -> list[str]:
@@ -444,13 +561,10 @@ def _markdown_agreements(group: Group) -> list[str]:
     return [
         f"### {literal(table.title)}",
         table.markdown(),
-        f"Intervals: bootstrap over {_PLURAL[group.agreements[0].unit]}, the same draw for all "
-        "methods; the published table is taken as it stands. Methods: "
+        "Intervals: bootstrap over actions, the same draw for all methods; the published table is "
+        "taken as it stands, its ties without order. Methods: "
         f"{literal(', '.join(group.agreements[0].methods))}.",
     ]
-
-
-_PLURAL = {"action": "actions", "action and subject": "pairs of action and subject"}
 
 
 def _breakdown_csv(board: Board, by: Breakdown, tables: Mapping[int, pd.DataFrame]) -> str:

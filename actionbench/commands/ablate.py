@@ -65,6 +65,8 @@ def ablate(
     written = ablation.write_ablation(results, out or setup.options.runs / "ablation" / method)
     for question in results.questions:
         print_table(ablation.table(results, question).rich())
+    for line in results.notes:
+        say(line)
     for path in written:
         say(f"wrote {path}")
     end_with(results.failures)

@@ -37,6 +37,17 @@ def names(_context: click.Context, _option: click.Parameter, text: str | None) -
     return listed
 
 
+def numbers(_context: click.Context, _option: click.Parameter, text: str) -> list[int]:
+    """Read `A,B` as whole numbers above zero."""
+    try:
+        listed = [int(word) for word in text.split(",")]
+    except ValueError:
+        listed = []
+    if not listed or min(listed) < 1:
+        raise click.BadParameter(f"'{text}': give whole numbers from 1 on, as 8,16")
+    return listed
+
+
 runs_option = click.option(
     "--runs", default=DEFAULTS.runs, show_default=True, type=click.Path(path_type=Path),
     metavar="DIR", help="Folder of the stored runs.",

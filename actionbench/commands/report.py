@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from actionbench.commands.display import output
+from actionbench.commands.display import output, print_table
 from actionbench.commands.labels.options import labels_file, labels_option, open_labels
 from actionbench.commands.options import FOLDER, html_option, runs_option
 from actionbench.errors import UserError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 @click.option("--suite", metavar="NAME_OR_PATH", help="Only runs on this suite.")
 @click.option("--reference", metavar="NAME_OR_DIR",
               help="Show a kept measurement's rows as well, marked as such.")  # fmt: skip
+@click.option("--claims", is_flag=False, flag_value="registered", metavar="[FILE]",
+              help="Print what became of the registered claims, or of a file's.")  # fmt: skip
 @click.option("--keep", type=FOLDER, metavar="DIR",
               help="Keep the complete runs (verdicts, records, board) as a reference.")  # fmt: skip
 @click.option("--out", type=FOLDER, metavar="DIR", help="Default: `report` in the runs folder.")
@@ -33,17 +35,25 @@ if TYPE_CHECKING:
               help="Corrects rows that nobody has labelled by the judge's error, which `judges "
               "calibrate` wrote there.")  # fmt: skip
 def report(
-    runs: Path, suite: str | None, reference: str | None, keep: Path | None, out: Path | None,
-    html: Html | Literal["none"], file: Path | None, calibration: Path | None,
+    runs: Path, suite: str | None, reference: str | None, claims: str | None,
+    keep: Path | None, out: Path | None, html: Html | Literal["none"], file: Path | None,
+    calibration: Path | None,
 ) -> None:  # fmt: skip
     """Print the board of the stored runs, and write it: a page, Markdown, LaTeX, CSV, JSON, plots.
 
     The page, index.html, stands alone: send the file, or with it the folder index_files if there is
     one.
     """
+    from leaderboards.claims import REGISTERED, claims_table, judge_claims, read_claims
     from leaderboards.reference import keep_reference
 
+    # Before the board is made: a file that cannot be read is reported at once.
+    registered = None
+    if claims:
+        registered = read_claims(REGISTERED if claims == "registered" else Path(claims))
     board = make_report(runs, suite, reference, out, html, file, calibration)
+    if registered is not None:
+        print_table(claims_table(judge_claims(registered, board)).rich())
     if keep:
         say(f"kept in {keep_reference(board, runs, keep)}")
 

@@ -12,7 +12,6 @@ from actionbench.commands.live import RunView, print_work
 from actionbench.commands.options import (
     FILE,
     images_option,
-    seed_option,
     setup_options,
     subjects_option,
     suite_option,
@@ -26,24 +25,27 @@ from actionbench.suite.suite import get_suite
 
 @click.command()
 @click.argument("method")
-@click.option("--budget", default=9, show_default=True, type=click.IntRange(1, 200),
-              help="Configurations; the first is what the profile has.")  # fmt: skip
+@click.option("--passes", default=60_000, show_default=True, type=click.IntRange(1),
+              help="Samples an action that the search takes through the UNet, forward and backward."
+              )  # fmt: skip
+@click.option("--fits", default=3, show_default=True, type=click.IntRange(3, 100),
+              help="Fits of each configuration and action, with seeds from 0 on.")  # fmt: skip
 @suite_option("puppets-dev")
 @subjects_option("; default: a fixed few of each group")
 @images_option
-@seed_option
 @setup_options
 @click.option("--dry-run", is_flag=True, help="Say what would be tried; do nothing.")
 @click.option("--out", type=FILE, metavar="FILE",
               help="Default: `tuning/METHOD.json` in the runs folder.")  # fmt: skip
 def tune(
-    method: str, budget: int, suite: str, subjects: list[str] | None, dry_run: bool,
+    method: str, passes: int, fits: int, suite: str, subjects: list[str] | None, dry_run: bool,
     out: Path | None, **options: Any,
 ) -> None:  # fmt: skip
-    """Search METHOD's learning rate and steps, with the same budget and factors for every method.
+    """Search METHOD's learning rate and steps, with as many sample passes for every method.
 
-    The eight actions are refused: nothing may be tuned on them. Configurations are ordinary
-    runs, so the same command goes on, and a larger budget adds to what was tried.
+    Ranges widen while the best lies at their end; of those within one standard error of the best
+    the cheapest is chosen, and measured again with fresh seeds. The eight actions are refused:
+    nothing may be tuned on them. Configurations are ordinary runs, so the same command goes on.
     """
     from evaluation.experiments import measured, tuning
 
@@ -51,16 +53,22 @@ def tune(
     tuning.check_tuning_suite(chosen_suite)
     subjects = subjects or tuning.default_subjects(chosen_suite)
     setup = make_setup(RunOptions(suite=suite, subjects=tuple(subjects), **options))
-    plans = tuning.plan_tuning(setup, kind, budget)
+    search = tuning.Search(
+        setup, kind, lambda plans: measured.measure_each(plans, RunView), passes, fits
+    )
     if dry_run:
-        for plan in plans:
-            print_work(plan)
-            say(f"  {tuning.changes(plan)}")
+        for words in search.first_batch():
+            for plan in search.plans(words):
+                print_work(plan)
+            say(f"  {tuning.changes(plan)}, {tuning.sample_passes(plan)} passes a fit")
+        say("then on, to where the best lies")
         return
-    search = tuning.choose(measured.measure_each(plans, RunView))
+    found = search.run()
     file = out or setup.options.runs / "tuning" / f"{method}.json"
-    written = tuning.write_tuning(search, file)
-    print_table(tuning.table(search).rich())
+    written = tuning.write_tuning(found, file)
+    print_table(tuning.table(found).rich())
+    for line in tuning.notes(found):
+        say(line)
     say(f"wrote {written}")
-    if search.chosen is None:
+    if found.chosen is None:
         raise click.exceptions.Exit(1)

@@ -368,6 +368,7 @@ def begin_record(plan: Plan, earlier: RunRecord | None) -> RunRecord:
         method=method.name,
         method_version=method.version,
         title=method.title,
+        ranked=method.ranked,
         reference=method.reference,
         profile=options.profile,
         prompts=plan.prompts,

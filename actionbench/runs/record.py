@@ -129,6 +129,8 @@ class RunRecord:
     method: str
     method_version: int = 1
     title: str
+    ranked: bool = True
+    """False for a floor or ceiling, which boards show without a rank."""
     reference: str = ""
     profile: str = "tuned"
     """Where the settings come from: `published`, `tuned` or `quick`. The records before there were
@@ -197,6 +199,8 @@ class RunRecord:
         values = dataclasses.asdict(self)
         if self.judged_from is None:
             del values["judged_from"]
+        if self.ranked:
+            del values["ranked"]
         if not self.redraws_exemplars:
             del values["exemplar_seed"], values["exemplars"]
         for action, costs in self.costs.items():

@@ -25,11 +25,14 @@ from actionbench.runs.store import Store
 from evaluation.experiments.measured import (
     Measured,
     comparison_json,
+    finite,
     setup_json,
     shares_json,
 )
 from evaluation.measures.accuracy import Share, overall
-from evaluation.measures.comparison import Comparison, compare
+from evaluation.measures.comparison import Comparison, compare, correct, p_text
+from evaluation.measures.fits import Fits, pool, tabulate
+from evaluation.measures.power import Power, paired_variance
 from evaluation.tables import Table, bullets, literal, write_texts
 
 ACCURACIES = ("action", "subject", "total")
@@ -151,22 +154,22 @@ class MeasuredVariant:
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """Of all seeds, each seed's images under indices of their own."""
-        frames = [
-            run.verdicts.assign(index=run.verdicts["index"] + run.plan.options.seed * _SEED_STEP)
+        """Of all seeds (`evaluation.measures.fits.pool`)."""
+        return pool(
+            (run.plan.options.seed, 0, run.verdicts)
             for run in self.runs
             if run.verdicts is not None
-        ]
-        return pd.concat(frames, ignore_index=True)
+        )
+
+    @cached_property
+    def fits(self) -> Fits | None:
+        """Right images by action and seed; None if nothing was measured."""
+        return tabulate(self.verdicts) if self.runs else None
 
     @cached_property
     def shares(self) -> dict[str, Share]:
-        """Over all seeds, clustered by action: the seeds of an action are one cluster."""
+        """Over all seeds; the few actions of an ablation are given, and their fits the units."""
         return overall(self.verdicts) if self.runs else {}
-
-
-_SEED_STEP = 1_000_000
-"""Above any index of an image."""
 
 
 @dataclass(frozen=True)
@@ -180,19 +183,61 @@ class Ablation:
     def of(self, question: Question) -> list[MeasuredVariant]:
         return [v for v in self.variants if v.planned.question == question]
 
+    def _own(self, variant: MeasuredVariant) -> MeasuredVariant | None:
+        """The variant's method as it is; None for that itself, and if either was not measured."""
+        method = variant.planned.variant.method
+        own = [v for v in self.variants if v.planned.is_own and v.planned.variant.method == method]
+        measured = variant.runs and own and own[0].runs
+        return own[0] if measured and not variant.planned.is_own else None
+
     def against_own(self, variant: MeasuredVariant) -> Comparison | None:
-        """A variant minus its method as it is, on the seeds and items of both, total accuracy.
+        """A variant minus its method as it is, total accuracy, with fits as the units; corrected by
+        Holm over all of this ablation's.
 
         None for the method as it is, and if either was not measured or is not in this ablation.
         """
-        method = variant.planned.variant.method
-        own = [v for v in self.variants if v.planned.is_own and v.planned.variant.method == method]
-        if variant.planned.is_own or not variant.runs or not own or not own[0].runs:
+        return self._comparisons.get(id(variant))
+
+    @cached_property
+    def _comparisons(self) -> dict[int, Comparison]:
+        pairs = [(v, own) for v in self.variants if (own := self._own(v)) is not None]
+        found = [compare(v.verdicts, own.verdicts) for v, own in pairs]
+        return {id(v): one for (v, _), one in zip(pairs, correct(found), strict=True)}
+
+    @cached_property
+    def power(self) -> Power | None:
+        """What these comparisons can detect; None if there are none."""
+        pairs, seeds, actions = [], [], 0
+        for variant in self.variants:
+            own = self._own(variant)
+            if own is None or own.fits is None or variant.fits is None:
+                continue
+            variance = paired_variance(variant.fits, own.fits, "total")
+            seeds += [int(fits.per_action.min()) for fits in (variant.fits, own.fits)]
+            actions = len(own.fits.actions)
+            pairs += [variance] if variance is not None else []
+        if not pairs:
             return None
-        seeds = {run.plan.options.seed for run in variant.runs} & {
-            run.plan.options.seed for run in own[0].runs
-        }
-        return compare(variant.verdicts, own[0].verdicts) if seeds else None
+        return Power(tuple(pairs), actions, min(seeds), len(self._comparisons) + 1)
+
+    @property
+    def notes(self) -> list[str]:
+        """Say what the figures are about, and what they can and cannot detect."""
+        known = [one.of for one in self._comparisons.values()]
+        about = known[0] if known else "these actions"
+        lines = [
+            f"Intervals and tests are about {about}. The unit is the fit, an action with a seed: "
+            "images of one fit share its luck.",
+            "p (Holm) is corrected for all comparisons of this ablation "
+            f"({len(self._comparisons)}).",
+        ]
+        if self.power is not None:
+            lines += self.power.lines
+            lines.append(
+                "A difference that is not told apart and smaller than this may be there all the "
+                "same: it is no sign that a part does nothing."
+            )
+        return lines
 
     @property
     def failures(self) -> list[str]:
@@ -238,6 +283,7 @@ def _rows(ablation: Ablation) -> list[dict[str, object]]:
             "method": planned.variant.method,
             "own_settings": planned.is_own,
             "seeds": len(variant.runs),
+            "fits": 0 if variant.fits is None else len(variant.fits),
             "failed_seeds": len(variant.failures),
         }
         for name in ACCURACIES:
@@ -245,14 +291,16 @@ def _rows(ablation: Ablation) -> list[dict[str, object]]:
             row |= {
                 f"{name}_count": share and share.count,
                 name: share and round(share.value, 6),
-                f"{name}_low": share and round(share.low, 6),
-                f"{name}_high": share and round(share.high, 6),
+                f"{name}_low": share and finite(share.low),
+                f"{name}_high": share and finite(share.high),
             }
         row["n"] = variant.shares["total"].n if variant.shares else 0
         row["minus_own"] = compared and round(compared.difference, 6)
-        row["minus_own_low"] = compared and round(compared.low, 6)
-        row["minus_own_high"] = compared and round(compared.high, 6)
-        row["p_value"] = compared and round(compared.p_value, 6)
+        row["minus_own_low"] = compared and finite(compared.low)
+        row["minus_own_high"] = compared and finite(compared.high)
+        row["p_value"] = compared and finite(compared.p_value)
+        row["p_holm"] = compared and finite(compared.corrected)
+        row["told_apart"] = compared and compared.told_apart
         rows.append(row)
     return rows
 
@@ -260,6 +308,7 @@ def _rows(ablation: Ablation) -> list[dict[str, object]]:
 def _json(ablation: Ablation) -> str:
     facts = {
         **next((setup_json(run) for v in ablation.variants for run in v.runs), {}),
+        "notes": ablation.notes,
         "variants": [
             {
                 "group": variant.planned.question.name,
@@ -269,6 +318,7 @@ def _json(ablation: Ablation) -> str:
                 "settings": variant.planned.plans[0].settings,
                 "shares": shares_json(variant.shares),
                 "minus_own": comparison_json(ablation.against_own(variant)),
+                "fits": _fits_json(variant.fits),
                 "seeds": [
                     {
                         "seed": run.plan.options.seed,
@@ -286,6 +336,21 @@ def _json(ablation: Ablation) -> str:
     return json.dumps(facts, indent=1, allow_nan=False) + "\n"
 
 
+def _fits_json(fits: Fits | None) -> list[dict[str, Any]]:
+    """List what each fit has right, so that every figure can be made again."""
+    if fits is None:
+        return []
+    return [
+        {
+            "action": fits.actions[fits.action[place]],
+            "seed": int(fits.seed[place]),
+            "n": int(fits.sizes[place]),
+            **{f"{name}_count": int(counts[place]) for name, counts in fits.counts.items()},
+        }
+        for place in range(len(fits))
+    ]
+
+
 def table(ablation: Ablation, question: Question) -> Table:
     """Tabulate a group: accuracies over all seeds, each seed's total, minus the method as it is."""
     rows = []
@@ -293,21 +358,21 @@ def table(ablation: Ablation, question: Question) -> Table:
         shares = [variant.shares[name].text() for name in ACCURACIES if variant.shares]
         by_seed = " / ".join(run.shares["total"].percent() for run in variant.runs)
         compared = ablation.against_own(variant)
-        minus = f"{compared.points}, p {compared.p_text}" if compared else ""
+        minus = (compared.points, p_text(compared.corrected)) if compared else ("", "")
         shown = shares or ["failed"] * len(ACCURACIES)
-        rows.append((variant.label, len(variant.runs), *shown, by_seed, minus))
-    columns = ("Variant", "Seeds", "Action", "Subject", "Total", "Total by seed", "Minus own")
+        rows.append((variant.label, len(variant.runs), *shown, by_seed, *minus))
+    names = ("Variant", "Seeds", *(name.capitalize() for name in ACCURACIES))
+    columns = (*names, "Total by seed", "Minus own", "p (Holm)")
     return Table(question.title, columns, rows)
 
 
 def _markdown(ablation: Ablation) -> str:
     parts = [
         "# Ablation",
-        "Percentages over all seeds with 95% intervals, clustered by action; how far whole seeds "
-        "lie apart is in the column of totals by seed, not in the intervals. *own*: the method "
-        "with its own settings; *minus own*: the difference of total accuracy from it, in points, "
-        "paired on seed and item and clustered by action, with the two-sided p of a sign-flip "
-        "test, not corrected for the number of rows.",
+        "Percentages over all seeds with 95% intervals. *own*: the method with its own settings; "
+        "*minus own*: the difference of total accuracy from it, in points, paired by action and "
+        "seed.",
+        bullets(ablation.notes),
     ]
     for question in ablation.questions:
         parts += [f"## {literal(question.title)}", table(ablation, question).markdown()]
@@ -339,8 +404,9 @@ def plot_ablation(ablation: Ablation, out: Path) -> Path:
             shares = [variant.shares[name] for variant in variants]
             levels = [row + 0.24 * (place - 1) for row in range(len(variants))]
             values = [100 * share.value for share in shares]
-            below = [max(0.0, 100 * (share.value - share.low)) for share in shares]
-            above = [max(0.0, 100 * (share.high - share.value)) for share in shares]
+            # A share without an interval is a point.
+            below = [max(0.0, 100 * (s.value - s.low)) if s.told else 0.0 for s in shares]
+            above = [max(0.0, 100 * (s.high - s.value)) if s.told else 0.0 for s in shares]
             axes.errorbar(
                 values, levels, xerr=(below, above), label=name, color=_COLOURS[name],
                 fmt=_MARKERS[name], markersize=5, elinewidth=1.2, capsize=0, zorder=3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,7 +28,7 @@ class Measured:
 
     @cached_property
     def shares(self) -> dict[str, Share]:
-        """By `accuracy.MEASURES`; empty if the run failed."""
+        """By `fits.MEASURES`; empty if the run failed."""
         return {} if self.verdicts is None else overall(self.verdicts)
 
     @cached_property
@@ -73,15 +74,21 @@ def setup_json(measured: Measured) -> dict[str, Any]:
     }
 
 
+def finite(value: float | None) -> float | None:
+    """Round a number for JSON, which knows no NaN: None for what cannot be told."""
+    return None if value is None or math.isnan(value) else round(value, 6)
+
+
 def shares_json(shares: Mapping[str, Share]) -> dict[str, Any]:
     """List count, share and interval of each measure; shares are in [0, 1]."""
     return {
         name: {
             "count": share.count,
             "n": share.n,
-            "share": round(share.value, 6),
-            "low": round(share.low, 6),
-            "high": round(share.high, 6),
+            "share": finite(share.value),
+            "low": finite(share.low),
+            "high": finite(share.high),
+            "of": share.interval,
         }
         for name, share in shares.items()
     }
@@ -90,10 +97,11 @@ def shares_json(shares: Mapping[str, Share]) -> dict[str, Any]:
 def comparison_json(comparison: Comparison | None) -> dict[str, Any] | None:
     if comparison is None:
         return None
-    numbers = ("difference", "low", "high", "p_value")
+    numbers = ("difference", "low", "high", "p_value", "corrected")
     return {
-        **{name: round(getattr(comparison, name), 6) for name in numbers},
+        **{name: finite(getattr(comparison, name)) for name in numbers},
         "told_apart": comparison.told_apart,
         "units": comparison.units,
         "unit": comparison.unit,
+        "of": comparison.of,
     }

@@ -15,7 +15,7 @@ import pandas as pd
 from actionbench.files.atomic import write_text
 from actionbench.files.hashing import canonical_json
 from actionbench.runs.record import RunRecord
-from evaluation.measures.accuracy import Share, cluster_names, clustered, outcomes
+from evaluation.measures.accuracy import Share, clustered, outcomes
 from evaluation.tables import NONE, Table
 
 if TYPE_CHECKING:
@@ -83,11 +83,10 @@ def _compare(
     if shared.empty:
         return []
     one, two = outcomes(shared), outcomes(other)
-    names, by = cluster_names(shared)
     pairs = []
     for measure in MEASURES:
         a, b = one[measure].to_numpy(dtype=bool), two[measure].to_numpy(dtype=bool)
-        same = clustered(a == b, names.to_numpy(dtype=object), by)
+        same = clustered(a == b, shared["action"].to_numpy(dtype=object))
         pairs.append(
             JudgeAgreement(suite, pair, measure, same, (a.mean(), b.mean()), *beyond(a, b))
         )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evaluation.measures.accuracy import cluster_names, outcomes, t_quantile
+from evaluation.measures.accuracy import cluster_names, outcomes
+from evaluation.measures.intervals import t_quantile
 from evaluation.people.estimates import Tally, estimate
 from evaluation.tables import Table
 

@@ -40,7 +40,7 @@ import numpy as np
 from scipy.special import betaincinv
 from scipy.stats import norm
 
-from evaluation.measures.accuracy import LEVEL, t_quantile
+from evaluation.measures.intervals import LEVEL, t_quantile
 from evaluation.people.plan import MIN_LABELS
 
 if TYPE_CHECKING:

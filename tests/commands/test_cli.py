@@ -220,18 +220,19 @@ def test_tuning_and_ablation_from_the_command_line(
     assert "unknown suite 'puppets-dev'" in refused("tune", "drift", *words)
     dev = dev_suite(folder)
     monkeypatch.setattr(actionbench.suite.suite, "suites", lambda: {dev.name: dev})
-    tune = ("tune", "drift", "--suite", dev.name, "--budget", "2", *words)
+    tune = ("tune", "drift", "--suite", dev.name, "--passes", "18", *words)
     assert "steps=" in call(*tune, "--dry-run").stdout and not (tmp_path / "runs").exists()
     done = call(*tune)
     assert done.returncode == 0 and "chosen" in done.stdout, done.stderr
     tuned = json.loads((tmp_path / "runs/tuning/drift.json").read_text())
     assert len(tuned["tried"]) == 2 and tuned["subjects"] == ["boy"]
+    assert tuned["passes_spent"] <= 18 and tuned["fits"] == 3
 
     variants = (Variant("own", "drift"), Variant("fast", "drift", ("lr=0.4",)))
     monkeypatch.setattr(Drift, "ablation", lambda: [Question("steps", "Steps", variants)])
     ablate = ("ablate", "drift", "--suite", dev.name, "--seeds", "2", *words)
     dry = call(*ablate, "--dry-run").stdout
-    assert "4 runs, 3 to do: 6 fits, 12 images" in dry, "the search has measured one"
+    assert "4 runs, 2 to do: 4 fits, 8 images" in dry, "the search has measured two"
     done = call(*ablate, "--images-per-pair", "1", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out/ablation.png").exists() and "fast" in done.stdout

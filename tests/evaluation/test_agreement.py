@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
-from evaluation.measures.order import _centred_ranks, _cosine, _pair_signs, agreement
+from evaluation.measures.fits import pool
+from evaluation.measures.order import _cosine, _pair_signs, _ranks, agreement
 from tests.helpers.verdicts import first_actions, make_verdicts
 
 PUBLISHED = {"a": 0.5, "b": 0.4, "c": 0.3, "d": 0.3}
@@ -18,8 +19,8 @@ def test_correlations_are_scipys_with_ties_too() -> None:
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 6, (40, 7))
     other = np.array([[3, 1, 4, 1, 5, 9, 2]])
-    rho = _cosine(_centred_ranks(rows), _centred_ranks(other))
-    tau = _cosine(_pair_signs(rows), _pair_signs(other))
+    signs, others = _pair_signs(rows), _pair_signs(other)
+    rho, tau = _cosine(_ranks(signs, 7), _ranks(others, 7)), _cosine(signs, others)
     assert rho == pytest.approx([spearmanr(row, other[0]).statistic for row in rows])
     assert tau == pytest.approx([kendalltau(row, other[0]).statistic for row in rows])
 
@@ -29,7 +30,7 @@ def test_a_table_by_hand() -> None:
     right = {"a": range(6), "b": range(7), "c": range(2), "d": range(0), "unknown": range(3)}
     verdicts = {m: make_verdicts(first_actions(r), method=m) for m, r in right.items()}
     found = agreement(verdicts, PUBLISHED)
-    assert found.methods == ("a", "b", "c", "d") and found.unit == "action"
+    assert found.methods == ("a", "b", "c", "d")
     # Ranks 3, 4, 2, 1 and 4, 3, 1.5, 1.5, less 2.5: 3.5 / sqrt(5 * 4.5).
     assert found.spearman.value == pytest.approx(3.5 / math.sqrt(5 * 4.5))
     # Of six pairs four agree, one disagrees, one is tied on one side: 3 / sqrt(6 * 5).
@@ -70,9 +71,26 @@ def test_what_has_no_order_or_no_items_in_common() -> None:
         agreement({**same, "c": same["c"].iloc[1:]}, PUBLISHED)
 
 
-def test_few_actions_are_resampled_by_action_and_subject() -> None:
+def test_of_few_actions_no_interval_is_told() -> None:
     verdicts = {
         m: make_verdicts(lambda a, s, i, n=n: (s % 4 < n, True), actions=2)
         for n, m in enumerate("cba")
     }
-    assert agreement(verdicts, PUBLISHED).unit == "action and subject"
+    found = agreement(verdicts, PUBLISHED).spearman
+    assert found.value == 1 and math.isnan(found.low) and str(found) == "1.00"
+
+
+def test_seeds_are_rows_of_one_method() -> None:
+    more = {m: make_verdicts(first_actions(range(n)), method=m) for n, m in enumerate("dcba")}
+    pooled = {**more, "a": pool([(0, 0, more["a"]), (1, 0, more["a"])])}
+    assert agreement(pooled, PUBLISHED) == agreement(more, PUBLISHED)
+
+
+def test_ties_of_the_other_table_have_no_order() -> None:
+    verdicts = {m: make_verdicts(first_actions(range(n)), method=m) for n, m in enumerate("cab")}
+    theirs = {"a": 0.5, "b": 0.49, "c": 0.1}
+    assert agreement(verdicts, theirs).kendall.value == pytest.approx(1 / 3)
+    found = agreement(verdicts, theirs, ties={frozenset("ab")})
+    # Of three pairs one is a tie of theirs and two agree: 2 / sqrt(3 * 2).
+    assert found.kendall.value == pytest.approx(2 / math.sqrt(6))
+    assert found.spearman.value == pytest.approx(6 / math.sqrt(8 * 6))

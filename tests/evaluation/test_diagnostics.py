@@ -1,4 +1,4 @@
-"""Failures counted by hand; copies told from honest drawings."""
+"""Failures counted by hand; copies told from what is near by chance."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from actionbench.runs.store import Store
 from actionbench.suite.suite import get_suite
 from evaluation.measures.accuracy import overall
 from evaluation.measures.failures import (
-    copied_images,
+    copy_threshold,
+    exemplar_distances,
     failures,
     find_copies,
-    fresh_drawings,
     nearest_distance,
+    nearest_exemplars,
     signature,
-    threshold,
 )
 from tests.helpers.verdicts import make_verdicts, save_run
 
@@ -43,8 +43,8 @@ def test_failures_by_hand() -> None:
     assert found.exemplar_like is not None and found.copied is not None
     counts = [shares["neglect"], shares["contamination"], found.exemplar_like, found.copied]
     assert [share.count for share in counts] == [8 * 2 * 2, 8 * 4 * 2, 8 * 3 * 2, 3]
-    assert {share.n for share in counts} == {368}
-    assert found.copied.interval == "by action"
+    assert {share.n for share in counts[:3]} == {368}
+    assert found.copied.interval == "actions at large"
 
 
 def test_what_cannot_be_told_is_none() -> None:
@@ -72,21 +72,23 @@ def test_distance_is_the_mean_over_cells_to_the_nearest() -> None:
     assert nearest_distance(images, exemplars) == pytest.approx([50, 0], abs=1e-3)
 
 
-def test_copies_are_told_from_honest_drawings() -> None:
+def test_copies_are_told_from_pictures_that_are_near_by_chance() -> None:
     suite = get_suite(DEV)
-    action = suite.actions[1]
-    exemplars = [e.image.resize((64, 64)) for e in suite.tasks[action.name].exemplars]
+    action, other = (suite.actions[n].name for n in (1, 2))
+    exemplars = [e.image.resize((64, 64)) for e in suite.tasks[action].exemplars]
     copies = np.stack([signature(image) for image in exemplars])
-    assert find_copies(copies, [action.name] * 10, suite).all()
-    other = suite.actions[2].name
-    assert not find_copies(copies, [other] * 10, suite).any(), "nearer to its own action"
-    blurred = np.stack([signature(i.resize((12, 12)).resize((64, 64))) for i in exemplars])
-    assert find_copies(blurred, [action.name] * 10, suite).mean() >= 0.8
+    near = nearest_exemplars(copies, [action] * 10, suite)
+    assert find_copies(near, 10.0).all() and not find_copies(near, 0.0).any()
+    wrong = nearest_exemplars(copies, [other] * 10, suite)
+    assert not find_copies(wrong, 100.0).any(), "nearer to an exemplar of another action"
 
-    fresh = fresh_drawings(action, 800)[400:]  # not those that the threshold is made of
-    assert find_copies(fresh, [action.name] * 400, suite).mean() < 0.04
-    assert fresh_drawings(action, 15) == pytest.approx(fresh_drawings(action, 20)[:15])
-    assert threshold(DEV, action.name) > 0
+
+def test_the_threshold_is_what_one_in_a_hundred_without_exemplars_falls_below() -> None:
+    own = np.random.default_rng(0).permutation(1000).astype(float)
+    unlearned = np.stack([own, np.full(1000, np.inf)], axis=1)
+    threshold = copy_threshold([unlearned[:400], unlearned[400:]])
+    assert threshold is not None and find_copies(unlearned, threshold).sum() == 10
+    assert copy_threshold([unlearned[:99]]) is None and copy_threshold([]) is None
 
 
 def save_copies(runs: Path, *, honest: int) -> tuple[str, pd.DataFrame]:
@@ -105,25 +107,29 @@ def save_copies(runs: Path, *, honest: int) -> tuple[str, pd.DataFrame]:
     return run_id, verdicts
 
 
-def test_copies_of_a_run_are_found_once_and_kept(tmp_path: Path) -> None:
+def test_distances_are_measured_once_and_kept(tmp_path: Path) -> None:
     run_id, verdicts = save_copies(tmp_path, honest=3)
     store = Store(tmp_path)
-    record = store.load_record(run_id)
-    assert record is not None
-    found = copied_images(store, record, verdicts)
-    assert found is not None and found.tolist() == [False] * 3 + [True] * 5
+    record = store.read_record(run_id)
+    found = exemplar_distances(store, record, verdicts)
+    assert found is not None
+    assert find_copies(found, 5.0).tolist() == [False] * 3 + [True] * 5
     for path in tmp_path.rglob("*.png"):
         path.unlink()
-    again = copied_images(store, record, verdicts)
-    assert again is not None and again.tolist() == found.tolist(), "read, not measured again"
-    assert copied_images(store, replace(record, finished="later"), verdicts) is None, "images gone"
+    again = exemplar_distances(store, record, verdicts)
+    assert again is not None and again == pytest.approx(found, abs=1e-3), "read, not measured again"
+    assert exemplar_distances(store, replace(record, finished="later"), verdicts) is None
 
 
 def test_other_exemplars_than_the_runs_own_are_not_compared_with(tmp_path: Path) -> None:
     run_id, verdicts = save_copies(tmp_path, honest=0)
-    record = Store(tmp_path).load_record(run_id)
-    assert record is not None
-    assert (
-        copied_images(Store(tmp_path), replace(record, suite_fingerprint="old"), verdicts) is None
-    )
-    assert copied_images(Store(tmp_path), replace(record, suite="gone"), verdicts) is None
+    record = Store(tmp_path).read_record(run_id)
+    for change in ({"suite_fingerprint": "old"}, {"suite": "gone"}):
+        assert exemplar_distances(Store(tmp_path), replace(record, **change), verdicts) is None
+
+
+def test_only_people_count_as_copies() -> None:
+    verdicts = make_verdicts(lambda a, s, i: (True, True))
+    found = failures(verdicts, np.ones(len(verdicts), dtype=bool)).copied
+    animals = int((verdicts["category"] == "animal").sum())
+    assert found is not None and animals and found.count == found.n == 368 - animals

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,21 +18,28 @@ from actionbench.errors import UserError
 from actionbench.files.models import ModelTraits
 from actionbench.method import Customization
 from actionbench.registry import get_method
+from actionbench.runs.campaign import Setup
+from actionbench.runs.plan import Plan
 from actionbench.runs.profiles import configure
 from actionbench.settings import recorded_settings, setting
 from actionbench.suite.items import ActionTask, development_actions
 from actionbench.suite.suite import Suite, get_suite
-from evaluation.experiments.measured import measure_each
+from evaluation.experiments.measured import Measured, measure_each
 from evaluation.experiments.tuning import (
     FACTORS,
+    Search,
+    Trial,
     choose,
     configurations,
     default_subjects,
-    plan_tuning,
+    first_ranges,
+    notes,
+    sample_passes,
+    table,
     write_tuning,
 )
-from evaluation.measures.comparison import compare
 from tests.helpers.small_run import Drift, DriftSettings, Plain, small_suite
+from tests.helpers.verdicts import make_verdicts
 from tests.runs.test_campaign import small_setup
 
 
@@ -55,6 +64,12 @@ class Paced(Drift):
         return replace(drift.fit(backbone, task, **rest), method=self.name)
 
 
+@dataclass(frozen=True)
+class LargerSettings(PacedSettings):
+    steps: int = setting(3000, "", low=1)
+    learning_rate: float = setting(1.0, "", low=0)
+
+
 def dev_suite(folder: Path) -> Suite:
     """The small suite with two development actions in place of its own."""
     suite, actions = small_suite(folder), development_actions()[:2]
@@ -65,38 +80,127 @@ def dev_suite(folder: Path) -> Suite:
     return replace(suite, name="small-dev", actions=actions, exemplar_file=file)
 
 
-def values(words: list[str]) -> dict[str, float]:
+class Larger(Paced):
+    name = "larger"
+    Settings = LargerSettings  # type: ignore[assignment]
+
+
+@pytest.fixture
+def setup(tiny_model: Path, tmp_path: Path) -> Setup:
+    return small_setup(tiny_model, tmp_path, suite=dev_suite(tmp_path))
+
+
+def values(words: Sequence[str]) -> dict[str, float]:
     return {name: float(value) for name, _, value in (word.partition("=") for word in words)}
 
 
-def test_every_method_is_searched_alike() -> None:
-    found = configurations(Paced(), 12)
-    assert found[0] == [] and len({tuple(words) for words in found}) == 12
-    assert configurations(Paced(), 5) == found[:5], "a larger budget only adds"
-    for words in found[1:]:
-        tried = values(words)
+def first_words(setup: Setup, kind: Any, count: int) -> list[dict[str, float]]:
+    ranges = first_ranges(setup, kind)
+    return [values(words) for words in islice(configurations(setup, kind, ranges), count)]
+
+
+def test_every_method_is_searched_alike(setup: Setup) -> None:
+    found = first_words(setup, Paced, 12)
+    for tried in found:
         assert tried.keys() == FACTORS.keys()
         assert 0.25 * 0.99 <= tried["learning_rate"] / 1e-2 <= 4 * 1.01
         assert 0.5 * 0.99 <= tried["steps"] / 300 <= 2 * 1.01
-
-    larger = Paced(PacedSettings(steps=3000, learning_rate=1.0))  # type: ignore[arg-type]
-    for one, other in zip(found[1:], configurations(larger, 12)[1:], strict=True):
-        first, second = values(one), values(other)
+    for first, second in zip(found, first_words(setup, Larger, 12), strict=True):
         assert second["learning_rate"] / first["learning_rate"] == pytest.approx(100, rel=0.06)
         assert second["steps"] / first["steps"] == pytest.approx(10, rel=0.06)
 
 
-def test_other_settings_are_varied_only_where_the_method_declares_them() -> None:
+def test_other_settings_are_varied_only_where_the_method_declares_them(setup: Setup) -> None:
     class Declaring(Drift):
         tunable: ClassVar[dict[str, tuple[float, float]]] = {"lr": (0.01, 0.1)}
 
-    for words in configurations(Declaring(), 4)[1:]:
-        tried = values(words)
+    for tried in first_words(setup, Declaring, 4):
         assert tried.keys() == {"steps", "lr"} and 0.01 <= tried["lr"] <= 0.1
-    # Three steps, halved to doubled, are no more than 2, 3, 4, 5 and 6.
-    assert len(configurations(Drift(), 30)) == 5
     with pytest.raises(UserError, match="plain has nothing to tune"):
-        configurations(Plain(), 3)
+        first_ranges(setup, Plain)
+
+    class Silent(Drift):
+        def fit_work(self, exemplars: int, layers: int) -> None:  # type: ignore[override]
+            return None
+
+    with pytest.raises(UserError, match="drift does not say what a fit takes"):
+        sample_passes(setup.plan(Silent))
+
+
+class Landscape:
+    """Verdicts by a rule in place of fits: as many subjects right as a setting deserves."""
+
+    def __init__(self, best_rate: float, spread: int = 1) -> None:
+        self.best_rate, self.spread, self.seeds = best_rate, spread, set[int]()
+
+    def __call__(self, plans: Sequence[Plan]) -> list[Measured]:
+        return [Measured(plan, self.verdicts(plan)) for plan in plans]
+
+    def verdicts(self, plan: Plan) -> Any:
+        seed = plan.options.seed
+        self.seeds.add(seed)
+        away = abs(math.log(plan.settings["learning_rate"] / self.best_rate))
+        right = max(0.0, 20 - 3 * away) + self.spread * (seed % 3 - 1)
+        return make_verdicts(lambda a, s, i: (s < right, True), actions=2, images_per_pair=1)
+
+
+def search(setup: Setup, kind: Any, landscape: Landscape, passes: int = 20_000) -> Any:
+    return Search(setup, kind, landscape, passes).run()
+
+
+def test_ranges_widen_until_the_best_lies_inside(setup: Setup) -> None:
+    tuning = search(setup, Paced, Landscape(best_rate=1.0))
+    best = tuning.trials[tuning.best].plan.settings["learning_rate"]
+    assert 0.3 < best < 3 and "learning_rate" not in tuning.at_end
+    low, high = tuning.ranges["learning_rate"]
+    assert low == pytest.approx(0.0025) and high > 1
+    short = search(setup, Paced, Landscape(best_rate=1.0), passes=6_000)
+    assert "learning_rate" in short.at_end and "more --passes" in " ".join(notes(short))
+
+
+def test_passes_are_equal_not_configurations(setup: Setup) -> None:
+    few, many = (search(setup, kind, Landscape(1e-2)) for kind in (Larger, Paced))
+    assert len(few.trials) < len(many.trials)
+    for tuning in (few, many):
+        assert tuning.spent <= tuning.budget == 20_000
+        assert {len(trial.runs) for trial in tuning.trials} == {3}
+    with pytest.raises(UserError, match="one configuration of larger with 3 fits takes 9000"):
+        search(setup, Larger, Landscape(1e-2), passes=8_000)
+
+
+def trial(setup: Setup, steps: int, *right: int) -> Trial:
+    plan = setup.plan(Paced, [f"steps={steps}"])
+    runs = [
+        Measured(
+            replace(plan, options=replace(plan.options, seed=seed)),
+            make_verdicts(lambda a, s, i, n=n: (s < n, True), actions=2, images_per_pair=1),
+        )
+        for seed, n in enumerate(right)
+    ]
+    return Trial(tuple(runs), steps)
+
+
+def test_the_cheapest_within_one_standard_error_is_chosen(setup: Setup) -> None:
+    # Of 23 subjects 14, 16 and 18 in both actions: 16 / 23, standard error 2 / 23 / sqrt(6).
+    best = trial(setup, 600, 14, 16, 18)
+    assert best.error == pytest.approx(2 / 23 / math.sqrt(6))
+    near, far = trial(setup, 200, 15, 15, 16), trial(setup, 100, 15, 15, 15)
+    assert choose([best, near, far]) == 1
+    assert choose([best, far]) == 0
+    failed = Trial((Measured(best.plan, None, "it failed"),), 10)
+    assert choose([failed, far, far]) == 1 and choose([failed]) is None
+
+
+def test_the_choice_is_confirmed_with_fresh_seeds(setup: Setup) -> None:
+    landscape = Landscape(best_rate=0.03)
+    tuning = search(setup, Paced, landscape)
+    assert tuning.chosen and [t.seeds for t in tuning.confirmed] == [[3, 4, 5]] * 2
+    assert landscape.seeds == set(range(6))
+    gain = tuning.gain
+    assert gain.of == "these actions" and (gain.units, gain.unit) == (6, "pair of fits")
+    assert gain.difference > 0 and "with fresh seeds" in " ".join(notes(tuning))
+    stays = search(setup, Paced, Landscape(best_rate=1e-2, spread=4))
+    assert stays.gain is None or stays.chosen
 
 
 def test_a_few_subjects_of_each_category() -> None:
@@ -110,66 +214,34 @@ def test_a_few_subjects_of_each_category() -> None:
 
 def test_the_eight_are_never_tuned_on(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"puppets holds the benchmark's .* --suite puppets-dev"):
-        plan_tuning(small_setup(tiny_model, tmp_path), Paced, 3)
+        Search(small_setup(tiny_model, tmp_path), Paced, measure_each)
     one_of_them = replace(
         get_suite("puppets"), name="mine", actions=get_suite("puppets").actions[7:]
     )
     with pytest.raises(UserError, match="suite mine holds"):
-        plan_tuning(small_setup(tiny_model, tmp_path, suite=one_of_them), Paced, 3)
+        Search(small_setup(tiny_model, tmp_path, suite=one_of_them), Paced, measure_each)
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_search_is_measured_once_and_written(tiny_model: Path, tmp_path: Path) -> None:
-    setup = small_setup(tiny_model, tmp_path, suite=dev_suite(tmp_path))
+def test_a_real_search_is_measured_once_and_written(setup: Setup, tmp_path: Path) -> None:
+    budget = 3 * 2 * 330
+    first = Search(setup, Paced, measure_each, budget).run()
+    again = Search(setup, Paced, measure_each, budget)
+    words = again.first_batch()
+    rates = [plan.settings["learning_rate"] for plan in (again.plans(w)[0] for w in words)]
+    fits = [work.to_do for w in words for p in again.plans(w) for work in p.work()[:1]]
+    assert fits == [0 if rate <= 1e-2 else 2 for rate in rates for _ in range(3)]
+    tuning = again.run()
+    assert [bool(t.failure) for t in tuning.trials] == [rate > 1e-2 for rate in rates]
+    assert [t.total for t in first.trials] == [t.total for t in tuning.trials]
 
-    def search(budget: int) -> tuple[Any, list[int]]:
-        plans = plan_tuning(setup, Paced, budget)
-        to_do = [work.to_do for plan in plans for work in plan.work() if work.what == "fits"]
-        return choose(measure_each(plans)), to_do
-
-    first, to_do = search(2)
-    assert to_do == [2, 2]
-    tuning, to_do = search(5)
-    rates = [trial.plan.settings["learning_rate"] for trial in tuning.trials]
-    assert to_do[:2] == [0 if rate <= 1e-2 else 2 for rate in rates[:2]], "done is not done again"
-    assert [bool(trial.failure) for trial in tuning.trials] == [rate > 1e-2 for rate in rates]
-    assert any(trial.failure for trial in tuning.trials) and not tuning.trials[0].failure
-    assert first.trials[0].shares == tuning.trials[0].shares
-
-    totals = [
-        -1 if trial.verdicts is None else int(trial.verdicts["total_correct"].sum())
-        for trial in tuning.trials
-    ]
-    assert tuning.chosen == totals.index(max(totals))
     written = json.loads(write_tuning(tuning, tmp_path / "out" / "paced.json").read_text())
     assert written["method"] == "paced" and written["suite"] == "small-dev"
-    assert written["budget"] == 5 and written["chosen"] == tuning.chosen
-    assert [t["shares"].get("total", {"count": -1})["count"] for t in written["tried"]] == totals
-    assert written["tried"][0]["changed"] == {} and written["tried"][0]["settings"]["steps"] == 300
+    assert written["passes"] == budget and written["chosen"] == tuning.chosen
+    assert written["tried"][0]["changed"] == {} and written["tried"][0]["seeds"] == [0, 1, 2]
     assert written["tried"][1]["changed"].keys() == FACTORS.keys()
     assert str(tmp_path) not in json.dumps(written), "names no place of this machine"
-
-
-def test_of_equal_ones_the_first_and_the_preset_before_all(
-    tiny_model: Path, tmp_path: Path
-) -> None:
-    from evaluation.experiments.measured import Measured
-    from tests.helpers.verdicts import first_actions, make_verdicts
-
-    plan = small_setup(tiny_model, tmp_path).plan(Drift)
-    made: Callable[[int], Measured] = lambda n: Measured(  # noqa: E731
-        plan, make_verdicts(first_actions(range(n)))
-    )
-    failed = Measured(plan, None, "it failed")
-    assert choose([made(2), made(5), made(5)]).chosen == 1
-    level = choose([made(2), made(2)])
-    assert level.chosen == 0 and level.gain is None
-    assert choose([failed, failed]).chosen is None
-    better = choose([made(1), failed, made(7)])
-    assert better.gain == compare(
-        make_verdicts(first_actions(range(7))), make_verdicts(first_actions([0]))
-    )
-    assert choose([failed, made(1)]).gain is None
+    assert len(table(tuning).rows) >= len(tuning.trials)
 
 
 KEPT = sorted((Path(__file__).parents[2] / "leaderboards" / "tuning").glob("*.json"))

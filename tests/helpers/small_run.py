@@ -24,7 +24,7 @@ from PIL import Image
 from actionbench.diffusion.backbone import Backbone
 from actionbench.files.models import resolve_model
 from actionbench.judge import Judge, Verdict
-from actionbench.method import Customization, Method
+from actionbench.method import Customization, Method, Work
 from actionbench.progress import Observer, Progress
 from actionbench.runs.execute import execute
 from actionbench.runs.options import RunOptions
@@ -84,6 +84,9 @@ class Drift(Method[DriftSettings]):
     title = "Drift"
     reference = "these tests"
     Settings = DriftSettings
+
+    def fit_work(self, exemplars: int, layers: int) -> Work:
+        return Work(conditioned=self.settings.steps)
 
     def fit(
         self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress

@@ -3,20 +3,24 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
 from actionbench.errors import UserError
+from actionbench.files.hashing import make_key
 from actionbench.runs.execute import execute
 from actionbench.runs.record import Failure
 from actionbench.runs.store import Store
-from evaluation.measures.accuracy import MEASURES
+from evaluation.measures.failures import GRID, VERSION
+from evaluation.measures.fits import MEASURES
 from evaluation.pictures import write_grid
 from leaderboards import Board, build_board
 from leaderboards.published import published
@@ -66,9 +70,10 @@ def test_rows_numbers_and_shared_ranks(tmp_path: Path) -> None:
         ("adi", 1),
         ("textual-inversion", 1),
         ("p-plus", 1),
-    ]  # 5 and 6 actions won of 8: p = 2/32 and 2/64; the first border needs both below 0.05.
-    apart = {pair: found.told_apart for pair, found in group.comparisons.items()}
-    assert sorted(apart.values()) == [False, False, True]
+    ]  # 5 and 6 actions won of 8: p = 2/32 and 2/64, three times that in a family of three.
+    p_values = sorted(found.p_value for found in group.comparisons.values())
+    assert p_values == pytest.approx([2 / 64, 2 / 32, 1])
+    assert not any(found.told_apart for found in group.comparisons.values())
     best = group.rows[0]
     assert (best.shares["total"].count, best.shares["neglect"].count) == (7 * 46, 46)
     assert best.fit_seconds == 30.5 and best.peak_mib == 1234
@@ -146,9 +151,111 @@ def test_latest_complete_run_of_a_row_is_kept(tmp_path: Path) -> None:
     save_run(tmp_path, verdicts, run_id="adi-seed", seed=1, finished="2026-02-01T00:00:00+00:00")
     board = build_board(tmp_path)
     (group,) = board.groups
-    assert {row.run_id for row in group.rows} == {"adi-new", "adi-seed"}
-    assert {row.label for row in group.rows} == {"", "seed=1"}
+    (row,) = group.rows
+    assert row.run_ids == ["adi-new", "adi-seed"] and row.seeds == [(0, 0), (1, 0)]
+    assert row.label == "" and row.done == row.planned == 2 * 368
     assert "Left out: 2" in board.notes[0]
+
+
+def test_one_other_seed_is_named(tmp_path: Path) -> None:
+    save_run(tmp_path, make_verdicts(first_actions([0])), seed=3)
+    ((row,),) = (group.rows for group in build_board(tmp_path).groups)
+    assert row.label == "seed=3"
+
+
+def test_seeds_are_rows_of_one_method(tmp_path: Path) -> None:
+    lucky = lambda n: lambda a, s, i: (s < n + 2 * a, True)  # noqa: E731
+    for seed, n in enumerate((3, 9, 6)):
+        save_run(tmp_path, make_verdicts(lucky(n)), title="ADI", seed=seed)
+    for seed, n in enumerate((1, 4)):
+        save_run(tmp_path, make_verdicts(lucky(n), method="p-plus"), title="P+", seed=seed)
+    board = build_board(tmp_path)
+    (group,) = board.groups
+    assert [(row.title, len(row.fits), row.done) for row in group.rows] == [
+        ("ADI", 24, 3 * 368),
+        ("P+", 16, 2 * 368),
+    ]
+    parts = group.rows[0].components
+    assert parts.fit is not None and parts.action is not None and not parts.confounded
+    these, large = group.rows[0].these["total"], group.rows[0].shares["total"]
+    assert (these.interval, large.interval) == ("these actions", "actions at large")
+    assert these.high - these.low < large.high - large.low
+    text = printed(board, 120)
+    assert "Rows have different seeds" in text and "Fits" in text
+    assert "these actions: " in text and "Smallest difference of total accuracy" in text
+    board.write(tmp_path / "out")
+    first, second = json.loads((tmp_path / "out/board.json").read_text())["rows"][:2]
+    assert (first["seeds"], second["seeds"]) == ("0 1 2", "0 1") and first["sd_fit"] > 0
+    assert first["fits_per_action"] == 3 and first["total_these_low"] > first["total_low"]
+
+
+def test_redrawn_exemplars_are_rows_of_one_method(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for drawn, n in enumerate((3, 12, 20)):
+        for seed in range(2):
+            rule = lambda a, s, i, n=n, seed=seed: (s < n + seed, True)  # noqa: E731
+            run_id = save_run(tmp_path, make_verdicts(rule), seed=seed)
+            store.save_record(replace(store.read_record(run_id), exemplar_seed=drawn))
+    ((row,),) = (group.rows for group in build_board(tmp_path).groups)
+    parts = row.components
+    assert parts.exemplars is not None and parts.fit is not None
+    assert parts.exemplars > 10 * parts.fit and row.fits.draws == 3
+    assert "between exemplars" in printed(build_board(tmp_path))
+
+
+@pytest.mark.parametrize(("part", "other"), [("profile", "published"), ("prompts", "caption")])
+def test_profiles_and_prompt_blocks_are_never_mixed(tmp_path: Path, part: str, other: str) -> None:
+    store = Store(tmp_path)
+    for value in (None, other):
+        run_id = save_run(tmp_path, make_verdicts(first_actions([0])))
+        if value:
+            store.save_record(replace(store.read_record(run_id), **{part: value}))
+    headings = [group.heading for group in build_board(tmp_path).groups]
+    assert len(headings) == 2 and len(set(headings)) == 2
+    assert sum("method and prompts together" in heading for heading in headings) >= 1
+
+
+def test_a_floor_or_ceiling_takes_no_rank(tmp_path: Path) -> None:
+    save_run(tmp_path, make_verdicts(first_actions([0])))
+    run_id = save_run(tmp_path, make_verdicts(first_actions(range(8)), method="drawn"))
+    store = Store(tmp_path)
+    store.save_record(replace(store.read_record(run_id), ranked=False))
+    (group,) = build_board(tmp_path).groups
+    assert [(row.method, row.rank) for row in group.rows] == [("drawn", None), ("adi", 1)]
+    assert group.lead is group.rows[1] and not group.comparisons
+
+
+def test_all_right_and_one_fit_are_no_fine_numbers(tmp_path: Path) -> None:
+    save_run(tmp_path, make_verdicts(first_actions(range(8)), actions=3))
+    save_run(tmp_path, make_verdicts(first_actions([]), actions=3, method="p-plus"))
+    board = build_board(tmp_path)
+    (group,) = board.groups
+    assert {row.rank for row in group.rows} == {1}
+    text = " ".join(printed(board).split())
+    assert "No brackets: intervals cannot be told" in text and "cannot be told with 3" in text
+    assert "100.0 [" not in text.split("Published")[0]
+    board.write(tmp_path / "out")
+    compared = json.loads((tmp_path / "out/board.json").read_text())["comparisons"][0]
+    assert compared["p_value"] is None and compared["low"] is None
+
+
+def test_what_fits_measured_is_shown(tmp_path: Path) -> None:
+    run_id = save_run(tmp_path, make_verdicts(first_actions([0])))
+    store = Store(tmp_path)
+    record = store.read_record(run_id)
+    for cost, kept in zip(record.costs.values(), (0.2, 0.4) * 4, strict=True):
+        assert cost.fit is not None
+        cost.fit.measures = {"channels_kept": kept, "relative_norm": 1.5}
+    store.save_record(record)
+    text = printed(build_board(tmp_path))
+    assert "What the fits measured" in text and "30.0" in text and "1.5" in text
+
+
+def test_published_ties_have_no_order() -> None:
+    ties, ranks = published().ties("total"), published().ranks
+    assert frozenset(("dreambooth", "reversion")) in ties
+    assert frozenset(("p-plus", "controlnet")) in ties and not any("adi" in pair for pair in ties)
+    assert [ranks[row.method] for row in published().rows] == [1, 2, 2, 2, 5, 6, 6, 6]
 
 
 def test_settings_of_an_unknown_method_are_all_shown(tmp_path: Path) -> None:
@@ -197,7 +304,7 @@ def test_files_agree_with_the_verdicts(tmp_path: Path) -> None:
         assert sums.to_dict() == {"adi": 92, "p-plus": 46}
     markdown = (tmp_path / "out/board.md").read_text()
     assert "P+ \\| odd" in markdown and "25.0 [" in markdown
-    assert "46/46 · 100.0 [92–100]" in (tmp_path / "out/tables/action.md").read_text()
+    assert "46/46 · 100.0 |" in (tmp_path / "out/tables/action.md").read_text()
 
 
 def test_the_board_repeats(tmp_path: Path) -> None:
@@ -214,12 +321,11 @@ def test_agreement_with_the_published_order(tmp_path: Path) -> None:
         if place == 2:
             assert not any(group.agreements for group in build_board(tmp_path).groups), "too few"
         save_run(tmp_path, make_verdicts(first_actions(range(place * 2)), method=method))
-    save_run(tmp_path, make_verdicts(first_actions(range(8)), method="p-plus"), seed=1)
     board = build_board(tmp_path)
     found = {agreement.measure: agreement for agreement in board.groups[0].agreements}
-    assert found["total"].spearman.value == found["total"].kendall.value == 1
-    # Published action accuracy has Stable Diffusion above P+ above Textual Inversion, as here.
-    assert found["action"].spearman.value == 1
+    # Stable Diffusion and P+ are a tie of the published table: 5 / sqrt(6 * 5) of its pairs.
+    assert found["total"].kendall.value == pytest.approx(5 / math.sqrt(6 * 5))
+    assert found["action"].kendall.value == pytest.approx(5 / math.sqrt(6 * 5))
     assert set(found["total"].methods) == set(order)
     assert "Order of 4 methods" in printed(board) and "subject  " in printed(board).lower()
     board.write(tmp_path / "out")
@@ -227,7 +333,6 @@ def test_agreement_with_the_published_order(tmp_path: Path) -> None:
     assert written["agreement_with_published"][1] == {
         "measure": "subject",
         "methods": list(found["subject"].methods),
-        "resampled": "action",
         # All are always right here: equal values have no order.
         "spearman_rho": {"value": None, "low": None, "high": None},
         "kendall_tau_b": {"value": None, "low": None, "high": None},
@@ -240,7 +345,8 @@ def test_adi_is_set_against_each_other_row(tmp_path: Path) -> None:
     save_run(tmp_path, make_verdicts(first_actions([0]), method="dreambooth"))
     (group,) = build_board(tmp_path).groups
     assert group.lead is group.rows[0], "the best where there is no ADI"
-    save_run(tmp_path, make_verdicts(first_actions(range(7)), method="adi"), title="ADI", seed=1)
+    other = make_verdicts(first_actions(range(7)), method="adi")
+    save_run(tmp_path, other, title="ADI", settings={"beta": 0.3})
     save_run(tmp_path, make_verdicts(first_actions(range(4)), method="adi"), title="ADI")
     board = build_board(tmp_path)
     (group,) = board.groups
@@ -249,7 +355,7 @@ def test_adi_is_set_against_each_other_row(tmp_path: Path) -> None:
     assert other.lead is not None and other.lead.method == "p-plus"
     assert other.rows == group.rows
     points = {row.name: round(8 * found.difference) for row, found in group.against}
-    assert points == {"P+": -4, "ADI (seed=1)": -3, "dreambooth": 3}
+    assert points == {"P+": -4, "ADI (beta=0.3)": -3, "dreambooth": 3}
     (better,) = [found for row, found in group.against if row.title == "P+"]
     assert better.low <= better.difference <= better.high and better.p_value == 2 / 2**4
     assert "ADI against each other one" in printed(board)
@@ -345,8 +451,33 @@ def test_a_real_run_becomes_a_row_and_a_picture(tiny_model: Path, tmp_path: Path
     board = build_board(tmp_path / "runs")
     (group,) = board.groups
     (row,) = group.rows
-    assert group.heading == "puppets-v1: small", "the suite that was measured, which is kept"
+    assert group.heading == "puppets-v1: small · as published · method and prompts together", (
+        "the suite that was measured, which is kept"
+    )
     assert (row.run_id, row.done, row.partial, row.rank) == (result.run_id, 12, False, 1)
     assert row.shares["total"].count == sum(line.total_correct for line in result.rows)
     assert row.fit_seconds is not None and row.fit_bytes is not None and row.fit_bytes > 0
     assert write_grid(tmp_path / "runs", result.run_id, tmp_path / "grid.png").stat().st_size > 0
+
+
+def test_copies_are_counted_by_what_saw_no_exemplar(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    rng = np.random.default_rng(0)
+    for method, near in (("adi", 100), ("stable-diffusion", 0)):
+        run_id = save_run(tmp_path, make_verdicts(first_actions([0]), method=method))
+        record = store.read_record(run_id)
+        if method == "stable-diffusion":
+            for cost in record.costs.values():
+                cost.fit = None
+        store.save_record(record)
+        own = rng.uniform(10, 20, 368)
+        own[:near] = 1.0
+        key = make_key(VERSION, GRID, {n: vars(k) for n, k in record.keys.items()}, record.finished)
+        distances = np.stack([own, np.full(368, 30.0)], axis=1)
+        store.save_copying(run_id, {"key": key, "distances": distances.tolist()})
+    (group,) = build_board(tmp_path).groups
+    copied = {row.method: row.failures.copied for row in group.rows}
+    own = copied["stable-diffusion"]
+    people = own.n
+    assert own.count == math.ceil(0.01 * people) and copied["adi"].count > 50
+    assert any(note.startswith("Copied, of people's images") for note in group.notes)

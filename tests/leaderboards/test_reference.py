@@ -11,6 +11,7 @@ from rich.console import Console
 
 from actionbench.errors import UserError
 from actionbench.runs.store import Store
+from evaluation.measures.failures import find_copies
 from leaderboards import build_board
 from leaderboards.reference import find_reference, keep_reference
 from tests.evaluation.test_diagnostics import save_copies
@@ -94,7 +95,8 @@ def test_copies_and_sizes_are_kept_without_images_and_fits(tmp_path: Path) -> No
     (fit / "customization.json").write_text('{"facts": {}, "cost": {}, "bytes": 4096}')
     kept = keep(runs, tmp_path / "kept")
     (row,) = build_board(kept).groups[0].rows
-    assert row.failures.copied is not None and row.failures.copied.count == 5
+    assert row.distances is not None and find_copies(row.distances, 5.0).sum() == 5
+    assert row.failures.copied is None, "no method without exemplars to compare with"
     assert row.fit_bytes == 4096
     assert {path.name for path in kept.iterdir()} >= {"runs", "reference.json"}
     assert not (kept / "images").exists() and not (kept / "fits").exists()

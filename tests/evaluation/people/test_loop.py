@@ -17,7 +17,6 @@ from actionbench.runs.store import Store, read_image
 from actionbench.suite.items import Item
 from actionbench.suite.suite import get_suite
 from evaluation.judges.human import HumanJudge, HumanSettings
-from evaluation.measures import failures
 from evaluation.measures.accuracy import wilson
 from evaluation.people.budget import expect
 from evaluation.people.calibrated import Error, corrected_share, read_calibration
@@ -30,13 +29,6 @@ from tests.helpers.verdicts import make_verdicts
 def _item(action: str, subject: str) -> Item:
     suite = get_suite("puppets")
     return Item(suite.pick_actions([action])[0], suite.pick_subjects([subject])[0], 0)
-
-
-@pytest.fixture(autouse=True)
-def few_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copies are not what is tested here: a few drawings for their thresholds will do."""
-    draw = failures.fresh_drawings
-    monkeypatch.setattr(failures, "fresh_drawings", lambda action: draw(action, 4))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,95 @@
+"""`actionbench power`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from actionbench.commands.display import print_table
+from actionbench.commands.options import numbers, runs_option
+from actionbench.errors import UserError
+from actionbench.printing import say
+
+if TYPE_CHECKING:
+    from evaluation.measures.accuracy import Estimand
+    from evaluation.measures.power import Power
+    from evaluation.tables import Table
+
+
+@click.command()
+@runs_option
+@click.option("--suite", metavar="NAME_OR_PATH", help="Only runs on this suite.")
+@click.option("--reference", metavar="NAME_OR_DIR", help="A kept measurement in place of runs.")
+@click.option("--actions", callback=numbers, default="8,16,32,48", show_default=True,
+              metavar="A,B", help="Numbers of actions.")  # fmt: skip
+@click.option("--seeds", callback=numbers, default="1,2,3,6", show_default=True,
+              metavar="A,B", help="Numbers of fits of each action.")  # fmt: skip
+@click.option("--gaps", callback=numbers, default="5,10,15,20", show_default=True,
+              metavar="A,B", help="Differences to tell, in points.")  # fmt: skip
+@click.option("--family", type=click.IntRange(1), metavar="N",
+              help="Comparisons that are corrected together; default: one.")  # fmt: skip
+def power(
+    runs: Path, suite: str | None, reference: str | None, actions: list[int], seeds: list[int],
+    gaps: list[int], family: int | None,
+) -> None:  # fmt: skip
+    """Say how many actions and seeds tell a gap in total accuracy, by the variance of stored runs.
+
+    For two methods of each board: the smallest difference that a design detects in 80% of cases,
+    and how many actions a gap takes; two-sided tests at 5%, the median over pairs of methods. What
+    several seeds are worth is known only from runs with several.
+    """
+    from evaluation.measures.comparison import ALPHA
+    from leaderboards import build_board
+    from leaderboards.reference import find_reference
+
+    board = build_board(find_reference(reference) if reference else runs, suite)
+    known = [group for group in board.groups if group.power is not None]
+    if not known:
+        raise UserError(
+            f"no board of {reference or runs} has two complete methods on two actions: "
+            "`actionbench run --method a,b` makes one"
+        )
+    alpha = ALPHA / (family or 1)
+    for group in known:
+        assert group.power is not None
+        say(group.heading)
+        for of in ("actions at large", "these actions"):
+            print_table(detectable_table(group.power, of, actions, seeds, alpha).rich())
+        print_table(needed_table(group.power, gaps, seeds, alpha).rich())
+        if all(pair.fit is None for pair in group.power.pairs):
+            say(
+                "–: cannot be told; each action has one fit, and what lies between fits is not "
+                "known: run further seeds with --seed."
+            )
+
+
+def detectable_table(
+    found: Power, of: Estimand, actions: list[int], seeds: list[int], alpha: float
+) -> Table:
+    """Tabulate the smallest detectable difference of designs."""
+    from evaluation.tables import Table
+
+    rows = []
+    for count in actions:
+        values = [found.detectable(count, number, of, alpha) for number in seeds]
+        rows.append((count, *(None if v is None else f"{100 * v:.1f}" for v in values)))
+    return Table(
+        f"Smallest detectable difference, points, {of}",
+        ("actions", *(_seeds(number) for number in seeds)),
+        rows,
+    )
+
+
+def needed_table(found: Power, gaps: list[int], seeds: list[int], alpha: float) -> Table:
+    """Tabulate how many actions a gap takes."""
+    from evaluation.tables import Table
+
+    rows = [(gap, *(found.needed(gap / 100, number, alpha) for number in seeds)) for gap in gaps]
+    columns = ("gap, points", *(_seeds(number) for number in seeds))
+    return Table("Actions that a gap takes, actions at large", columns, rows)
+
+
+def _seeds(number: int) -> str:
+    return f"{number} fit{'' if number == 1 else 's'} each"
