@@ -194,7 +194,9 @@ def test_a_failure_in_a_worker_reads_as_in_this_process(
 
 
 class BrokenJudge(Brightness):
-    """A judge with a defect that shows in a worker."""
+    """A judge with a defect that shows in a worker; workers keep a judge by its fingerprint."""
+
+    rule = "defect"
 
     def judge(self, images: Any, items: Any) -> Any:
         raise ZeroDivisionError("a defect of the judge")
