@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from actionbench.errors import UserError
@@ -32,7 +32,9 @@ from actionbench.puppets.training.captions import (
     proof,
 )
 from actionbench.puppets.training.corpus import draw_many, shares
+from actionbench.puppets.training.keeping import keep, restore
 from actionbench.puppets.training.recipe import Recipe, changed
+from actionbench.puppets.training.stages import Training
 from actionbench.suite.items import Sampling
 from evaluation.judges import acceptance, check
 
@@ -83,6 +85,37 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(
     for name in whole:
         if name != "seconds":
             assert torch.equal(whole[name], resumed[name]), name
+
+
+def test_a_training_goes_on_from_what_is_kept_of_it(tmp_path: Path) -> None:
+    loop.train(_stage(tmp_path / "first", steps=6))
+    kept = loop.slim(tmp_path / "first" / "small.safetensors")
+    assert {value.dtype for value in kept.values() if value.dim()} == {torch.float16}
+    assert not [name for name in kept if name.startswith(("net.", "optimizer."))]
+    (tmp_path / "second").mkdir()
+    save_file(kept, tmp_path / "second" / "small.safetensors")
+    stage = _stage(tmp_path / "second")
+    assert loop.train(stage) == 6
+    first, second = (
+        load_file(tmp_path / name / "small.safetensors")["average_net.0.weight"]
+        for name in ("first", "second")
+    )
+    assert 0 < (first - second).abs().max() < 0.05, "the rate rises again from nothing"
+
+
+def test_half_the_precision_gives_nearly_the_same_gradients() -> None:
+    attention = nn.MultiheadAttention(16, 2, batch_first=True)
+    x = torch.randn(4, 6, 16, generator=loop.generator_of(1, 2))
+    gradients = []
+    for precision in ("float32", "bfloat16"):
+        attention.zero_grad()
+        with loop.arithmetic(precision, torch.device("cpu")):
+            loss = attention(x, x, x)[0].float().square().mean()
+        loss.backward()
+        gradients.append(attention.in_proj_weight.grad.clone())
+    assert gradients[1].dtype == torch.float32
+    assert not torch.equal(*gradients)
+    assert torch.allclose(*gradients, atol=0.05 * float(gradients[0].abs().max()))
 
 
 def test_the_rate_can_be_cut_while_a_training_runs() -> None:
@@ -245,7 +278,7 @@ def test_a_thousandth_of_the_recipe_runs_is_not_redone_and_is_checked(
 ) -> None:
     """One test, because the training is the long part of it."""
     from actionbench.puppets.training.look import look
-    from actionbench.puppets.training.stages import Training, assemble_latest, pretrain
+    from actionbench.puppets.training.stages import assemble_latest, pretrain
     from actionbench.puppets.training.whole import pretrain_whole
 
     work, out, readers = tmp_path / "work", tmp_path / "out", tmp_path / "readers"
@@ -258,6 +291,7 @@ def test_a_thousandth_of_the_recipe_runs_is_not_redone_and_is_checked(
     pretrain_whole(out, readers, work, SMALL, factor=1e-4)
     assert stamps == {path: path.stat().st_mtime_ns for path in work.rglob("*.safetensors")}
     assemble_latest(Training(SMALL, work), tmp_path / "latest")
+    _goes_on_elsewhere(Training(SMALL, work), tmp_path)
     look(Training(SMALL, work), tmp_path / "sheet.png")
 
     from diffusers import StableDiffusionPipeline
@@ -267,6 +301,20 @@ def test_a_thousandth_of_the_recipe_runs_is_not_redone_and_is_checked(
     assert pipeline("a panda waves", num_inference_steps=2).images[0].size == (64, 64)
     assert len(pipeline.tokenizer("person and")["input_ids"]) == 4
     _is_checked(out / "puppet-diffusion", readers, tmp_path / "gates", monkeypatch)
+
+
+def _goes_on_elsewhere(training: Training, tmp_path: Path) -> None:
+    kept, elsewhere = keep(training, tmp_path / "kept"), tmp_path / "elsewhere"
+    with pytest.raises(UserError, match="holds no kept training"):
+        restore(training.work, elsewhere)
+    assert len(restore(kept, elsewhere)) == 5, "autoencoder, decoder, CLIP, checkpoint and its log"
+    assert restore(kept, elsewhere) == []
+    other = Training(SMALL, elsewhere)
+    assert other.latest()[2] == SMALL.diffusion_steps
+    for name, value in other.latest()[0].state_dict().items():
+        ours = training.latest()[0].state_dict()[name]
+        assert torch.equal(value, ours.half().float()), name
+    assert other.decoder_done and not list(elsewhere.glob("vae-*.safetensors"))
 
 
 def _is_checked(model: Path, readers: Path, gates: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,12 @@ from actionbench.suite.shipped import READERS, SECOND
     "puppets-v2 in the user's cache folder.",
 )
 @click.option(
+    "--kept",
+    type=FOLDER,
+    metavar="DIR",
+    help="Go on from what `python -m actionbench.puppets.training keep` kept elsewhere.",
+)
+@click.option(
     "--until",
     type=click.Choice(STAGES),
     default=STAGES[-1],
@@ -45,6 +51,7 @@ from actionbench.suite.shipped import READERS, SECOND
 def pretrain(
     out: Path | None,
     work: Path | None,
+    kept: Path | None,
     until: str,
     fields: tuple[str, ...],
     workers: int,
@@ -56,10 +63,13 @@ def pretrain(
     models draw by then.
     """
     recipe = changed(Recipe(), fields)
+    from actionbench.puppets.training.keeping import restore
     from actionbench.puppets.training.whole import pretrain_whole
 
     readers = READERS if out is None else out / READERS.name
     folder, place = out or SECOND, work or cache_folder() / "puppets-v2"
+    if kept is not None:
+        say(f"goes on from {', '.join(restore(kept, place)) or 'the work folder'}")
     with JobProgress() as progress:
         made = pretrain_whole(
             *(folder, readers, place, recipe, resolve_device(device), progress, workers, until)

@@ -4,7 +4,8 @@ Checkpoints and logs lie in the user's cache folder (`actionbench/puppets-v2`) u
 another, so that a fresh clone on the same machine goes on.
 
 With `assemble` in front, a pipeline is written from the diffusion model's last checkpoint, also
-while the training runs; with `look`, a contact sheet (PNG) of what the models draw by then.
+while the training runs; with `look`, a contact sheet (PNG) of what the models draw by then; with
+`keep`, a small folder from which `--kept` goes on on another machine.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from actionbench.progress import Progress
 from actionbench.puppets.training.recipe import STAGES, Recipe, changed
 
 WORK = cache_folder() / "puppets-v2"
+CHOICES = ("train", "assemble", "look", "keep")
 
 
 class Lines(Progress):
@@ -39,8 +41,9 @@ class Lines(Progress):
 def main(arguments: list[str] | None = None) -> int:
     """Read the command line and run. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m actionbench.puppets.training")
-    parser.add_argument("what", nargs="?", choices=("train", "assemble", "look"), default="train")
+    parser.add_argument("what", nargs="?", choices=CHOICES, default="train")
     parser.add_argument("--work", type=Path, default=WORK, help="checkpoints and logs")
+    parser.add_argument("--kept", type=Path, help="a folder by `keep`, to go on from")
     parser.add_argument("--out", type=Path, required=True, help="where the models are written")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage to run")
     parser.add_argument("--only", action="store_true", help="that stage and what it needs")
@@ -53,7 +56,16 @@ def main(arguments: list[str] | None = None) -> int:
         # Only now: a wrong option is answered at once.
         from actionbench.puppets.training.stages import Training, assemble_latest, pretrain
 
-        if options.what == "assemble":
+        if options.kept:
+            from actionbench.puppets.training.keeping import restore
+
+            print(f"from {options.kept}: {', '.join(restore(options.kept, options.work)) or None}")
+        if options.what == "keep":
+            from actionbench.puppets.training.keeping import keep
+
+            training = Training(recipe, options.work, options.device, options.workers, Lines())
+            print(keep(training, options.out))
+        elif options.what == "assemble":
             training = Training(recipe, options.work, options.device, options.workers, Lines())
             print(assemble_latest(training, options.out))
         elif options.what == "look":

@@ -85,6 +85,11 @@ def decibels(error: Tensor) -> Tensor:
     return 10 * torch.log10(4 / error.detach())
 
 
+def autoencoder_folder(recipe: Recipe, data: Corpus, work: Path) -> Path:
+    """Where the finished encoder, with its first decoder, is kept."""
+    return work / f"vae-{data.key}-{_key(recipe)}-{recipe.autoencoder_steps}.model"
+
+
 def train_autoencoder(
     recipe: Recipe, data: Corpus, work: Path, device: str = "cpu", progress: Progress = SILENT
 ) -> AutoencoderKL:
@@ -94,10 +99,10 @@ def train_autoencoder(
     it, side by side; then both are trained end to end. At last the channels are scaled to between
     whitened and the pixels' own spread, so that coarse structure is louder than fine detail.
     """
-    stem, steps = work / f"vae-{data.key}-{_key(recipe)}", recipe.autoencoder_steps
-    folder = stem.with_name(f"{stem.name}-{steps}.model")
+    steps, folder = recipe.autoencoder_steps, autoencoder_folder(recipe, data, work)
+    stem = folder.with_name(folder.name.removesuffix(f"-{steps}.model"))
     if folder.exists():
-        return load_weights(AutoencoderKL, folder).to(device).eval()
+        return _load(folder, device)
     torch.manual_seed(recipe.seed)
     # a quarter faster on a CPU than with the channels first
     vae = new_autoencoder(recipe).to(device, memory_format=torch.channels_last).train()
@@ -126,14 +131,26 @@ def train_autoencoder(
 
     decay = min(recipe.autoencoder_decay, steps)
     schedule = Schedule(steps, recipe.autoencoder_rate, min(100, steps // 4), decay)
-    train(Stage("autoencoder", stem, {"vae": vae}, losses, schedule), progress)
+    stage = Stage("autoencoder", stem, {"vae": vae}, losses, schedule, precision=recipe.precision)
+    train(stage, progress)
     vae.eval().requires_grad_(False)
     scale_channels(vae, spread**recipe.latent_spread)
     latents = encoded(vae, sample[:1024])
     vae.register_to_config(scaling_factor=float(1 / latents.std()))
+    return _kept(vae, folder, device)
+
+
+def _kept(vae: AutoencoderKL, folder: Path, device: str) -> AutoencoderKL:
+    """Keep a finished autoencoder in half precision, as it is shipped, and go on with just that:
+    what is trained beside it then fits it to the bit, wherever the training goes on."""
     with replacing(folder) as path:
-        vae.save_pretrained(path)
-    return vae
+        vae.half().save_pretrained(path)
+    return _load(folder, device)
+
+
+def _load(folder: Path, device: str) -> AutoencoderKL:
+    vae = load_weights(AutoencoderKL, folder, torch_dtype=torch.float32)
+    return vae.to(device).eval().requires_grad_(False)
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -207,7 +224,7 @@ def train_decoder(
     stem = decoder_stem(recipe, vae, work)
     folder = stem.with_suffix(".model")
     if folder.exists():
-        return load_weights(AutoencoderKL, folder).to(device).eval()
+        return _load(folder, device)
     torch.manual_seed(recipe.seed)
     vae = copy.deepcopy(vae)
     critic, perception = Critic().to(device), Perception(vision)
@@ -240,9 +257,7 @@ def train_decoder(
     steps = recipe.decoder_steps
     schedule = Schedule(steps, recipe.decoder_rate, min(100, steps // 4))
     # the encoder's weights have no gradient, so that the vae as a whole can be kept
-    stage = Stage("decoder", stem, {"vae": vae, "critic": critic}, losses, schedule)
+    modules = {"vae": vae, "critic": critic}
+    stage = Stage("decoder", stem, modules, losses, schedule, precision=recipe.precision)
     train(stage, progress)
-    vae.eval().requires_grad_(False)
-    with replacing(folder) as path:
-        vae.save_pretrained(path)
-    return vae
+    return _kept(vae, folder, device)

@@ -106,7 +106,9 @@ def train_controlnet(
 
     steps = recipe.control_steps
     schedule = Schedule(steps, recipe.control_rate, min(100, steps // 4))
-    train(Stage("ControlNet", stem, {"controlnet": network}, losses, schedule), progress)
+    modules = {"controlnet": network}
+    stage = Stage("ControlNet", stem, modules, losses, schedule, precision=recipe.precision)
+    train(stage, progress)
     network = network.eval().requires_grad_(False)
     with replacing(folder) as path:
         network.save_pretrained(path)

@@ -211,7 +211,14 @@ def train_diffusion(
         steps, recipe.diffusion_rate, min(500, steps // 4), min(recipe.diffusion_decay, steps)
     )
     stage = Stage(
-        "diffusion model", stem, modules, losses, schedule, averages, ema=recipe.diffusion_ema
+        "diffusion model",
+        stem,
+        modules,
+        losses,
+        schedule,
+        averages,
+        ema=recipe.diffusion_ema,
+        precision=recipe.precision,
     )
     train(stage, progress)
     return average, average_text

@@ -23,6 +23,9 @@ class Recipe:
     """How puppet-diffusion is made. Shares lie in [0, 1]; lengths are steps of a batch."""
 
     seed: int = 1
+    precision: str = "auto"
+    """Of the trainings' passes: see `loop.Stage`. It names no checkpoint, for a training may go on on
+    another machine."""
     drawings: int = 160_000
     """Pictures of the corpus; captions are put into words anew each time a picture is seen."""
 

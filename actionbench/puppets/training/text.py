@@ -87,15 +87,20 @@ def clip_config(recipe: Recipe, tokenizer: CLIPTokenizer) -> CLIPConfig:
     return CLIPConfig(text_config=text, vision_config=vision, projection_dim=recipe.width)
 
 
+def clip_folder(recipe: Recipe, data: Corpus, work: Path) -> Path:
+    """Where the finished model and its tokenizer are kept."""
+    fields = recipe.key("clip", "text", "tell", "vision", "width", "voc")
+    return work / f"clip-{data.key}-{fields}.model"
+
+
 def train_clip(
     recipe: Recipe, data: Corpus, work: Path, device: str = "cpu", progress: Progress = SILENT
 ) -> tuple[CLIPModel, CLIPTokenizer]:
     """Train both halves to find each other among a batch (CLIP, arXiv 2103.00020)."""
-    stem = work / f"clip-{data.key}-{recipe.key('clip', 'text', 'tell', 'vision', 'width', 'voc')}"
-    folder = stem.with_suffix(".model")
+    folder = clip_folder(recipe, data, work)
+    stem = folder.with_suffix("")
     if folder.exists():
-        model = load_weights(CLIPModel, folder).to(device).eval()
-        return model, load_part(CLIPTokenizer, folder)
+        return _kept_clip(folder, device)
     torch.manual_seed(recipe.seed)
     everything = np.arange(min(TOKENIZER_CAPTIONS, len(data)))
     captions = data.captions(everything, np.random.default_rng(recipe.seed), recipe)
@@ -119,9 +124,15 @@ def train_clip(
         Stage("text encoder", stem, {"model": model}, losses, schedule, weight_decay=0.05), progress
     )
     with replacing(folder) as path:
-        model.save_pretrained(path)
+        # As it is shipped, so that the diffusion model learns from just these weights.
+        model.half().save_pretrained(path)
         tokenizer.save_pretrained(path)
-    return model.eval(), tokenizer
+    return _kept_clip(folder, device)
+
+
+def _kept_clip(folder: Path, device: str) -> tuple[CLIPModel, CLIPTokenizer]:
+    model = load_weights(CLIPModel, folder, dtype=torch.float32).to(device).eval()
+    return model, load_part(CLIPTokenizer, folder)
 
 
 def text_half(clip: CLIPModel) -> CLIPTextModel:
