@@ -65,7 +65,8 @@ def restore(kept: Path, work: Path) -> list[str]:
     """
     if not (kept / MARK).is_file():
         raise UserError(
-            f"{kept} holds no kept training: `python -m actionbench.puppets.training keep` writes one"
+            f"{kept} holds no kept training: `python -m actionbench.puppets.training keep` writes "
+            "one"
         )
     work.mkdir(parents=True, exist_ok=True)
     copied = []

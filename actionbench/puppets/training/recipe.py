@@ -24,8 +24,8 @@ class Recipe:
 
     seed: int = 1
     precision: str = "auto"
-    """Of the trainings' passes: see `loop.Stage`. It names no checkpoint, for a training may go on on
-    another machine."""
+    """Of the trainings' passes: see `loop.Stage`. No checkpoint is named by it, because a training
+    may go on elsewhere."""
     drawings: int = 160_000
     """Pictures of the corpus; captions are put into words anew each time a picture is seen."""
 
