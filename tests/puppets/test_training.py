@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -55,7 +56,7 @@ def _stage(folder: Path, steps: int = 12, wait: float = 0.0) -> loop.Stage:
 
     def losses(step: int) -> dict[str, torch.Tensor]:
         time.sleep(wait)
-        pixels = torch.randn(4, 3, 8, 8, generator=loop.generator_of(1, step))
+        pixels = loop.own(torch.randn(4, 3, 8, 8, generator=loop.generator_of(1, step)))
         return {"loss": net(pixels).square().mean(), "_seen": pixels.mean()}
 
     return loop.Stage(
@@ -101,6 +102,42 @@ def test_a_training_goes_on_from_what_is_kept_of_it(tmp_path: Path) -> None:
         for name in ("first", "second")
     )
     assert 0 < (first - second).abs().max() < 0.05, "the rate rises again from nothing"
+
+
+def test_two_processes_train_like_one(tmp_path: Path) -> None:
+    loop.train(_stage(tmp_path / "alone"))
+    program = (
+        "from pathlib import Path; from torch import distributed; "
+        "from tests.puppets import test_training as t; "
+        "distributed.init_process_group('gloo'); "
+        f"t.loop.train(t._stage(Path({str(tmp_path / 'together')!r}))); "
+        "distributed.destroy_process_group()"
+    )
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, **place, "RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+    alone, together = (
+        load_file(tmp_path / name / "small.safetensors") for name in ("alone", "together")
+    )
+    assert together["step"] == 12
+    for name, value in alone.items():
+        if name.startswith(("net.", "average_net.")):
+            assert torch.allclose(value, together[name], atol=1e-4), name
+    rows = (tmp_path / "together" / "small.log").read_text().splitlines()
+    assert len(rows) == 1, "the first process writes the log"
+
+
+def _free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
 
 
 def test_half_the_precision_gives_nearly_the_same_gradients() -> None:

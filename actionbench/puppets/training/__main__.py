@@ -3,6 +3,10 @@
 Checkpoints and logs lie in the user's cache folder (`actionbench/puppets-v2`) unless `--work` names
 another, so that a fresh clone on the same machine goes on.
 
+`torchrun --nproc-per-node N -m actionbench.puppets.training --until diffusion --only ...` trains
+the diffusion model, once the parts before it are finished, with N processes (one thread each on a
+CPU) that share each batch.
+
 With `assemble` in front, a pipeline is written from the diffusion model's last checkpoint, also
 while the training runs; with `look`, a contact sheet (PNG) of what the models draw by then; with
 `keep`, a small folder from which `--kept` goes on on another machine.
@@ -11,6 +15,7 @@ while the training runs; with `look`, a contact sheet (PNG) of what the models d
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -72,6 +77,14 @@ def main(arguments: list[str] | None = None) -> int:
             from actionbench.puppets.training.look import look
 
             print(look(Training(recipe, options.work, options.device), options.out))
+        elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from actionbench.puppets.training.stages import train_together
+
+            if options.until != "diffusion" or not options.only:
+                raise UserError(
+                    "several processes train the diffusion model alone: --until diffusion --only"
+                )
+            train_together(recipe, options.work, Lines())
         else:
             place = (options.out, options.work, recipe, options.device, Lines())
             pretrain(*place, options.until, options.workers, options.only)

@@ -18,7 +18,7 @@ from actionbench.files.atomic import replacing
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training.autoencoder import encoded
 from actionbench.puppets.training.corpus import SIZE, Corpus, Picker, shares, to_pixels
-from actionbench.puppets.training.loop import Schedule, Stage, generator_of, train
+from actionbench.puppets.training.loop import Schedule, Stage, generator_of, own, train
 from actionbench.puppets.training.recipe import Recipe, digest
 from actionbench.puppets.training.text import tokenize
 from actionbench.puppets.training.weights import weights_key
@@ -169,6 +169,7 @@ def train_diffusion(
     """Train the UNet; returns its running average, and the text encoder's.
 
     The text encoder stays frozen, as Stable Diffusion's did, unless the recipe trains a twin.
+    Processes that train together share each batch.
     """
     stem = diffusion_stem(recipe, data, text, vae, work)
     latents = encode_corpus(vae, data, work, device, progress)
@@ -192,11 +193,13 @@ def train_diffusion(
         words = data.captions(pick, np.random.default_rng((seed, step, 2)), recipe)
         dropped = torch.rand(len(pick), generator=generator) < recipe.drop_caption
         words = ["" if drop else line for drop, line in zip(dropped.tolist(), words, strict=True)]
+        noise = torch.randn(len(pick), *latents.shape[1:], generator=generator)
+        times = torch.randint(0, 1000, (len(pick),), generator=generator)
+        words, pick, noise, times = own(words), own(pick), own(noise), own(times)
         with torch.set_grad_enabled(recipe.train_text_along):
             states = text(tokenize(tokenizer, words).to(device)).last_hidden_state
         clean = latents[pick].float().to(device)
-        noise = torch.randn(clean.shape, generator=generator).to(device)
-        times = torch.randint(0, 1000, (len(pick),), generator=generator).to(device)
+        noise, times = noise.to(device), times.to(device)
         predicted = unet(scheduler.add_noise(clean, noise, times), times, states).sample
         misread, limbs = reader(points[pick].to(device))
         error = (predicted - scheduler.get_velocity(clean, noise, times)).square()

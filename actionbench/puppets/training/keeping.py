@@ -32,10 +32,7 @@ def keep(training: Training, out: Path) -> Path:
     parts = [f(recipe, training.corpus, work) for f in (autoencoder_folder, clip_folder)]
     missing = [folder.name for folder in parts if not folder.exists()]
     if missing:
-        raise UserError(
-            f"{work} lacks {' and '.join(missing)}: train the autoencoder and the text encoder "
-            "first (--until clip)"
-        )
+        raise UserError(f"{work} lacks {' and '.join(missing)}: train that first (--until clip)")
     decoder = decoder_stem(recipe, training.autoencoder, work).with_suffix(".model")
     parts += [decoder] if decoder.exists() else []
     stem = diffusion_stem(recipe, training.corpus, training.text, training.autoencoder, work)

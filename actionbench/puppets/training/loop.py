@@ -15,17 +15,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from actionbench.files.atomic import replacing
 from actionbench.files.networks import load_state
 from actionbench.progress import SILENT, Progress
+
+T = TypeVar("T", list[str], np.ndarray, Tensor)
 
 LOG_EVERY = 50
 """Steps between two lines of the log."""
@@ -169,6 +171,32 @@ def rows_of(count: int, size: int, seed: int, step: int) -> np.ndarray:
     return np.random.default_rng((seed, step)).integers(0, count, size)
 
 
+def company() -> tuple[int, int]:
+    """This process's number, and how many train together (by `torchrun`); 0 and 1 alone."""
+    if distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def own(rows: T) -> T:
+    """This process's part of a batch's rows: every n-th, so that parts differ by one at most."""
+    rank, size = company()
+    return rows[rank::size]
+
+
+def share_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over the processes that train together."""
+    _, size = company()
+    if size == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    distributed.all_reduce(flat)
+    flat /= size
+    parts = flat.split([g.numel() for g in gradients])
+    torch._foreach_copy_(gradients, [f.view_as(g) for f, g in zip(parts, gradients, strict=True)])
+
+
 def generator_of(seed: int, step: int) -> torch.Generator:
     """The step's own source of noise."""
     return torch.Generator().manual_seed(
@@ -219,11 +247,14 @@ def train(stage: Stage, progress: Progress = SILENT) -> int:
             losses = dict(stage.losses(step))
         optimizer.zero_grad(set_to_none=True)
         torch.stack([v for k, v in losses.items() if not k.startswith("_")]).sum().backward()
+        share_gradients(trained)
         norm = nn.utils.clip_grad_norm_(trained, stage.clip)
         optimizer.step()
         follow(stage, step)
         terms.append({k: v.detach() for k, v in losses.items()} | {"_norm": norm.detach()})
         progress.update(step + 1, steps, stage.name)
+        if company()[0] != 0:  # the first process writes
+            continue
         if (step + 1) % LOG_EVERY == 0 or step + 1 == steps:
             log.write(step=step + 1, rate=rate, **means(terms))
             terms.clear()

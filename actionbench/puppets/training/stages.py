@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from safetensors.torch import load_file
+from torch import distributed
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from actionbench.errors import UserError, unknown
@@ -24,6 +26,7 @@ from actionbench.files.atomic import own_folder, replacing
 from actionbench.files.networks import load_state
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training.autoencoder import (
+    autoencoder_folder,
     decoder_stem,
     train_autoencoder,
     train_decoder,
@@ -32,13 +35,14 @@ from actionbench.puppets.training.controlnet import train_controlnet
 from actionbench.puppets.training.corpus import Corpus, corpus
 from actionbench.puppets.training.diffusion import (
     diffusion_stem,
+    encode_corpus,
     new_unet,
     noise_schedule,
     train_diffusion,
 )
 from actionbench.puppets.training.loop import part
 from actionbench.puppets.training.recipe import STAGES, Recipe
-from actionbench.puppets.training.text import text_half, train_clip
+from actionbench.puppets.training.text import clip_folder, text_half, train_clip
 from actionbench.puppets.training.weights import forget_places
 
 PRESET = "puppet-diffusion"
@@ -146,6 +150,34 @@ class Training:
         if self.recipe.train_text_along:
             load_state(text, part(tensors, "average_text"), file)
         return unet.eval(), text, int(tensors["step"])
+
+
+def train_together(recipe: Recipe, work: Path, progress: Progress = SILENT) -> None:
+    """Train the diffusion model as one of several processes that `torchrun` started, one a GPU, or
+    else on the processor.
+
+    Raises:
+        UserError: if the parts that come before it are not finished.
+    """
+    devices = torch.cuda.device_count()
+    rank = int(os.environ["LOCAL_RANK"])
+    device = f"cuda:{rank}" if rank < devices else "cpu"
+    training = Training(recipe, work, device, progress=progress if rank == 0 else SILENT)
+    data = training.corpus
+    parts = [make(recipe, data, work) for make in (autoencoder_folder, clip_folder)]
+    missing = [part.name for part in parts if not part.exists()]
+    if missing:
+        raise UserError(
+            f"{work} lacks {' and '.join(missing)}: one process trains that first (--until clip)"
+        )
+    distributed.init_process_group("nccl" if device != "cpu" else "gloo")
+    try:
+        if rank == 0:  # what is made once and kept
+            encode_corpus(training.autoencoder, data, work, device, progress)
+        distributed.barrier()
+        _ = training.diffusion
+    finally:
+        distributed.destroy_process_group()
 
 
 def assemble(
