@@ -67,7 +67,7 @@ def train_controlnet(
     folder = stem.with_suffix(".model")
     if folder.exists():
         return load_weights(ControlNetModel, folder).to(device).eval()
-    latents = encode_corpus(vae, data, work, device, progress)
+    latents = encode_corpus(recipe, vae, data, work, device, progress)
     shown, points = skeletons(data, work, progress), torch.from_numpy(data.keypoints)
     torch.manual_seed(recipe.seed)
     unet = unet.to(device).eval().requires_grad_(False)

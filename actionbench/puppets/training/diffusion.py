@@ -18,7 +18,14 @@ from actionbench.files.atomic import replacing
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training.autoencoder import encoded
 from actionbench.puppets.training.corpus import SIZE, Corpus, Picker, shares, to_pixels
-from actionbench.puppets.training.loop import Schedule, Stage, generator_of, own, train
+from actionbench.puppets.training.loop import (
+    Schedule,
+    Stage,
+    arithmetic,
+    generator_of,
+    own,
+    train,
+)
 from actionbench.puppets.training.recipe import Recipe, digest
 from actionbench.puppets.training.text import tokenize
 from actionbench.puppets.training.weights import weights_key
@@ -121,7 +128,12 @@ class LimbReader(nn.Module):
 
 
 def encode_corpus(
-    vae: AutoencoderKL, data: Corpus, work: Path, device: str, progress: Progress = SILENT
+    recipe: Recipe,
+    vae: AutoencoderKL,
+    data: Corpus,
+    work: Path,
+    device: str,
+    progress: Progress = SILENT,
 ) -> Tensor:
     """Scaled posterior means, float16 [n, c, 8, 8], made once and kept in the work folder.
 
@@ -134,7 +146,9 @@ def encode_corpus(
         rows = []
         for start in range(0, len(data), 512):
             pixels = to_pixels(data.images[start : start + 512], device)
-            rows.append((encoded(vae, pixels) * vae.config.scaling_factor).half().cpu())
+            with arithmetic(recipe.precision, pixels.device):
+                latents = encoded(vae, pixels)
+            rows.append((latents.float() * vae.config.scaling_factor).half().cpu())
             progress.update(min(start + 512, len(data)), len(data), "encoding the corpus")
         with replacing(file) as path:
             save_file({"latents": torch.cat(rows).contiguous()}, path)
@@ -172,7 +186,7 @@ def train_diffusion(
     Processes that train together share each batch.
     """
     stem = diffusion_stem(recipe, data, text, vae, work)
-    latents = encode_corpus(vae, data, work, device, progress)
+    latents = encode_corpus(recipe, vae, data, work, device, progress)
     torch.manual_seed(recipe.seed)
     unet = new_unet(recipe).to(device).train()
     average = copy.deepcopy(unet).eval().requires_grad_(False)

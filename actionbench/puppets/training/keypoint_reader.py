@@ -257,7 +257,7 @@ def train_keypoint_reader(
 
     def step_losses(step: int) -> dict[str, Tensor]:
         pixels, places, visible = batches(step)
-        return losses(network(pixels).heatmaps, places, visible, recipe)
+        return losses(network(pixels).heatmaps.float(), places, visible, recipe)
 
     # The length may change while it is trained, and the autoencoder may come later.
     facts = {k: v for k, v in asdict(recipe).items() if k not in ("steps", "decay", "round_trips")}
@@ -270,6 +270,7 @@ def train_keypoint_reader(
         averages={"network": average},
         ema=recipe.ema,
         weight_decay=0.05,
+        precision="auto",
     )
     train(stage, progress)
     return save_keypoint_reader(average, recipe, out)

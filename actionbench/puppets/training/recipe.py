@@ -72,7 +72,7 @@ class Recipe:
     autoencoder_channels: tuple[int, ...] = (8, 24, 64, 128)
     autoencoder_aside_steps: int = 600
     """Steps in which the decoder learns beside the encoder, from the code known in closed form."""
-    autoencoder_steps: int = 10_000
+    autoencoder_steps: int = 7_500
     autoencoder_decay: int = 3000
     autoencoder_batch: int = 8
     autoencoder_rate: float = 1.5e-3

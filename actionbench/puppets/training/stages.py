@@ -173,7 +173,7 @@ def train_together(recipe: Recipe, work: Path, progress: Progress = SILENT) -> N
     distributed.init_process_group("nccl" if device != "cpu" else "gloo")
     try:
         if rank == 0:  # what is made once and kept
-            encode_corpus(training.autoencoder, data, work, device, progress)
+            encode_corpus(recipe, training.autoencoder, data, work, device, progress)
         distributed.barrier()
         _ = training.diffusion
     finally:

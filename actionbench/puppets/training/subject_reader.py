@@ -175,6 +175,7 @@ def train_subject_reader(
         losses=losses,
         schedule=Schedule(recipe.steps, recipe.rate),
         weight_decay=0.02,
+        precision="auto",
     )
     train(stage, progress)
     return save_subject_reader(network, subjects, recipe, out)
