@@ -100,7 +100,7 @@ class Backbone:
         self.sampling = Sampling(steps=50, guidance_scale=7.5)
         """How images are drawn; a run sets it to its suite's sampling."""
         self.batch_size = BATCH_SIZE
-        """Images drawn at once. It changes speed and memory, not the images."""
+        """Images drawn at once. It changes speed and memory, and images by rounding only."""
         self.layers = cross_attention_layers(pipeline.unet)
         """Names of the cross-attention layers in the order of computation, L of them."""
         self.image_size = int(pipeline.unet.config.sample_size * pipeline.vae_scale_factor)
@@ -362,7 +362,8 @@ class Backbone:
     ) -> Iterator[Image.Image]:
         """Draw one image per prompt, in order.
 
-        An image depends only on its own prompt, seed and control picture, not on its batch.
+        An image depends only on its own prompt, seed and control picture, and by rounding on the
+        batch beside which it is drawn.
 
         Args:
             prompts: texts, with `SLOT` if there are `vectors`.

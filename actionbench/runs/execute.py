@@ -43,6 +43,7 @@ from actionbench.runs.workers.unit import (
     Shared,
     Started,
     Unit,
+    whole_batches,
 )
 
 
@@ -123,7 +124,6 @@ class Execution(Job):
                 self._finish(name)
             return
         self.store.prepare()
-        keep_suite(self.store, plan.suite)
         keep_suite(self.store, plan.suite)
         self.store.forget_failure(plan.run_id)
         self.record = begin_record(plan, earlier)
@@ -225,16 +225,18 @@ class Execution(Job):
         _forget_verdicts(store, action, state.to_draw)
         if fitted is not None or not method.needs_fit:
             self._step_drawing(state)
+        batch_size = self.record.resources["batch_size"]
         return DrawUnit(
             method=method,
             source=plan.source,
             options=plan.options,
             sampling=plan.suite.sampling,
             task=action.task,
-            items=tuple(state.to_draw.values()),
+            items=whole_batches(action.items, state.to_draw, batch_size, lambda item: item.id),
+            missing=frozenset(state.to_draw),
             seed=fit_seed(plan.options.seed, name),
             fitted=fitted,
-            batch_size=self.record.resources["batch_size"],
+            batch_size=batch_size,
             total=len(action.items),
             drawn=drawn,
         )

@@ -22,7 +22,17 @@ from actionbench.runs.record import ActionCosts, ActionKeys, JudgeFacts, RunReco
 from actionbench.runs.store import Store
 from actionbench.runs.workers.choose import open_executor
 from actionbench.runs.workers.schedule import Job, Schedule
-from actionbench.runs.workers.unit import Canary, Done, Failed, Judged, JudgeUnit, Result, Unit
+from actionbench.runs.workers.unit import (
+    JUDGE_BATCH,
+    Canary,
+    Done,
+    Failed,
+    Judged,
+    JudgeUnit,
+    Result,
+    Unit,
+    whole_batches,
+)
 from actionbench.suite.items import Item, make_items
 from actionbench.suite.suite import Suite
 
@@ -54,20 +64,21 @@ class ActionJudging:
     def unit(self, observer: Observer) -> JudgeUnit | None:
         """Return the unit of what is not judged yet; None if all is."""
         self.verdicts = self.store.load_verdicts(self.verdict_key)
-        missing = tuple(item for item in self.items if item.name not in self.verdicts)
+        missing = {item.name for item in self.items} - self.verdicts.keys()
         self._report(observer)
         if not missing:
             return None
+        items = whole_batches(self.items, missing, JUDGE_BATCH, lambda item: item.name)
         images = tuple(
             (
                 str(self.store.image_path(self.image_key, item)),
                 self.store.image_bytes(self.image_key, item),
             )
-            for item in missing
+            for item in items
         )
         judge = self.judge
         return JudgeUnit(
-            judge, judge.name, judge.fingerprint, judge.suite.name, self.options, missing, images
+            judge, judge.name, judge.fingerprint, judge.suite.name, self.options, items, images
         )
 
     def take(self, unit: JudgeUnit, result: Result, observer: Observer) -> None:
@@ -79,8 +90,9 @@ class ActionJudging:
         if isinstance(result, Canary):
             compare_canary(self.store, self.judge, result.device, result.scores)
         elif isinstance(result, Judged):
-            self.verdicts |= result.verdicts
-            self.store.add_verdicts(self.verdict_key, result.verdicts)
+            new = {n: v for n, v in result.verdicts.items() if n not in self.verdicts}
+            self.verdicts |= new
+            self.store.add_verdicts(self.verdict_key, new)
             self._report(observer)
         elif isinstance(result, Done):
             self.cost.add(result.seconds, len(unit.items))
