@@ -118,6 +118,7 @@ class Execution(Job):
         earlier = self.store.load_record(plan.run_id)
         if plan.finished and earlier and earlier.complete and self.store.has_rows(plan.run_id):
             self.record = earlier
+            self.store.clear()
             for row in self.store.load_row_dicts(plan.run_id):
                 self.rows.setdefault(row["action"], []).append(row)
             for name in self._actions:

@@ -173,9 +173,9 @@ def plan_rejudging(store: Store, run_id: str, judge: Judge) -> Rejudging:
     }
     for action, own in items.items():
         key = record.keys[action].images
-        if gone := [item.id for item in own if not store.has_image(key, item)]:
+        if gone := store.missing_images(key, own):
             raise UserError(
-                f"{len(gone)} images of run {run_id} are gone ({gone[0]}): "
+                f"{len(gone)} images of run {run_id} are gone ({gone[0].id}): "
                 "draw them again with the command that made it"
             )
     keys = {action: make_verdict_key(record.keys[action].images, suite, judge) for action in items}
@@ -280,6 +280,7 @@ def judge_run(
     work = plan_rejudging(store, run_id, judge)
     earlier = store.load_record(work.run_id)
     if earlier is not None and earlier.complete and store.has_rows(work.run_id):
+        store.clear()
         return work.run_id
     begun, record = now(), work.record
     job = RejudgingJob(store, work, judge, options, _Progress(progress))

@@ -160,7 +160,7 @@ class World:
         if name == "report":
             return ["report", "--runs", "runs"]
         if name == "tune":
-            return ["tune", "slow", "--suite", "small-dev", "--budget", "2",
+            return ["tune", "slow", "--suite", "small-dev", "--passes", "36",
                     "--subjects", "boy", *run]  # fmt: skip
         return [*IMPORT]
 

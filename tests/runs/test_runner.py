@@ -21,6 +21,7 @@ from PIL import Image
 
 from actionbench.device import PLAIN, resolve_device
 from actionbench.errors import MethodError, UserError
+from actionbench.files.atomic import HOST
 from actionbench.judge import VERDICT_COLUMNS, Verdict
 from actionbench.method import Customization
 from actionbench.progress import Observer
@@ -130,6 +131,36 @@ def test_a_finished_run_is_only_read(finished: Path, tiny_model: Path) -> None:
     assert not watch.steps and watch.rows == list(result.rows)
     assert sum(row.seconds for row in result.rows) > 0, "what it took is still reported"
     assert {path: path.stat().st_mtime_ns for path in (finished / "runs").rglob("*")} == before
+
+
+def leave_behind(folder: Path) -> list[Path]:
+    """Make what a process that was killed at a write leaves in a runs folder."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    name = f".tmp-{HOST}-{gone.pid}-0"
+    images = next((folder / "runs/images").iterdir())
+    left = [place / name for place in (folder / "runs", folder / "runs/fits", images)]
+    for path in left:
+        path.write_text("half")
+    return left
+
+
+def test_a_finished_run_clears_what_a_killed_process_left(copied: Path, tiny_model: Path) -> None:
+    left = leave_behind(copied)
+    execute(small_plan(tiny_model, copied))
+    assert not any(path.exists() for path in left)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_finished_run_is_read_from_a_folder_that_cannot_be_written(
+    copied: Path, tiny_model: Path
+) -> None:
+    leave_behind(copied)
+    for folder in (copied / "runs", *(copied / "runs").rglob("*/")):
+        folder.chmod(0o500)
+    assert execute(small_plan(tiny_model, copied)).record.complete
+    for folder in (copied / "runs", *(copied / "runs").rglob("*/")):
+        folder.chmod(0o700)  # so that it can be removed
 
 
 def test_more_subjects_or_images_reuse_what_is_there(copied: Path, tiny_model: Path) -> None:
