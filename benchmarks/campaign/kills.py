@@ -24,13 +24,6 @@ STAGES = {
     "import": ("write", "any"),
     "tune": ("fit", "draw", "judge", "write", "workers"),
 }
-MOST = {
-    ("run", "fit"): 80, ("run", "draw"): 12, ("run", "judge"): 12, ("run", "write"): 60,
-    ("judge", "judge"): 12, ("judge", "write"): 8, ("report", "write"): 30,
-    ("import", "write"): 6, ("tune", "fit"): 6, ("tune", "draw"): 8, ("tune", "judge"): 8,
-    ("tune", "write"): 60,
-}  # fmt: skip
-"""About how many steps a stage has; a case that is past its end was not killed, and says so."""
 PAIRS = [(name, stage) for name in COMMANDS for stage in STAGES[name]]
 
 
@@ -55,7 +48,7 @@ def run_case(
         delay = random.uniform(0.01, 1.0 if stage == "any" else 15.0)
     else:
         # Early steps oftener: the first write of a folder is where most can go wrong.
-        before = at(stage, 1 + int(MOST[name, stage] * random.random() ** 1.5), die)
+        before = at(stage, 1 + int(world.steps(name, stage) * random.random() ** 1.5), die)
     victim = world.start(folder, words, before)
     others = [world.start(folder, words) for _ in range(processes - 1)]
     killed = victim.ended(delay)
