@@ -43,12 +43,13 @@ def run_case(
     folder = world.folder(case, name)
     words = world.words(name, workers=2 if stage == "workers" else 1)
     before, delay = None, None
-    if stage in ("any", "workers"):
-        # Workers import all anew, so that they take some seconds.
-        delay = random.uniform(0.01, 1.0 if stage == "any" else 15.0)
+    if stage == "any":
+        delay = random.uniform(0.01, 1.0)
     else:
+        # While workers are busy, it is the process that they report to, which writes.
+        where = "write" if stage == "workers" else stage
         # Early steps oftener: the first write of a folder is where most can go wrong.
-        before = at(stage, 1 + int(world.steps(name, stage) * random.random() ** 1.5), die)
+        before = at(where, 1 + int(world.steps(name, where) * random.random() ** 1.5), die)
     victim = world.start(folder, words, before)
     others = [world.start(folder, words) for _ in range(processes - 1)]
     killed = victim.ended(delay)

@@ -35,8 +35,8 @@ from tests.evaluation.test_tuning import dev_suite
 from tests.helpers.photographs import make_folder, write_suite
 from tests.helpers.small_run import small_suite
 
-TIMEOUT = 120
-"""Seconds after which a command counts as hanging."""
+TIMEOUT = 300
+"""Seconds after which a command counts as hanging; workers take many to begin on a busy machine."""
 IMPORT = (
     "data", "import", "source", "--suite", "two-actions.yaml", "--count", "2", "--out", "made",
 )  # fmt: skip
