@@ -173,7 +173,9 @@ class Backbone:
             UserError: if there are no images.
         """
         if not images:
-            raise UserError("there are no exemplars to learn from")
+            raise UserError(
+                "there are no exemplars to learn from: the suite's action needs one at least"
+            )
         size = (self.image_size, self.image_size)
         pixels = np.stack(
             [
@@ -237,7 +239,9 @@ class Backbone:
         """
         ids = self.pipeline.tokenizer(text, add_special_tokens=False).input_ids
         if not ids:
-            raise UserError(f"'{text}' has no token to take an embedding from")
+            raise UserError(
+                f"'{text}' has no token to take an embedding from: give a word that the model knows"
+            )
         table = self.pipeline.text_encoder.get_input_embeddings().weight
         return table[ids].detach().float().mean(0).cpu()
 

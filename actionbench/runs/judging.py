@@ -163,7 +163,10 @@ def plan_rejudging(store: Store, run_id: str, judge: Judge) -> Rejudging:
     if record is None or not record.complete:
         raise UserError(f"run {run_id} is not finished: finish it with the command that began it")
     if record.suite_fingerprint != suite.fingerprint:
-        raise UserError(f"run {run_id} was drawn for another version of suite {suite.name}")
+        raise UserError(
+            f"run {run_id} was drawn for another version of suite {suite.name}: name the place of "
+            "that one with --suite"
+        )
     subjects = suite.pick_subjects(record.subjects)
     items = {
         action.name: make_items(
@@ -192,7 +195,9 @@ def plan_rejudging(store: Store, run_id: str, judge: Judge) -> Rejudging:
         subjects=[subject.name for subject in subjects],
     )
     if judged_id == run_id:
-        raise UserError(f"run {run_id} was judged by this {judge.name} judge already")
+        raise UserError(
+            f"run {run_id} was judged by this {judge.name} judge already: name another with --judge"
+        )
     return Rejudging(record, judged_id, items, keys)
 
 

@@ -138,7 +138,7 @@ class Store:
             try:
                 save_file(tensors, weights)
             except SafetensorError as error:
-                raise UserError(f"{folder} cannot be written ({error})") from error
+                raise UserError(f"{folder} cannot be written ({error}): free some space") from error
             _sync(weights)
             record = {
                 "format": FORMAT,

@@ -336,7 +336,8 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 MEASURED = {
-    "cost", "costs", "fit_seconds_per_action", "peak_mib", "started", "finished", "made", "git",
+    "command", "cost", "costs", "fit_seconds_per_action", "finished", "git", "made", "peak_mib",
+    "started",
 }  # fmt: skip
 """Keys of records under which there is when a command ran, by what code, and what it took."""
 
@@ -349,9 +350,12 @@ def _lasting(value: Any) -> Any:
 
 
 def table(out: str) -> str:
-    """Return the lines of what a command printed that hold results: figures, not times."""
+    """Return the lines of what a command printed that hold results: figures, not times.
+
+    Sorted, because actions are printed as they are finished, and each line names its own.
+    """
     lines = (re.sub(r" +[\d.]+ (s|min|h)\b", "", line).rstrip() for line in out.splitlines())
-    return "\n".join(line for line in lines if "%" in line or line.startswith("run "))
+    return "\n".join(sorted(line for line in lines if "%" in line or line.startswith("run ")))
 
 
 def leftovers(folder: Path) -> list[str]:
