@@ -26,7 +26,7 @@ FIX = re.compile(
 """Words after a colon, or what is allowed. That a fix helps, no test can say."""
 
 
-PART = re.compile(r"(its?|is|holds|must) ")
+PART = re.compile(r"(its?|is|has|holds|must|cannot) ")
 """The rest of a sentence, which begins with a file's line where it is passed on."""
 
 

@@ -168,7 +168,7 @@ def plan_run(
     chosen = suite.pick_subjects(options.subjects)
     picked = suite.pick_actions(options.actions)
     if not picked or not chosen:
-        raise UserError("nothing to draw: name at least one action and one subject")
+        raise UserError("nothing to draw: name one at least with --actions and --subjects")
     tasks = learned_tasks(suite, options)
     store = Store(options.runs)
     plan = Plan(store, suite, method, source, judge, options, chosen, tuple(command))
