@@ -137,7 +137,11 @@ def _usage(error: click.ClickException) -> str:
     """Return what click says of a command line, and where it is said what is valid."""
     message = error.format_message().rstrip(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"{message}: see `{context.command_path} --help`" if context else message
+    if context is None:
+        return message
+    # However the program was begun: `python -m cli` is none of what help is looked up by.
+    typed = context.command_path.removeprefix(context.find_root().info_name or "")
+    return f"{message}: see `actionbench{typed} --help`"
 
 
 def _refuse(message: str) -> int:

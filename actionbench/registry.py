@@ -95,11 +95,11 @@ def _load(group: str, kind: str, name: str, base: type) -> type:
     # Whatever a plug-in's import raises is reported under its name, even a SystemExit.
     except (Exception, SystemExit) as error:
         raise UserError(
-            f"{kind} '{name}' ({value}) cannot be imported ({one_line(error)}): install "
+            f"{kind} '{name}' ({value}) cannot be imported: {one_line(error)}; install "
             "what it needs, or uninstall it"
         ) from error
     if fault := _fault(loaded, base, name):
-        raise UserError(f"{kind} '{name}' ({value}) {fault}: its author must fix it")
+        raise UserError(f"{kind} '{name}' ({value}) {fault}; its author must fix it")
     return cast(type, loaded)
 
 
@@ -111,7 +111,7 @@ def _fault(loaded: Any, base: type, name: str) -> str | None:
         return f"does not define {', '.join(sorted(missing))}"
     own = getattr(loaded, "name", None)
     if own != name:
-        return f"has the name {own!r}, its entry point another"
+        return f"has the name {own!r}: its entry point must have the same name"
     if issubclass(loaded, Method):
         for fact in ("title", "reference"):
             if not hasattr(loaded, fact):
