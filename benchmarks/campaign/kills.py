@@ -24,6 +24,7 @@ STAGES = {
     "import": ("write", "any"),
     "tune": ("fit", "draw", "judge", "write", "workers"),
 }
+ALL_STAGES = {stage for stages in STAGES.values() for stage in stages}
 PAIRS = [(name, stage) for name in COMMANDS for stage in STAGES[name]]
 
 

@@ -199,6 +199,8 @@ class World:
         self.cases.mkdir(parents=True, exist_ok=True)
         number = f"{time.monotonic_ns():x}"
         out, err = (self.cases / f"{folder.name}-{number}.{end}" for end in ("out", "err"))
+        for path in (out, err):
+            path.touch()  # a kill may come before the fork opens them
         since = time.monotonic()
         sys.stdout.flush()
         sys.stderr.flush()
