@@ -49,6 +49,8 @@ class Done(NamedTuple):
     out: str
     err: str
     seconds: float
+    cpu: float = 0.0
+    """Seconds of a core."""
 
 
 @dataclass
@@ -65,13 +67,13 @@ class Started:
         limit = self.since + (TIMEOUT if kill_after is None else kill_after)
         code: int | None = None
         while True:
-            pid, raw = os.waitpid(self.pid, os.WNOHANG)
+            pid, raw, used = os.wait4(self.pid, os.WNOHANG)
             if pid:
                 code = os.waitstatus_to_exitcode(raw)
                 break
             if time.monotonic() > limit:
                 os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
+                _, _, used = os.wait4(self.pid, 0)
                 code = None if kill_after is None else -signal.SIGKILL
                 break
             time.sleep(0.005)
@@ -80,6 +82,7 @@ class Started:
             self.out.read_text("utf-8", "replace"),
             self.err.read_text("utf-8", "replace"),
             time.monotonic() - self.since,
+            used.ru_utime + used.ru_stime,
         )
 
 
