@@ -121,9 +121,11 @@ class Execution(Job):
             self.store.clear()
             for row in self.store.load_row_dicts(plan.run_id):
                 self.rows.setdefault(row["action"], []).append(row)
-            for name in self._actions:
-                self._finish(name)
-            return
+            if sum(map(len, self.rows.values())) == earlier.n_items:
+                for name in self._actions:
+                    self._finish(name)
+                return
+            self.rows.clear()  # another process was killed as it wrote fewer
         self.store.prepare()
         keep_suite(self.store, plan.suite)
         self.store.forget_failure(plan.run_id)
@@ -205,7 +207,8 @@ class Execution(Job):
         elif isinstance(result, Done):
             costs.generate.add(result.seconds, len(unit.items))
             self.record.resources["batch_size"] = result.batch_size
-            self.store.save_record(self.record)
+            if not self._finished_elsewhere():
+                self.store.save_record(self.record)
 
     # Units
 
@@ -309,9 +312,17 @@ class Execution(Job):
         if self.record.complete:
             self.store.save_rows(self.plan.run_id, rows)
             self.store.save_record(self.record)
-        else:
+        elif not self._finished_elsewhere():
             self.store.save_record(self.record)
             self.store.save_rows(self.plan.run_id, rows)
+
+    def _finished_elsewhere(self) -> bool:
+        """Whether another process has finished the same run by now: it is not made less whole."""
+        stored = self.store.load_record(self.plan.run_id)
+        return bool(stored and stored.complete) and not any(
+            self.store.missing_images(state.plan.image_key, state.to_draw.values())
+            for state in self._actions.values()
+        )
 
     def result(self) -> RunResult:
         """Return the finished run.

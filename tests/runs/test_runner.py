@@ -275,6 +275,30 @@ def test_two_runs_at_once_keep_each_others_verdicts(tiny_model: Path, tmp_path: 
     assert small_plan(tiny_model, tmp_path, actions=["salute"], subjects=["boy", "girl"]).finished
 
 
+def test_of_two_processes_the_slower_leaves_the_others_finished_run_whole(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    slow, fast = (small_plan(tiny_model, tmp_path) for _ in range(2))
+    seen = []
+
+    class Meanwhile(Observer):
+        def row(self, row: ActionRow) -> None:
+            if row.action == "salute" and not seen:
+                execute(fast)
+            record = fast.store.read_record(fast.run_id)
+            seen.append(len(fast.store.read_verdicts(record)))
+
+    execute(slow, Meanwhile())
+    assert seen == [12, 12]
+
+
+def test_a_finished_run_with_too_few_rows_is_made_whole(copied: Path, tiny_model: Path) -> None:
+    plan, rows = small_plan(tiny_model, copied), table(copied)
+    plan.store.save_rows(plan.run_id, rows[:6])
+    assert len(execute(small_plan(tiny_model, copied)).rows) == 2
+    assert table(copied) == rows
+
+
 def test_a_kill_between_record_and_rows_leaves_no_complete_run_with_too_few(
     copied: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
