@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import resource
 import math
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
