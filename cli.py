@@ -105,7 +105,7 @@ def main() -> None:
         error.show()
         status = error.exit_code
     except click.ClickException as error:
-        status = _refuse(error.format_message())
+        status = _refuse(_usage(error))
     except Problems as error:
         status = _refuse(error.heading)
         for line in error.lines:
@@ -131,6 +131,17 @@ def _check_arguments(words: Sequence[str]) -> None:
             word.encode()
         except UnicodeEncodeError as error:
             raise UserError(f"'{word}' is not UTF-8: rename it") from error
+
+
+def _usage(error: click.ClickException) -> str:
+    """Return what click says of a command line, and where it is said what is valid."""
+    message = error.format_message().rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None:
+        return message
+    # However the program was begun: `python -m cli` is none of what help is looked up by.
+    typed = context.command_path.removeprefix(context.find_root().info_name or "")
+    return f"{message}: see `actionbench{typed} --help`"
 
 
 def _refuse(message: str) -> int:

@@ -183,7 +183,9 @@ def run(
     alone = isinstance(method, str) and method != EVERY
     names = _names(method)
     if settings and len(names) > 1:
-        raise UserError("settings are for one method, because each has settings of its own")
+        raise UserError(
+            f"settings are for one method, not for {', '.join(names)}: call run for each"
+        )
     words = [f"{name}={_word(value)}" for name, value in (settings or {}).items()]
     kinds = [get_method(name) for name in names]
     setup = prepare(_changed(options, changes))

@@ -277,7 +277,9 @@ class Method(ABC, Generic[S]):
 def check_fitted(fitted: Any, *, method: str, action: str, model: str) -> None:
     """Raise UserError if a fit returned something else than was asked, or what is not finite."""
     if not isinstance(fitted, Customization):
-        raise UserError(f"fit returned a {type(fitted).__name__}, not a Customization")
+        raise UserError(
+            f"fit returned a {type(fitted).__name__}, not a Customization: fix the method"
+        )
     stated = (fitted.method, fitted.action, fitted.model)
     expected = (method, action, model)
     if stated != expected:

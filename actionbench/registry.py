@@ -95,10 +95,11 @@ def _load(group: str, kind: str, name: str, base: type) -> type:
     # Whatever a plug-in's import raises is reported under its name, even a SystemExit.
     except (Exception, SystemExit) as error:
         raise UserError(
-            f"{kind} '{name}' ({value}) cannot be imported: {one_line(error)}"
+            f"{kind} '{name}' ({value}) cannot be imported: {one_line(error)}; install "
+            "what it needs, or uninstall it"
         ) from error
     if fault := _fault(loaded, base, name):
-        raise UserError(f"{kind} '{name}' ({value}) {fault}")
+        raise UserError(f"{kind} '{name}' ({value}) {fault}; its author must fix it")
     return cast(type, loaded)
 
 

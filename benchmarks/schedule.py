@@ -96,6 +96,7 @@ class SimulatedRun(Job):
                 sampling=SAMPLING,
                 task=task,
                 items=(),
+                missing=frozenset(),
                 seed=self.seed,
                 fitted=None,
                 batch_size=1,

@@ -125,7 +125,8 @@ def write_comparison(
     suites = {f"{r.record.suite} {r.record.suite_fingerprint[:8]}" for r in shown}
     if len(suites) != 1:
         raise UserError(
-            f"runs of one suite can be compared, these are of {', '.join(sorted(suites))}"
+            f"runs of one suite can be compared, these are of {', '.join(sorted(suites))}: name "
+            "runs of one of them"
         )
     own = shown[0].suite
     picked = own.pick_actions(_pick_actions(shown[0], actions))

@@ -84,9 +84,10 @@ def read_claims(path: Path) -> list[Claim]:
     try:
         entries = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
+        raise UserError(f"{path} cannot be read ({error.strerror}): name another file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is no YAML ({reason}): correct it there") from error
     if not isinstance(entries, list) or not entries:
         raise UserError(
             f"{path}: must be a list of claims, as {REGISTERED.name} of leaderboards is"
@@ -96,8 +97,8 @@ def read_claims(path: Path) -> list[Claim]:
         name = entry.get("name", number) if isinstance(entry, Mapping) else number
         try:
             claims.append(_claim(entry))
-        except UserError as error:
-            raise UserError(f"{path}, claim {name}: {error}") from error
+        except UserError as problem:
+            raise UserError(f"{path}, claim {name}: {problem}") from problem
     names = [claim.name for claim in claims]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -128,7 +129,7 @@ def _claim(entry: Any) -> Claim:
     wanted = (*_PARTS, _MORE[entry["test"]])
     for part in wanted:
         if part not in entry:
-            raise UserError(f"'{part}' is missing")
+            raise UserError(f"'{part}' is missing: add it")
     for part in entry:
         if part not in wanted:
             raise unknown("part", str(part), wanted)

@@ -92,5 +92,8 @@ def find_reference(name: str) -> Path:
         if (folder / MARK).is_file() or (folder / SUBMISSION).is_file():
             return folder
     if Path(name).exists():
-        raise UserError(f"{name} is no kept measurement ({MARK} or {SUBMISSION} is missing)")
+        raise UserError(
+            f"{name} is no kept measurement ({MARK} or {SUBMISSION} is missing): name a folder of "
+            "`leaderboards/`"
+        )
     raise unknown("reference", name, (path.parent.name for path in KEPT.glob(f"*/{MARK}")))

@@ -98,7 +98,8 @@ def other_actions(action: Action, pool_actions: Sequence[str]) -> list[str]:
     others = [phrase for phrase in pool_actions if phrase.strip() and not same(phrase)]
     if not others:
         raise UserError(
-            f"pool_actions ({', '.join(pool_actions)}) has no action besides '{action.name}'"
+            f"pool_actions ({', '.join(pool_actions)}) has no action besides '{action.name}': "
+            "add another"
         )
     return others
 

@@ -100,7 +100,7 @@ class Backbone:
         self.sampling = Sampling(steps=50, guidance_scale=7.5)
         """How images are drawn; a run sets it to its suite's sampling."""
         self.batch_size = BATCH_SIZE
-        """Images drawn at once. It changes speed and memory, not the images."""
+        """Images drawn at once. It changes speed and memory, and images by rounding only."""
         self.layers = cross_attention_layers(pipeline.unet)
         """Names of the cross-attention layers in the order of computation, L of them."""
         self.image_size = int(pipeline.unet.config.sample_size * pipeline.vae_scale_factor)
@@ -173,7 +173,9 @@ class Backbone:
             UserError: if there are no images.
         """
         if not images:
-            raise UserError("there are no exemplars to learn from")
+            raise UserError(
+                "there are no exemplars to learn from: the suite's action needs one at least"
+            )
         size = (self.image_size, self.image_size)
         pixels = np.stack(
             [
@@ -237,7 +239,9 @@ class Backbone:
         """
         ids = self.pipeline.tokenizer(text, add_special_tokens=False).input_ids
         if not ids:
-            raise UserError(f"'{text}' has no token to take an embedding from")
+            raise UserError(
+                f"'{text}' has no token to take an embedding from: give a word that the model knows"
+            )
         table = self.pipeline.text_encoder.get_input_embeddings().weight
         return table[ids].detach().float().mean(0).cpu()
 
@@ -362,7 +366,8 @@ class Backbone:
     ) -> Iterator[Image.Image]:
         """Draw one image per prompt, in order.
 
-        An image depends only on its own prompt, seed and control picture, not on its batch.
+        An image depends only on its own prompt, seed and control picture, and by rounding on the
+        batch beside which it is drawn.
 
         Args:
             prompts: texts, with `SLOT` if there are `vectors`.

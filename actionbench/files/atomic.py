@@ -25,6 +25,10 @@ TEMPORARY = ".tmp-"
 _OURS = re.compile(rf"{re.escape(TEMPORARY)}[0-9a-f]{{8}}-\d+-[0-9a-f]+")
 _STALE_SECONDS = 24 * 3600
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_FIXES = dict.fromkeys(_FULL, "free some space, or name another place") | {
+    errno.EACCES: "change its permissions, or name another place",
+    errno.EPERM: "change its permissions, or name another place",
+}
 HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
@@ -100,7 +104,8 @@ def written(path: Path) -> Iterator[Path]:
             yield temporary
             temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+        fix = _FIXES.get(error.errno or 0, "name another place")
+        raise UserError(f"{path} cannot be written: {error.strerror or error}; {fix}") from error
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -503,7 +503,10 @@ def network_class(folder: Path, part: str) -> str:
     match _read_json(folder / "model_index.json").get(part):
         case [str(library), str(kind)]:
             return f"{library}.{kind}"
-    raise UserError(f"{folder / 'model_index.json'} does not say which class loads {part}")
+    raise UserError(
+        f"{folder / 'model_index.json'} does not say which class loads {part}: fetch it again, or "
+        "save the pipeline anew with diffusers"
+    )
 
 
 def _hub_id(path_or_id: str, kind: str) -> str:
@@ -511,7 +514,9 @@ def _hub_id(path_or_id: str, kind: str) -> str:
         return path_or_id
     if kind == "model" and "/" not in path_or_id:
         raise unknown("model", path_or_id, MODEL_PRESETS)
-    raise UserError(f"no {kind} folder at {path_or_id}, and it is not a Hub id (owner/name) either")
+    raise UserError(
+        f"no {kind} folder at {path_or_id}, and it is not a Hub id (owner/name) either: correct it"
+    )
 
 
 def check_shape(folder: Path) -> tuple[str, ...]:
@@ -542,7 +547,10 @@ def check_shape(folder: Path) -> tuple[str, ...]:
         raise UserError(f"{folder} is not a whole pipeline: {', '.join(missing)} missing")
     for part in NETWORKS:
         if not any(weight_files(folder / part, variant) for variant in _WEIGHTS):
-            raise UserError(f"{folder / part} holds no safetensors weights")
+            raise UserError(
+                f"{folder / part} holds no safetensors weights: fetch them, or save the pipeline "
+                "anew with safe_serialization=True"
+            )
     _check_whole(folder, "pipeline", lacking_pipeline(folder))
     _check_channels(folder)
     # All parts of one kind if there are such, because that is what the folder's hash was made of.
@@ -616,9 +624,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error})") from error
+        raise UserError(f"{path} is damaged ({error}): fetch the model again") from error
     if not isinstance(value, dict):
-        raise UserError(f"{path} is damaged (not a JSON object)")
+        raise UserError(f"{path} is damaged (not a JSON object): fetch the model again")
     return value
 
 

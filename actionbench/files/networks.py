@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from actionbench.errors import UserError, one_line
+from actionbench.errors import UserError
 from actionbench.files.models import (
     NETWORKS,
     network_class,
@@ -156,9 +156,7 @@ def check_stored(loader: Any, folder: Path, variant: str | None = None) -> Diffe
     except UserError:
         raise
     except Exception as error:  # the libraries raise errors of many kinds for a strange config
-        raise UserError(
-            f"{folder} cannot be read as {loader.__name__}: {one_line(error)}"
-        ) from error
+        raise _cannot_be("read", loader, folder, error) from error
 
 
 def _compare_diffusers(
@@ -288,7 +286,7 @@ def load_weights(kind: Any, folder: Path, name: str | None = None, **more: Any) 
             **more,
         )
     except Exception as error:  # the libraries raise errors of many kinds
-        raise _cannot_be_loaded(kind, name or folder, error) from error
+        raise _cannot_be("loaded", kind, name or folder, error) from error
     differences = Differences.of(
         info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"]
     )
@@ -376,11 +374,21 @@ def load_part(kind: Any, folder: Path, name: str | None = None, **more: Any) -> 
     try:
         return kind.from_pretrained(folder, local_files_only=True, **more)
     except Exception as error:  # the libraries raise errors of many kinds
-        raise _cannot_be_loaded(kind, name or folder, error) from error
+        raise _cannot_be("loaded", kind, name or folder, error) from error
 
 
-def _cannot_be_loaded(kind: Any, where: object, error: Exception) -> UserError:
-    return UserError(f"{where} cannot be loaded as {kind.__name__}: {one_line(error)}")
+def _cannot_be(done: str, kind: Any, where: object, error: Exception) -> UserError:
+    """Return the error for files that a library refuses: with its words, and how to go on."""
+    reason = str(error).strip().partition("\n")[0].rstrip(".:") or type(error).__name__
+    if isinstance(error, KeyError):  # its words are the name alone
+        reason = f"{reason} is missing"
+    if isinstance(error, ImportError):
+        fix = "install that package"
+    elif isinstance(error, MemoryError):
+        fix = "there is not enough memory; end other programs, or take a smaller model"
+    else:
+        fix = "fetch it again, or save it anew with the library that made it"
+    return UserError(f"{where} cannot be {done} as {kind.__name__} ({reason}): {fix}")
 
 
 def load_image_processor(source: NetworkSource) -> Any:

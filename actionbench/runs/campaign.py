@@ -13,7 +13,7 @@ from traceback import format_exception
 from typing import Any
 
 from actionbench.diffusion.lengths import check_texts
-from actionbench.errors import UserError, one_line
+from actionbench.errors import MethodError, UserError, one_line
 from actionbench.files.models import ModelSource, model_traits, resolve_model
 from actionbench.judge import Judge
 from actionbench.method import Method, Work
@@ -125,6 +125,9 @@ class Outcome:
     it alive, and with them the failed run's backbone."""
     trace: str = ""
     """The traceback, if the failure is a defect and no mistake of the user's."""
+    of_method: bool = False
+    """Whether the method failed at what it was asked for; if not, what is around it did: a disk
+    that is full, a judge."""
 
 
 View = Callable[[Plan], AbstractContextManager[Observer]]
@@ -196,7 +199,7 @@ def _outcome(job: Execution) -> Outcome:
         return Outcome(job.plan, job.result())
     except Exception as error:  # of any kind: it is one method's, and reported under its name
         trace = "" if isinstance(error, UserError) else "".join(format_exception(error))
-        return Outcome(job.plan, None, one_line(error), trace)
+        return Outcome(job.plan, None, one_line(error), trace, isinstance(error, MethodError))
     finally:
         # An exception keeps the frames that raised it alive, and with them what they loaded.
         job.failure = None

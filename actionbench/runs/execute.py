@@ -43,6 +43,7 @@ from actionbench.runs.workers.unit import (
     Shared,
     Started,
     Unit,
+    whole_batches,
 )
 
 
@@ -117,13 +118,15 @@ class Execution(Job):
         earlier = self.store.load_record(plan.run_id)
         if plan.finished and earlier and earlier.complete and self.store.has_rows(plan.run_id):
             self.record = earlier
+            self.store.clear()
             for row in self.store.load_row_dicts(plan.run_id):
                 self.rows.setdefault(row["action"], []).append(row)
-            for name in self._actions:
-                self._finish(name)
-            return
+            if sum(map(len, self.rows.values())) == earlier.n_items:
+                for name in self._actions:
+                    self._finish(name)
+                return
+            self.rows.clear()  # another process was killed as it wrote fewer
         self.store.prepare()
-        keep_suite(self.store, plan.suite)
         keep_suite(self.store, plan.suite)
         self.store.forget_failure(plan.run_id)
         self.record = begin_record(plan, earlier)
@@ -204,7 +207,8 @@ class Execution(Job):
         elif isinstance(result, Done):
             costs.generate.add(result.seconds, len(unit.items))
             self.record.resources["batch_size"] = result.batch_size
-            self.store.save_record(self.record)
+            if not self._finished_elsewhere():
+                self.store.save_record(self.record)
 
     # Units
 
@@ -225,16 +229,18 @@ class Execution(Job):
         _forget_verdicts(store, action, state.to_draw)
         if fitted is not None or not method.needs_fit:
             self._step_drawing(state)
+        batch_size = self.record.resources["batch_size"]
         return DrawUnit(
             method=method,
             source=plan.source,
             options=plan.options,
             sampling=plan.suite.sampling,
             task=action.task,
-            items=tuple(state.to_draw.values()),
+            items=whole_batches(action.items, state.to_draw, batch_size, lambda item: item.id),
+            missing=frozenset(state.to_draw),
             seed=fit_seed(plan.options.seed, name),
             fitted=fitted,
-            batch_size=self.record.resources["batch_size"],
+            batch_size=batch_size,
             total=len(action.items),
             drawn=drawn,
         )
@@ -306,9 +312,17 @@ class Execution(Job):
         if self.record.complete:
             self.store.save_rows(self.plan.run_id, rows)
             self.store.save_record(self.record)
-        else:
+        elif not self._finished_elsewhere():
             self.store.save_record(self.record)
             self.store.save_rows(self.plan.run_id, rows)
+
+    def _finished_elsewhere(self) -> bool:
+        """Whether another process has finished the same run by now: it is not made less whole."""
+        stored = self.store.load_record(self.plan.run_id)
+        return bool(stored and stored.complete) and not any(
+            self.store.missing_images(state.plan.image_key, state.to_draw.values())
+            for state in self._actions.values()
+        )
 
     def result(self) -> RunResult:
         """Return the finished run.

@@ -22,7 +22,17 @@ from actionbench.runs.record import ActionCosts, ActionKeys, JudgeFacts, RunReco
 from actionbench.runs.store import Store
 from actionbench.runs.workers.choose import open_executor
 from actionbench.runs.workers.schedule import Job, Schedule
-from actionbench.runs.workers.unit import Canary, Done, Failed, Judged, JudgeUnit, Result, Unit
+from actionbench.runs.workers.unit import (
+    JUDGE_BATCH,
+    Canary,
+    Done,
+    Failed,
+    Judged,
+    JudgeUnit,
+    Result,
+    Unit,
+    whole_batches,
+)
 from actionbench.suite.items import Item, make_items
 from actionbench.suite.suite import Suite
 
@@ -54,20 +64,21 @@ class ActionJudging:
     def unit(self, observer: Observer) -> JudgeUnit | None:
         """Return the unit of what is not judged yet; None if all is."""
         self.verdicts = self.store.load_verdicts(self.verdict_key)
-        missing = tuple(item for item in self.items if item.name not in self.verdicts)
+        missing = {item.name for item in self.items} - self.verdicts.keys()
         self._report(observer)
         if not missing:
             return None
+        items = whole_batches(self.items, missing, JUDGE_BATCH, lambda item: item.name)
         images = tuple(
             (
                 str(self.store.image_path(self.image_key, item)),
                 self.store.image_bytes(self.image_key, item),
             )
-            for item in missing
+            for item in items
         )
         judge = self.judge
         return JudgeUnit(
-            judge, judge.name, judge.fingerprint, judge.suite.name, self.options, missing, images
+            judge, judge.name, judge.fingerprint, judge.suite.name, self.options, items, images
         )
 
     def take(self, unit: JudgeUnit, result: Result, observer: Observer) -> None:
@@ -79,8 +90,9 @@ class ActionJudging:
         if isinstance(result, Canary):
             compare_canary(self.store, self.judge, result.device, result.scores)
         elif isinstance(result, Judged):
-            self.verdicts |= result.verdicts
-            self.store.add_verdicts(self.verdict_key, result.verdicts)
+            new = {n: v for n, v in result.verdicts.items() if n not in self.verdicts}
+            self.verdicts |= new
+            self.store.add_verdicts(self.verdict_key, new)
             self._report(observer)
         elif isinstance(result, Done):
             self.cost.add(result.seconds, len(unit.items))
@@ -151,7 +163,10 @@ def plan_rejudging(store: Store, run_id: str, judge: Judge) -> Rejudging:
     if record is None or not record.complete:
         raise UserError(f"run {run_id} is not finished: finish it with the command that began it")
     if record.suite_fingerprint != suite.fingerprint:
-        raise UserError(f"run {run_id} was drawn for another version of suite {suite.name}")
+        raise UserError(
+            f"run {run_id} was drawn for another version of suite {suite.name}: name the place of "
+            "that one with --suite"
+        )
     subjects = suite.pick_subjects(record.subjects)
     items = {
         action.name: make_items(
@@ -161,9 +176,9 @@ def plan_rejudging(store: Store, run_id: str, judge: Judge) -> Rejudging:
     }
     for action, own in items.items():
         key = record.keys[action].images
-        if gone := [item.id for item in own if not store.has_image(key, item)]:
+        if gone := store.missing_images(key, own):
             raise UserError(
-                f"{len(gone)} images of run {run_id} are gone ({gone[0]}): "
+                f"{len(gone)} images of run {run_id} are gone ({gone[0].id}): "
                 "draw them again with the command that made it"
             )
     keys = {action: make_verdict_key(record.keys[action].images, suite, judge) for action in items}
@@ -180,7 +195,9 @@ def plan_rejudging(store: Store, run_id: str, judge: Judge) -> Rejudging:
         subjects=[subject.name for subject in subjects],
     )
     if judged_id == run_id:
-        raise UserError(f"run {run_id} was judged by this {judge.name} judge already")
+        raise UserError(
+            f"run {run_id} was judged by this {judge.name} judge already: name another with --judge"
+        )
     return Rejudging(record, judged_id, items, keys)
 
 
@@ -268,6 +285,7 @@ def judge_run(
     work = plan_rejudging(store, run_id, judge)
     earlier = store.load_record(work.run_id)
     if earlier is not None and earlier.complete and store.has_rows(work.run_id):
+        store.clear()
         return work.run_id
     begun, record = now(), work.record
     job = RejudgingJob(store, work, judge, options, _Progress(progress))

@@ -168,7 +168,7 @@ def plan_run(
     chosen = suite.pick_subjects(options.subjects)
     picked = suite.pick_actions(options.actions)
     if not picked or not chosen:
-        raise UserError("nothing to draw: name at least one action and one subject")
+        raise UserError("nothing to draw: name one at least with --actions and --subjects")
     tasks = learned_tasks(suite, options)
     store = Store(options.runs)
     plan = Plan(store, suite, method, source, judge, options, chosen, tuple(command))
@@ -205,7 +205,7 @@ def _plan_action(plan: Plan, task: ActionTask) -> ActionPlan:
     items = tuple(
         make_items([action], plan.subjects, options.images_per_pair, options.seed, suite.prompt)
     )
-    to_draw = tuple(item for item in items if not store.has_image(image_key, item))
+    to_draw = store.missing_images(image_key, items)
     # If an image is gone, its verdict is not trusted: the new image is judged again.
     undrawn = {item.id for item in to_draw}
     judged = store.load_verdicts(verdict_key)

@@ -95,7 +95,7 @@ def _network(network: Network, what: str, report: Callable[[str], None]) -> Fetc
     folder = Path(network.path_or_id).expanduser()
     if folder.exists():
         if lacking := network.lacking(folder):
-            raise UserError(f"{folder} lacks {', '.join(lacking)}")
+            raise UserError(f"{folder} lacks {', '.join(lacking)}: put it there, or fetch it again")
         fetched = Fetched(what, folder.resolve(), "a local folder")
     else:
         fetched = _download(network.repository, what, report)

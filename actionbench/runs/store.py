@@ -30,7 +30,7 @@ from typing import IO, TYPE_CHECKING, Any
 from PIL import Image, PngImagePlugin
 
 from actionbench.errors import UserError
-from actionbench.files.atomic import TEMPORARY, beside, remove, remove_leftovers
+from actionbench.files.atomic import TEMPORARY, beside, once, remove_leftovers
 from actionbench.judge import PAIR, VERDICT_COLUMNS, Verdict
 from actionbench.method import Customization
 from actionbench.runs.record import FORMAT, FitCost, RunRecord, Unreadable
@@ -53,6 +53,7 @@ _JUDGED = ("subject", "index", *Verdict.__dataclass_fields__)
 MOST_PIXELS = 4096 * 4096
 """Pixels of the largest image that is decoded: a small file can hold an endless one."""
 _MISSING = "{} is missing: run the same command again"
+_LOCKED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
@@ -95,6 +96,18 @@ class Store:
         # Written each time, so that a folder that takes no file is reported before hours of work.
         self._write_json(self.root / VERSION_FILE, {"format": FORMAT})
 
+    def clear(self) -> None:
+        """Clear what killed processes left in a folder that is only read otherwise.
+
+        A folder that cannot be written may hold a finished run as well: it is left as it is.
+        """
+        with reporting(self.root):
+            try:
+                self._clean()
+            except OSError as error:
+                if error.errno not in _LOCKED:
+                    raise
+
     def _clean(self) -> None:
         for folder in (self.root, *(self.root / name for name in _FOLDERS)):
             remove_leftovers(folder, f"{TEMPORARY}*", f"*/{TEMPORARY}*")
@@ -115,7 +128,8 @@ class Store:
         from safetensors.torch import save_file
 
         folder = self.fit_folder(key)
-        with self._temporary(folder) as temporary:
+        # Another process may store a fit of the same inputs, at any moment.
+        with reporting(folder), once(folder) as temporary:
             temporary.mkdir()
             weights = temporary / "customization.safetensors"
             tensors = {
@@ -124,7 +138,7 @@ class Store:
             try:
                 save_file(tensors, weights)
             except SafetensorError as error:
-                raise UserError(f"{folder} cannot be written ({error})") from error
+                raise UserError(f"{folder} cannot be written ({error}): free some space") from error
             _sync(weights)
             record = {
                 "format": FORMAT,
@@ -138,10 +152,6 @@ class Store:
                 "cost": cost.to_json(),
             }
             _write(temporary / "customization.json", _pretty(record))
-            if folder.exists():  # another process was faster, with the same inputs
-                remove(temporary)
-            else:
-                temporary.rename(folder)
 
     def fit_record(self, key: str) -> dict[str, Any]:
         """Read the facts of a fit, `customization.json`."""
@@ -234,26 +244,33 @@ class Store:
 
     def image_path(self, key: str, item: Item) -> Path:
         """Return the file of an image."""
-        return self.root / "images" / key / f"{slug(item.subject.name)}-{item.index}.png"
+        return self.root / "images" / key / _image_name(item)
 
-    def has_image(self, key: str, item: Item) -> bool:
-        """Check whether an image is stored.
+    def missing_images(self, key: str, items: Iterable[Item]) -> tuple[Item, ...]:
+        """Return those items whose images are not stored, in order.
 
         Raises:
-            UserError: if it was cut short.
+            UserError: if a stored one was cut short.
         """
-        path = self.image_path(key, item)
-        with reporting(path):
+        # A plan looks at every image, of which there may be 100,000: no `Path` for each.
+        folder = str(self.root / "images" / key)
+        missing = []
+        for item in items:
+            path = f"{folder}{os.sep}{_image_name(item)}"
             try:
-                file = path.open("rb")
+                with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+                    size = file.seek(0, os.SEEK_END)
+                    file.seek(max(0, size - len(_PNG_END)))
+                    whole = file.read(len(_PNG_END)) == _PNG_END
             except FileNotFoundError:
-                return False
-            with file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - len(_PNG_END)))
-                if file.read() != _PNG_END:
-                    raise UserError(f"{path} is damaged (cut short): {AGAIN}")
-        return True
+                missing.append(item)
+                continue
+            except OSError:
+                with reporting(Path(path)):
+                    raise
+            if not whole:
+                raise UserError(f"{path} is damaged (cut short): {AGAIN}")
+        return tuple(missing)
 
     def save_image(self, key: str, item: Item, image: Image.Image) -> None:
         """Store an image, with its item and key in the PNG's text."""
@@ -548,6 +565,10 @@ def _opened(path: Path | str, file: IO[bytes] | None = None) -> Iterator[Image.I
         raise UserError(f"{path} is larger than any image here ({error}): {AGAIN}") from error
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's errors for a damaged file
         raise UserError(f"{path} is damaged ({error}): {AGAIN}") from error
+
+
+def _image_name(item: Item) -> str:
+    return f"{slug(item.subject.name)}-{item.index}.png"
 
 
 def _is_inside(name: str) -> bool:

@@ -157,6 +157,7 @@ def fold(name: str) -> str:
     return unicodedata.normalize("NFC", composed)
 
 
+@lru_cache(4096)
 def slug(name: str) -> str:
     """Return a name as a folder's name: "Old man" becomes "old-man", "Zoë!" becomes "zoë".
 

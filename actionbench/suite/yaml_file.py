@@ -118,7 +118,7 @@ def _load(path: Path) -> tuple[dict[str, Any], Mapping[str, Sequence[int]]]:
     # A wrong value after an explicit tag (`!!timestamp x`) raises any of these within the library.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} is not YAML: {reason}") from error
+        raise UserError(f"{path} is not YAML ({reason}): correct it there") from error
     if repeated:
         raise Problems(str(path), repeated)
     if not isinstance(value, dict):

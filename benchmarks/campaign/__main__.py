@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="a folder of the campaign's own")
     parser.add_argument("--only", default="kills,inputs,disk,scale")
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--stages", default="", help="of kills: by default all, as fit,draw,any")
     parser.add_argument("--inputs", type=int, default=500)
     parser.add_argument("--disk", type=int, default=60, help="sizes of the disk to fill")
     parser.add_argument("--seed", type=int, default=0)
@@ -69,7 +70,8 @@ def _cases(world: World, options: argparse.Namespace) -> Iterator[Case]:
     only, seed = options.only.split(","), options.seed
     if "kills" in only:
         for case, *what in kills.cases(options.kills):
-            yield case, lambda c=case, w=what: kills.run_case(world, seed, c, *w)
+            if what[1] in (options.stages.split(",") if options.stages else kills.ALL_STAGES):
+                yield case, lambda c=case, w=what: kills.run_case(world, seed, c, *w)
     if "inputs" in only:
         for case, kind in inputs.cases(options.inputs):
             yield case, lambda c=case, k=kind: inputs.run_case(world, seed, c, k)

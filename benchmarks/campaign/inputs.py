@@ -59,8 +59,7 @@ def form(done: Done) -> list[str]:
     if done.status not in (0, 1, 2):
         return [f"status {done.status}: {done.err.strip()[-800:]}"]
     problems = []
-    # A model's loader says which library refused it, where, and with what words.
-    if found := LIBRARY.search(re.sub(r"cannot be loaded as \w+: \w+", "", done.out + done.err)):
+    if found := LIBRARY.search(done.out + done.err):
         problems.append(f"a library's words ({found.group()}): {done.err.strip()[-800:]}")
     errors = done.err.splitlines()
     heads = [line for line in errors if line.startswith("error: ")]
@@ -75,7 +74,7 @@ def form(done: Done) -> list[str]:
         if not 20 <= len(line) <= 1200:
             problems.append(f"a message of {len(line)} signs: {line[:300]}")
         # What and where: a file, an option or a name in quotes; else in the lines below.
-        if not line.endswith(("problem", "problems")) and not re.search(r"[/'\"(]|--|\w\.\w", line):
+        if not line.endswith(("problem", "problems")) and not re.search(r"[/'\"]|--|\w\.\w", line):
             problems.append(f"a message that names nothing: {line}")
     return problems
 

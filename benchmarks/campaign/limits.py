@@ -14,6 +14,7 @@ from typing import Any
 
 import actionbench.suite.suite
 from actionbench.files.models import resolve_model
+from actionbench.judge import Verdict
 from actionbench.runs.options import RunOptions
 from actionbench.runs.plan import plan_run
 from actionbench.runs.store import Store
@@ -28,7 +29,7 @@ from tests.helpers.small_run import small_suite
 Act = Callable[[], dict[str, Any]]
 NOBODY = 65534
 SECONDS = 5
-"""How long listing 10,000 actions and planning 100,000 images may each take."""
+"""Of a core, that listing 10,000 actions and planning 100,000 images may each take."""
 
 
 def disk_cases(world: World, count: int, seed: int) -> Iterator[tuple[str, Act]]:
@@ -185,11 +186,14 @@ def _timed(world: World, what: str, before: Callable[[], None], words: list[str]
     problems = form(done) if done.status else []
     if done.status:
         problems.append(f"status {done.status}: {done.err.strip()[-600:]}")
-    # A fork that prints its own time says how long the work itself took.
-    seconds = float(done.out.split()[-1]) if not words and done.out else done.seconds
-    if seconds > SECONDS:
-        problems.append(f"{seconds:.1f} s, not {SECONDS}")
-    return {"kind": "scale", "what": what, "measured": f"{seconds:.1f} s", "problems": problems}
+    # A fork that prints its own times says how long the work itself took. What other programs
+    # of the machine take is not its fault: it is judged by what it takes of a core.
+    own = [float(word) for word in done.out.split()[-2:]] if not words and done.out else None
+    seconds, cpu = own or (done.seconds, done.cpu)
+    if cpu > SECONDS:
+        problems.append(f"{cpu:.1f} s of a core, not {SECONDS}")
+    measured = f"{cpu:.1f} s of a core, {seconds:.1f} s by the clock"
+    return {"kind": "scale", "what": what, "measured": measured, "problems": problems}
 
 
 def _list(world: World) -> Callable[[], None]:
@@ -202,7 +206,7 @@ def _list(world: World) -> Callable[[], None]:
 
 
 def _plan(world: World) -> dict[str, Any]:
-    """Plan a run of two actions, 50 subjects and 1,000 images of each, which are all drawn."""
+    """Plan a run of two actions, 50 subjects and 1,000 images of each, all drawn and judged."""
     folder = world.folder("scale-store", "none")
 
     def prepare() -> Any:
@@ -228,16 +232,18 @@ def _plan(world: World) -> dict[str, Any]:
                 path = store.image_path(action.image_key, item)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.hardlink_to(drawn)
+            verdict = Verdict(True, False, "", "", 0.5, 0.5)
+            store.save_verdicts(action.verdict_key, {i.name: verdict for i in action.items})
         sys.exit(0)
 
     def plan() -> None:
         make = prepare()
-        since = time.monotonic()
+        since, before = time.monotonic(), time.process_time()
         planned = make()
-        seconds = time.monotonic() - since
-        drawn = sum(len(a.items) - len(a.to_draw) for a in planned.actions)
-        print("planned", drawn, seconds)
-        sys.exit(0 if drawn == 100_000 else 1)
+        times = time.monotonic() - since, time.process_time() - before
+        work = [(tally.total, tally.to_do) for tally in planned.work()[1:]]
+        print("planned", work, *times)
+        sys.exit(0 if work == [(100_000, 0)] * 2 else 1)
 
     filled = world.call(folder, [], fill)
     if filled.status:

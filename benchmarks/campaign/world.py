@@ -13,10 +13,11 @@ import signal
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import diffusers  # noqa: F401
 import matplotlib  # noqa: F401
@@ -34,8 +35,8 @@ from tests.evaluation.test_tuning import dev_suite
 from tests.helpers.photographs import make_folder, write_suite
 from tests.helpers.small_run import small_suite
 
-TIMEOUT = 120
-"""Seconds after which a command counts as hanging."""
+TIMEOUT = 300
+"""Seconds after which a command counts as hanging; workers take many to begin on a busy machine."""
 IMPORT = (
     "data", "import", "source", "--suite", "two-actions.yaml", "--count", "2", "--out", "made",
 )  # fmt: skip
@@ -48,6 +49,8 @@ class Done(NamedTuple):
     out: str
     err: str
     seconds: float
+    cpu: float = 0.0
+    """Seconds of a core."""
 
 
 @dataclass
@@ -64,13 +67,13 @@ class Started:
         limit = self.since + (TIMEOUT if kill_after is None else kill_after)
         code: int | None = None
         while True:
-            pid, raw = os.waitpid(self.pid, os.WNOHANG)
+            pid, raw, used = os.wait4(self.pid, os.WNOHANG)
             if pid:
                 code = os.waitstatus_to_exitcode(raw)
                 break
             if time.monotonic() > limit:
                 os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
+                _, _, used = os.wait4(self.pid, 0)
                 code = None if kill_after is None else -signal.SIGKILL
                 break
             time.sleep(0.005)
@@ -79,6 +82,7 @@ class Started:
             self.out.read_text("utf-8", "replace"),
             self.err.read_text("utf-8", "replace"),
             time.monotonic() - self.since,
+            used.ru_utime + used.ru_stime,
         )
 
 
@@ -120,7 +124,9 @@ class World:
         if place.exists():
             return
         folder = self.folder(f"base-{name}", name)
-        done = self.call(folder, self.words(name))
+        steps = self.base / f"{name}-steps"
+        steps.write_text("")
+        done = self.call(folder, self.words(name), counting(steps))
         if done.status:
             raise SystemExit(f"the undisturbed {name} ended with {done}")
         if name == "run":
@@ -129,7 +135,10 @@ class World:
             run_id = next((folder / "runs/runs").iterdir()).name
             (self.base / "run-id").write_text(run_id)
         place.parent.mkdir(exist_ok=True)
-        facts = json.dumps({"files": digest(folder), "out": table(done.out)}, indent=1)
+        reached = Counter(filter(None, steps.read_text().split("\n")))
+        facts = json.dumps(
+            {"files": digest(folder), "out": table(done.out), "steps": reached}, indent=1
+        )
         with written(place) as temporary:  # a campaign that is killed here makes it anew
             temporary.write_text(facts)
         shutil.rmtree(folder)
@@ -142,9 +151,17 @@ class World:
 
     def facts(self, name: str) -> tuple[dict[str, str], str]:
         """Return the files and the table that a command leaves undisturbed."""
-        self.finish(name)
-        facts = json.loads((self.base / name / "facts.json").read_text())
+        facts = self._facts(name)
         return facts["files"], facts["out"]
+
+    def steps(self, name: str, stage: str) -> int:
+        """Return how many steps of a stage a command comes to if nobody disturbs it."""
+        steps: int = self._facts(name)["steps"][stage]
+        return steps
+
+    def _facts(self, name: str) -> Any:
+        self.finish(name)
+        return json.loads((self.base / name / "facts.json").read_text())
 
     def words(self, name: str, model: str | Path = "", workers: int = 1) -> list[str]:
         """Return the words of one of `COMMANDS`."""
@@ -160,7 +177,7 @@ class World:
         if name == "report":
             return ["report", "--runs", "runs"]
         if name == "tune":
-            return ["tune", "slow", "--suite", "small-dev", "--budget", "2",
+            return ["tune", "slow", "--suite", "small-dev", "--passes", "36",
                     "--subjects", "boy", *run]  # fmt: skip
         return [*IMPORT]
 
@@ -185,6 +202,8 @@ class World:
         self.cases.mkdir(parents=True, exist_ok=True)
         number = f"{time.monotonic_ns():x}"
         out, err = (self.cases / f"{folder.name}-{number}.{end}" for end in ("out", "err"))
+        for path in (out, err):
+            path.touch()  # a kill may come before the fork opens them
         since = time.monotonic()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -248,45 +267,60 @@ def die() -> None:
 
 
 def at(stage: str, count: int, act: Callable[[], None]) -> Callable[[], None]:
-    """Return what a case does first, so that `act` runs at the count-th step of a stage.
-
-    The stages are the plug-in's "fit", "draw" and "judge", and "write": a file opened for writing,
-    or a rename, in the case's folder.
-    """
+    """Return what a case does first, so that `act` runs at the count-th step of a stage."""
 
     def before() -> None:
         left = count
 
-        def step() -> None:
+        def step(reached: str) -> None:
             nonlocal left
-            left -= 1
+            left -= reached == stage
             if left == 0:
+                left = -1
                 act()
 
-        if stage != "write":
-            plugin.reached = lambda reached: step() if reached == stage else None
-            return
-        here = str(Path.cwd())
-
-        def hook(event: str, words: tuple[object, ...]) -> None:
-            if event == "open":
-                writes = isinstance(words[2], int) and words[2] & (os.O_WRONLY | os.O_RDWR)
-            else:
-                writes = event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir")
-            if writes and not isinstance(words[0], int):
-                path = Path.cwd() / os.fsdecode(words[0])  # type: ignore[arg-type]
-                if path.is_relative_to(here):
-                    step()
-
-        sys.addaudithook(hook)
+        _watch(step)
 
     return before
+
+
+def counting(file: Path) -> Callable[[], None]:
+    """Return what a case does first, so that every step of a stage becomes a line of a file."""
+
+    def before() -> None:
+        lines = os.open(file, os.O_WRONLY | os.O_APPEND)
+        _watch(lambda stage: os.write(lines, f"{stage}\n".encode()))
+
+    return before
+
+
+def _watch(step: Callable[[str], object]) -> None:
+    """Have `step` called with each stage's name at each of its steps, in this process.
+
+    The stages are the plug-in's "fit", "draw" and "judge", and "write": a file opened for writing,
+    or a rename, in the current folder or below it.
+    """
+    plugin.reached = step
+    here = str(Path.cwd())
+
+    def hook(event: str, words: tuple[object, ...]) -> None:
+        if event == "open":
+            writes = isinstance(words[2], int) and words[2] & (os.O_WRONLY | os.O_RDWR)
+        else:
+            writes = event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir")
+        if writes and not isinstance(words[0], int):
+            path = Path.cwd() / os.fsdecode(words[0])  # type: ignore[arg-type]
+            if path.is_relative_to(here):
+                step("write")
+
+    sys.addaudithook(hook)
 
 
 def digest(folder: Path) -> dict[str, str]:
     """Return what must be the same after a disturbed command, by file.
 
-    Records hold times, and pages hold records; of those only the names count.
+    Of records that is all but times, memory and costs. Pages hold those in other words: of them
+    only the names count.
     """
     found = {}
     for path in sorted(folder.rglob("*")):
@@ -298,15 +332,35 @@ def digest(folder: Path) -> dict[str, str]:
         elif path.suffix == ".parquet":
             rows = sorted(map(repr, pq.read_table(path).to_pylist()))
             found[name] = hashlib.sha256("\n".join(rows).encode()).hexdigest()
+        elif path.suffix == ".json" and ".tmp-" not in name:
+            value = _lasting(json.loads(path.read_text("utf-8")))
+            found[name] = hashlib.sha256(json.dumps(value).encode()).hexdigest()
         else:
             found[name] = ""
     return found
 
 
+MEASURED = {
+    "command", "cost", "costs", "fit_seconds_per_action", "finished", "git", "made", "peak_mib",
+    "started",
+}  # fmt: skip
+"""Keys of records under which there is when a command ran, by what code, and what it took."""
+
+
+def _lasting(value: Any) -> Any:
+    """Leave out of a record what may differ from time to time."""
+    if isinstance(value, dict):
+        return {key: _lasting(node) for key, node in value.items() if key not in MEASURED}
+    return [_lasting(node) for node in value] if isinstance(value, list) else value
+
+
 def table(out: str) -> str:
-    """Return the lines of what a command printed that hold results: figures, not times."""
+    """Return the lines of what a command printed that hold results: figures, not times.
+
+    Sorted, because actions are printed as they are finished, and each line names its own.
+    """
     lines = (re.sub(r" +[\d.]+ (s|min|h)\b", "", line).rstrip() for line in out.splitlines())
-    return "\n".join(line for line in lines if "%" in line or line.startswith("run "))
+    return "\n".join(sorted(line for line in lines if "%" in line or line.startswith("run ")))
 
 
 def leftovers(folder: Path) -> list[str]:

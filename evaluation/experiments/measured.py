@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from actionbench.errors import UserError
 from actionbench.runs.campaign import View, execute_each, unwatched
 from actionbench.runs.plan import Plan
 from actionbench.runs.record import RunRecord
@@ -44,9 +45,17 @@ class Measured:
 
 
 def measure_each(plans: Iterable[Plan], view: View = unwatched) -> Iterator[Measured]:
-    """Execute plans in turn; what is stored is only read."""
+    """Execute plans in turn; what is stored is only read.
+
+    Raises:
+        UserError: if a run fails and its method is not to blame, as on a full disk: a table must
+            not count that as a result.
+        RuntimeError: for a defect that is not the method's, with its traceback.
+    """
     for outcome in execute_each(plans, view):
         plan = outcome.plan
+        if outcome.result is None and not outcome.of_method:
+            raise RuntimeError(outcome.trace) if outcome.trace else UserError(outcome.failure)
         if outcome.result is None:
             yield Measured(plan, None, outcome.failure)
         else:

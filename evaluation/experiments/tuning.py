@@ -24,6 +24,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -311,7 +312,7 @@ class Search:
         confirmed: tuple[Trial, ...] = ()
         if chosen:
             words = [f"{n}={v}" for n, v in self._changed(self.trials[chosen]).items()]
-            confirmed = tuple(self._measure(w, self.fits) for w in (words, []))
+            confirmed = tuple(self._measure([words, []], self.fits))
         return Tuning(tuple(self.trials), self.budget, dict(self.ranges), chosen, confirmed)
 
     def _beyond(self) -> tuple[Ranges, Ranges]:
@@ -360,13 +361,15 @@ class Search:
         return {name: trial.plan.settings[name] for name in self.ranges}
 
     def _try(self, batch: Sequence[Sequence[str]]) -> None:
-        for words in batch:
-            self.trials.append(self._measure(words))
-            self._tried.add(self._key(words))
+        self.trials += self._measure(batch)
+        self._tried |= {self._key(words) for words in batch}
 
-    def _measure(self, words: Sequence[str], first_seed: int = 0) -> Trial:
-        plans = self.plans(words, first_seed)
-        return Trial(tuple(self.measure(plans)), sample_passes(plans[0]))
+    def _measure(self, batch: Sequence[Sequence[str]], first_seed: int = 0) -> Iterator[Trial]:
+        """Measure configurations, all by the same workers, which go on from one to the next."""
+        planned = [self.plans(words, first_seed) for words in batch]
+        measured = iter(self.measure([plan for plans in planned for plan in plans]))
+        for plans in planned:
+            yield Trial(tuple(islice(measured, len(plans))), sample_passes(plans[0]))
 
 
 def check_tuning_suite(suite: Suite) -> None:

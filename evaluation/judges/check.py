@@ -251,14 +251,18 @@ class Check:
             UserError: if a row failed, or was measured on too few pictures.
         """
         if self.painter is None or self.controlnet is None:
-            raise UserError("there is no base model with a ControlNet beside it to freeze")
+            raise UserError(
+                "there is no base model with a ControlNet beside it to freeze: name it with --model"
+            )
         if self.choices.n < LEAST or self.choices.pictures < PICTURES:
             raise UserError(
                 f"models are frozen by at least {LEAST} pictures a row and {PICTURES:,} for "
                 "Fréchet distances: give --n and --pictures no less"
             )
         if failed := [row.name for row in rows if row.passed is False and not _shipped(row)]:
-            raise UserError(f"not accepted: {'; '.join(failed)}")
+            raise UserError(
+                f"not accepted ({'; '.join(failed)}): mend what failed and check it again"
+            )
         facts: dict[str, Any] = {"models": self.fingerprints(), "suites": {}}
         write_text(FROZEN, json.dumps(facts, indent=1) + "\n")
         named = [suites.EIGHT, suites.DEV]

@@ -120,7 +120,7 @@ def _rows(file: Path) -> list[dict[str, str]]:
             reader = csv.DictReader(handle)
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
+        raise UserError(f"{file} cannot be read ({error}): save it as CSV in UTF-8") from error
     if tuple(reader.fieldnames or ()) != COLUMNS or any(None in row.values() for row in rows):
         raise UserError(f"{file} has other columns than {', '.join(COLUMNS)}: write it again")
     return rows

@@ -184,7 +184,7 @@ class PoseJudge(Judge):
         if strange := [i.action.name for i in items if i.action.name not in names]:
             raise UserError(
                 f"the suite {self.suite.name} has no exemplars of '{strange[0]}', so that its "
-                "pose cannot be judged"
+                "pose cannot be judged: judge runs of this suite's actions"
             )
         # A calibration asks often about one, and shows exemplars, whose keypoints are known.
         known = self.reader.bodies.by_image

@@ -66,7 +66,8 @@ class DrawnSubjects:
         strange = [s.name for s in self.suite.subjects if s.name not in reader.subjects]
         if strange:
             raise UserError(
-                f"the reader of subjects in {self.folder} does not know {', '.join(strange)}"
+                f"the reader of subjects in {self.folder} does not know {', '.join(strange)}: "
+                "train one on this suite's subjects, or take another judge"
             )
         return reader
 

@@ -220,7 +220,7 @@ class Labels:
             UserError: if there is none of this number.
         """
         if number not in self._items:
-            raise UserError(f"{self.path} has no item {number}")
+            raise UserError(f"{self.path} has no item {number}: load the page anew")
         return self._items[number]
 
     def png(self, number: int) -> bytes | None:
@@ -429,7 +429,8 @@ class Labels:
                         passed += 1
                     else:
                         raise UserError(
-                            f"{label.rater} has answered item {label.item} otherwise before"
+                            f"{label.rater} has answered item {label.item} otherwise before: "
+                            "remove the answer that is wrong"
                         )
                 except (UserError, ValueError) as error:
                     problems.append(f"line {line}: {error}")
@@ -575,11 +576,16 @@ def _parse(row: Mapping[str | None, Any]) -> Label:
 
 def _check_known(label: Label, items: Mapping[int, str]) -> None:
     if label.item not in items:
-        raise UserError(f"item {label.item} is not of this study")
+        raise UserError(f"item {label.item} is not of this study: remove the line")
     if items[label.item] != label.sha:
-        raise UserError(f"item {label.item} shows another picture in this study")
+        raise UserError(
+            f"item {label.item} shows another picture in this study: import it into its own study"
+        )
     if label.questions != QUESTIONS:
-        raise UserError(f"it answers questions {label.questions}, the study asks {QUESTIONS}")
+        raise UserError(
+            f"it answers questions {label.questions}, the study asks {QUESTIONS}: import it into "
+            "a study that asks those"
+        )
 
 
 def _reason(path: Path, error: sqlite3.Error) -> str:

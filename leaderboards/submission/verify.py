@@ -100,7 +100,9 @@ class Verification:
         from actionbench.files.atomic import write_text
 
         if not self.passed:
-            raise UserError(f"{self.folder} failed its verification, which is not written")
+            raise UserError(
+                f"{self.folder} failed its verification, which is not written: mend what differs"
+            )
         store = Store(self.folder)
         rows = {
             run_id: {

@@ -44,7 +44,11 @@ def ending(monkeypatch: pytest.MonkeyPatch, typed: Callable[..., Done]) -> Calla
         (click.exceptions.Exit(1), 1, ""),
         (UserError("no runs\n in x"), 2, "error: no runs in x\n"),
         (PROBLEMS, 2, "error: suite.yaml: 2 problems\n  no actions\n  no subjects\n"),
-        (click.UsageError("no such thing"), 2, "error: no such thing\n"),
+        (
+            click.UsageError("no such thing"),
+            2,
+            "error: no such thing: see `actionbench end --help`\n",
+        ),
         (FULL, 2, "error: out.csv: No space left on device\n"),
         (OSError("lost"), 2, "error: lost\n"),
         (OSError(), 2, "error: OSError\n"),
@@ -66,7 +70,7 @@ def test_the_status_of_each_ending(
     [
         (["reprot"], "unknown command 'reprot': did you mean report"),
         (["methods", "lst"], "unknown command 'lst': did you mean list? valid: check, list, new"),
-        (["methods", "list", "more"], "unexpected extra argument"),
+        (["methods", "list", "more"], "argument (more): see `actionbench methods list --help`"),
         (["--hepl"], "No such option '--hepl'"),
         (["runs", "list", "--runz", "x"], "No such option '--runz'"),
     ],

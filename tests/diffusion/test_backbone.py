@@ -339,7 +339,7 @@ def test_an_error_without_a_message_is_reported_by_its_type(
         raise MemoryError
 
     monkeypatch.setattr("diffusers.StableDiffusionPipeline.from_pretrained", fail)
-    with pytest.raises(UserError, match="cannot be loaded as StableDiffusionPipeline: MemoryError"):
+    with pytest.raises(UserError, match=r"as StableDiffusionPipeline \(MemoryError\): .*end other"):
         load_tiny(tiny_model)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -242,6 +243,16 @@ def test_a_real_search_is_measured_once_and_written(setup: Setup, tmp_path: Path
     assert written["tried"][1]["changed"].keys() == FACTORS.keys()
     assert str(tmp_path) not in json.dumps(written), "names no place of this machine"
     assert len(table(tuning).rows) >= len(tuning.trials)
+
+
+def test_a_full_disk_is_no_result_of_a_configuration(setup: Setup) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="may not grow so large here; free some space"):
+            Search(setup, Paced, measure_each, 3 * 2 * 330).run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 KEPT = sorted((Path(__file__).parents[2] / "leaderboards" / "tuning").glob("*.json"))

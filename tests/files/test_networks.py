@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,30 @@ def rewrite(file: Path, change: Callable[[dict[str, Tensor]], Any]) -> None:
     tensors = load_file(file)
     change(tensors)
     save_file(tensors, file, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "reason"),
+    [
+        ("text_encoder/config.json", {"hidden_act": "nonsense"}, "nonsense"),
+        ("text_encoder/config.json", {"hidden_size": "wide"}, "wide|hidden_size|str"),
+        ("unet/config.json", {"block_out_channels": None}, "None"),
+        ("vae/config.json", {"act_fn": 7}, "7|int"),
+    ],
+)
+def test_what_a_library_refuses_is_said_with_what_to_do(
+    model: Path, file: str, change: dict[str, Any], reason: str
+) -> None:
+    path = model / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    load = partial(load_tiny, model), partial(check_pipeline, model)
+    for attempt in load:
+        with pytest.raises(UserError) as refused:
+            attempt()
+        message = str(refused.value)
+        assert re.search(rf"^{model / file.split('/')[0]} cannot be .* \(.*({reason}).*\): fetch",
+                         message), message  # fmt: skip
+        assert "\n" not in message and "Error:" not in message
 
 
 def rename_two(tensors: dict[str, Tensor]) -> None:

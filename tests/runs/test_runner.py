@@ -21,7 +21,8 @@ from PIL import Image
 
 from actionbench.device import PLAIN, resolve_device
 from actionbench.errors import MethodError, UserError
-from actionbench.judge import VERDICT_COLUMNS
+from actionbench.files.atomic import HOST
+from actionbench.judge import VERDICT_COLUMNS, Verdict
 from actionbench.method import Customization
 from actionbench.progress import Observer
 from actionbench.runs.execute import ActionRow, execute
@@ -130,6 +131,36 @@ def test_a_finished_run_is_only_read(finished: Path, tiny_model: Path) -> None:
     assert not watch.steps and watch.rows == list(result.rows)
     assert sum(row.seconds for row in result.rows) > 0, "what it took is still reported"
     assert {path: path.stat().st_mtime_ns for path in (finished / "runs").rglob("*")} == before
+
+
+def leave_behind(folder: Path) -> list[Path]:
+    """Make what a process that was killed at a write leaves in a runs folder."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    name = f".tmp-{HOST}-{gone.pid}-0"
+    images = next((folder / "runs/images").iterdir())
+    left = [place / name for place in (folder / "runs", folder / "runs/fits", images)]
+    for path in left:
+        path.write_text("half")
+    return left
+
+
+def test_a_finished_run_clears_what_a_killed_process_left(copied: Path, tiny_model: Path) -> None:
+    left = leave_behind(copied)
+    execute(small_plan(tiny_model, copied))
+    assert not any(path.exists() for path in left)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_finished_run_is_read_from_a_folder_that_cannot_be_written(
+    copied: Path, tiny_model: Path
+) -> None:
+    leave_behind(copied)
+    for folder in (copied / "runs", *(copied / "runs").rglob("*/")):
+        folder.chmod(0o500)
+    assert execute(small_plan(tiny_model, copied)).record.complete
+    for folder in (copied / "runs", *(copied / "runs").rglob("*/")):
+        folder.chmod(0o700)  # so that it can be removed
 
 
 def test_more_subjects_or_images_reuse_what_is_there(copied: Path, tiny_model: Path) -> None:
@@ -244,6 +275,30 @@ def test_two_runs_at_once_keep_each_others_verdicts(tiny_model: Path, tmp_path: 
     assert small_plan(tiny_model, tmp_path, actions=["salute"], subjects=["boy", "girl"]).finished
 
 
+def test_of_two_processes_the_slower_leaves_the_others_finished_run_whole(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    slow, fast = (small_plan(tiny_model, tmp_path) for _ in range(2))
+    seen = []
+
+    class Meanwhile(Observer):
+        def row(self, row: ActionRow) -> None:
+            if row.action == "salute" and not seen:
+                execute(fast)
+            record = fast.store.read_record(fast.run_id)
+            seen.append(len(fast.store.read_verdicts(record)))
+
+    execute(slow, Meanwhile())
+    assert seen == [12, 12]
+
+
+def test_a_finished_run_with_too_few_rows_is_made_whole(copied: Path, tiny_model: Path) -> None:
+    plan, rows = small_plan(tiny_model, copied), table(copied)
+    plan.store.save_rows(plan.run_id, rows[:6])
+    assert len(execute(small_plan(tiny_model, copied)).rows) == 2
+    assert table(copied) == rows
+
+
 def test_a_kill_between_record_and_rows_leaves_no_complete_run_with_too_few(
     copied: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,12 +407,56 @@ def test_a_lost_image_is_drawn_again_the_same_and_judged_again(
     execute(plan)
     after = pixels(copied)
     assert after.keys() == before.keys()
-    # One image alone instead of in its batch: equal but for the last bit of a few pixels.
-    difference = after[lost.relative_to(copied).as_posix()].astype(int) - before[
-        lost.relative_to(copied).as_posix()
-    ].astype(int)
-    assert np.abs(difference).max() <= 1
-    assert len(table(copied)) == len(rows)
+    assert all((after[name] == before[name]).all() for name in before)
+    assert table(copied) == rows
+
+
+class Coupled(Plain):
+    """A method whose images show their batch: where in it they are, and its length.
+
+    Rounding does the same to any method's, but in few images.
+    """
+
+    name = "coupled"
+
+    def generate(self, backbone: Any, customization: Any, items: Any) -> Any:
+        for start in range(0, len(items), backbone.batch_size):
+            batch = items[start : start + backbone.batch_size]
+            for place, item in enumerate(batch):
+                colour = (place * 40, len(batch) * 40, item.index * 40)
+                yield Image.new("RGB", (8, 8), colour)
+
+
+class Crowd(Brightness):
+    """A judge whose scores show how many images it is given at once."""
+
+    name = "crowd"
+
+    def judge(self, images: Any, items: Any) -> list[Verdict]:
+        return [
+            replace(verdict, action_score=place / 100, subject_score=len(images) / 100)
+            for place, verdict in enumerate(super().judge(images, items))
+        ]
+
+
+@pytest.mark.parametrize("lost", [(0,), (1, 4), (5,), (0, 1, 2, 3)])
+def test_images_and_verdicts_do_not_depend_on_what_is_there_already(
+    tiny_model: Path, tmp_path: Path, lost: tuple[int, ...]
+) -> None:
+    def plan() -> Plan:
+        crowd = Crowd(small_suite(tmp_path))
+        return small_plan(tiny_model, tmp_path, Coupled(), batch_size=4, judge=crowd)
+
+    execute(plan())
+    images = sorted(tmp_path.rglob("*.png"))
+    before = {path: path.read_bytes() for path in images}, table(tmp_path)
+    kept = [path for number, path in enumerate(images[:6]) if number not in lost]
+    written = {path: path.stat().st_mtime_ns for path in kept}
+    for number in lost:
+        images[number].unlink()
+    execute(plan())
+    assert ({path: path.read_bytes() for path in images}, table(tmp_path)) == before
+    assert {path: path.stat().st_mtime_ns for path in kept} == written
 
 
 def test_a_lost_table_is_written_again(copied: Path, tiny_model: Path) -> None:
@@ -580,7 +679,9 @@ def test_killed_in_fit_draw_and_judge_the_same_command_ends_with_the_same_table(
         assert costs.fit is not None and costs.fit.seconds > 0, (
             "paid by a run that was killed before it was noted"
         )
-    assert result.record.costs["salute"].generate.images == 3, "what no kill interrupted"
+    assert result.record.costs["salute"].generate.images == 6, (
+        "those of the killed batch that are there already are drawn beside the others again"
+    )
     assert ("salute", "fit", 3, 3) not in watch.steps
     assert ("gesture", "fit", 3, 3) in watch.steps
     assert table(tmp_path) == table(finished)

@@ -6,6 +6,8 @@ import json
 import os
 import resource
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +123,20 @@ def test_a_customization_comes_back_as_it_was(store: Store) -> None:
     assert store.fit_cost("k") == FitCost(1.5), "what is there is kept"
 
 
+def test_of_several_that_store_one_fit_none_fails(store: Store) -> None:
+    def save(key: str, together: threading.Barrier) -> None:
+        together.wait()
+        store.save_fit(key, FITTED, FitCost(1.5))
+
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(50):  # which of them is in between check and renaming is chance
+            together = threading.Barrier(4)
+            done = [pool.submit(save, f"k{number}", together) for _ in range(4)]
+            assert not any(one.exception() for one in done)
+            assert store.load_fit(f"k{number}", **WHAT).facts == {"words": ["a"]}
+    assert not [*store.root.rglob(".tmp-*")]
+
+
 def test_a_fit_of_something_else_or_damaged_is_refused(store: Store) -> None:
     store.save_fit("k", FITTED, FitCost(0.0))
     for name, other in {**dict.fromkeys(WHAT, "other"), "version": 2}.items():
@@ -146,9 +162,9 @@ def test_a_fit_of_something_else_or_damaged_is_refused(store: Store) -> None:
 
 def test_an_image_carries_its_name_and_comes_back(store: Store) -> None:
     image = Image.new("RGB", (8, 8), (1, 2, 3))
-    assert not store.has_image("k", ITEM)
+    assert store.missing_images("k", [ITEM]) == (ITEM,)
     store.save_image("k", ITEM, image)
-    assert store.has_image("k", ITEM)
+    assert store.missing_images("k", [ITEM]) == ()
     path = store.image_path("k", ITEM)
     assert path.relative_to(store.root).as_posix() == "images/k/old-man-1.png"
     assert store.load_image("k", ITEM).tobytes() == image.tobytes()
@@ -161,7 +177,7 @@ def test_a_truncated_image_is_refused(store: Store, size: int) -> None:
     store.save_image("k", ITEM, Image.effect_noise((8, 8), 90))
     path = store.image_path("k", ITEM)
     path.write_bytes(path.read_bytes()[:size])
-    for read in (store.has_image, store.load_image):
+    for read in (lambda key, item: store.missing_images(key, [item]), store.load_image):
         with pytest.raises(UserError, match=r"old-man-1.png is damaged .*: delete it and run"):
             read("k", ITEM)
 

@@ -42,7 +42,10 @@ def write_label_page(
         rater, count, excluded=excluded_sessions(labels), passed=damaged, seconds=_MONTH
     )
     if not any(item.kind == "image" for item in items):
-        raise UserError(f"nothing is left in {labels.path} for {rater} to label")
+        raise UserError(
+            f"nothing is left in {labels.path} for {rater} to label: name another person with "
+            "--rater, or go on to `actionbench labels report`"
+        )
     path = out or Path(f"labels-{slug(rater) or 'rater'}.html")
     write_page(path, mailed_page(study, rater, items))
     say(

@@ -38,7 +38,9 @@ def unfinished_autoencoder(training: Training) -> AutoencoderKL:
     """The autoencoder as its last checkpoint has it. Raises UserError if there is none."""
     files = sorted(training.work.glob(f"vae-{training.corpus.key}-*.safetensors"))
     if not files:
-        raise UserError(f"{training.work} has no autoencoder yet")
+        raise UserError(
+            f"{training.work} has no autoencoder yet: train it (`actionbench puppets pretrain`)"
+        )
     vae = new_autoencoder(training.recipe)
     load_state(vae, part(load_file(files[-1]), "vae"), files[-1])
     return vae.eval()

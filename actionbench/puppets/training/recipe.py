@@ -158,4 +158,6 @@ def _parsed(name: str, text: str, kind: Any) -> Any:
             return kind(text.replace("_", ""))
         return tuple(int(part) for part in text.strip("()").split(",") if part.strip())
     except (KeyError, ValueError):
-        raise UserError(f"'{text}' is no value for the recipe's {name}") from None
+        raise UserError(
+            f"'{text}' is no value for the recipe's {name}: give one as its default is written"
+        ) from None

@@ -143,7 +143,10 @@ class Training:
         stem = diffusion_stem(self.recipe, self.corpus, self.text, self.autoencoder, self.work)
         file = stem.with_suffix(".safetensors")
         if not file.exists():
-            raise UserError(f"{self.work} has no checkpoint of this recipe's diffusion model yet")
+            raise UserError(
+                f"{self.work} has no checkpoint of this recipe's diffusion model yet: train it "
+                "first (`actionbench puppets pretrain`)"
+            )
         tensors = load_file(file)
         unet, text = new_unet(self.recipe), self.text
         load_state(unet, part(tensors, "average_unet"), file)

@@ -109,7 +109,9 @@ class SubjectReader:
             network = build_network(len(facts["subjects"]), facts["widths"], facts["hidden"])
             tensors = load_file(folder / WEIGHTS)
         except (OSError, KeyError, ValueError, RuntimeError) as error:
-            raise UserError(f"{folder} holds no reader of subjects ({error})") from error
+            raise UserError(
+                f"{folder} holds no reader of subjects ({error}): train one, or name another"
+            ) from error
         load_state(network, tensors, folder / WEIGHTS)
         return cls(network.eval().to(device), facts["subjects"], device)
 

@@ -130,7 +130,10 @@ class RayWorkers(Executor):
     def wait(self) -> tuple[Unit, Result]:
         busy = {worker.results: worker for worker in self.workers if worker.unit is not None}
         if not busy:
-            raise UserError(f"no machine is left: {'; '.join(self.refused.values()) or 'all died'}")
+            reasons = "; ".join(self.refused.values()) or "all died"
+            raise UserError(
+                f"no machine is left ({reasons}): mend one and give the same command, which goes on"
+            )
         ready, _ = self.ray.wait(list(busy), num_returns=1)
         worker = busy[ready[0]]
         unit, result = worker.unit, worker.receive()

@@ -24,6 +24,7 @@ from actionbench.runs.provenance import peak_memory_mib, reset_peak_memory
 from actionbench.runs.record import FitCost
 from actionbench.runs.store import read_image
 from actionbench.runs.workers.unit import (
+    JUDGE_BATCH,
     Canary,
     Done,
     Drawn,
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     from actionbench.diffusion.backbone import Backbone
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-JUDGE_BATCH = 32
-"""Verdicts are handed back after this many images, so that a kill costs a slow judge little."""
 
 Aside = Callable[[Step | Note | Shared], None]
 """Receives what comes in the midst of a fit or of drawing."""
@@ -155,7 +154,8 @@ class Session:
         began = time.monotonic()
         images = _images(unit, backbone, customization, aside)
         for item, image in zip(unit.items, images, strict=True):
-            yield Drawn(item, image)
+            if item.id in unit.missing:
+                yield Drawn(item, image)
         seconds = time.monotonic() - began
         size = backbone.batch_size if backbone else unit.batch_size
         yield Done(seconds, max(peak, peak_memory_mib()), size)
@@ -275,7 +275,7 @@ def _images(
 ) -> Iterator[Image]:
     """Draw the unit's images, in ever smaller batches if memory does not suffice.
 
-    The batch size is halved down to one, because an image does not depend on its batch.
+    The batch size is halved down to one: an image depends on its batch by rounding only.
     """
     done = 0
     with _failing("drawing"):
@@ -293,8 +293,8 @@ def _images(
             if done < len(unit.items):
                 _halve_batches(backbone)
                 what = f"out of memory: now {backbone.batch_size} at once"
-                drawn_before = unit.total - len(unit.items)
-                aside(Step("generate", drawn_before + done, unit.total, what))
+                left = sum(item.id in unit.missing for item in unit.items[done:])
+                aside(Step("generate", unit.total - left, unit.total, what))
 
 
 def _halve_batches(backbone: Backbone) -> None:

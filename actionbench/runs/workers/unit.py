@@ -7,12 +7,13 @@ does not see the store: only the launching process writes it.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from actionbench.errors import UserError
 from actionbench.files.models import ModelSource
+from actionbench.files.networks import batched
 from actionbench.judge import Judge, Verdict
 from actionbench.method import Customization, Method
 from actionbench.runs.options import RunOptions
@@ -22,6 +23,32 @@ from actionbench.suite.items import ActionTask, Item, Sampling
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
+
+
+JUDGE_BATCH = 32
+"""Verdicts are handed back after this many images, so that a kill costs a slow judge little."""
+
+
+def whole_batches(
+    items: Sequence[Item], missing: Collection[Any], size: int, by: Callable[[Item], Any]
+) -> tuple[Item, ...]:
+    """Return the batches of `items` in which any is missing, whole and in order.
+
+    A row of a batch is rounded differently in one of another length or with other neighbours. So
+    that a run that was killed ends with the bits of one that was not, what is missing is computed
+    again beside the same neighbours.
+
+    Args:
+        items: all items of an action.
+        missing: those that are missing, by what `by` returns.
+        size: items in a batch; the last may have fewer.
+    """
+    return tuple(
+        item
+        for batch in batched(items, size)
+        if any(by(item) in missing for item in batch)
+        for item in batch
+    )
 
 
 @dataclass(frozen=True)
@@ -34,7 +61,9 @@ class DrawUnit:
     sampling: Sampling
     task: ActionTask
     items: tuple[Item, ...]
-    """Those to draw."""
+    """Those to draw, in whole batches of the action's items."""
+    missing: frozenset[str]
+    """The ids of those that are handed back; the others are there already."""
     seed: int
     """The fit's."""
     fitted: Customization | None
@@ -79,6 +108,7 @@ class JudgeUnit:
     """The name of the judge's suite."""
     options: RunOptions
     items: tuple[Item, ...]
+    """Those to judge, in whole batches of `JUDGE_BATCH` of the action's items."""
     images: tuple[tuple[str, bytes], ...]
     """Each item's PNG file: its path, which messages name, and its content."""
 
@@ -152,7 +182,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One image, in the order of the unit's items."""
+    """One missing image, in the order of the unit's items."""
 
     item: Item
     image: Image

@@ -65,7 +65,9 @@ class LabelServer(ThreadingHTTPServer):
                 raise UserError(
                     f"port {port} of {host} is taken: name another with --port, or 0 for any"
                 ) from error
-            raise UserError(f"{host} port {port} cannot be served from: {error}") from error
+            raise UserError(
+                f"{host} port {port} cannot be served from ({error}): name others"
+            ) from error
 
     def exemplars(self, item: LabelItem) -> list[bytes]:
         """Return the exemplars that stand beside an item, as JPEG: all but itself."""
