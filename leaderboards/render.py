@@ -17,6 +17,7 @@ from evaluation.measures.accuracy import Breakdown, Share, breakdown
 from evaluation.measures.comparison import p_text
 from evaluation.measures.fits import MEASURES
 from evaluation.tables import NONE, Table, bullets, literal, write_texts
+from leaderboards.claims import claims_table, flat_claims
 from leaderboards.people import (
     differences_table,
     flat_differences,
@@ -52,6 +53,12 @@ FAILURES = (
     "it knows, for the subject has turned into a person like those of the exemplars."
 )
 
+CLAIMS = (
+    "Kept: every part of the claim holds, and p, the largest of its parts' and corrected by Holm "
+    "over the claims of its suite and profile, is below 5%. Failed: measured as registered, and "
+    "not kept."
+)
+
 
 # In the terminal
 
@@ -77,6 +84,8 @@ def print_board(board: Board, console: Console) -> None:
             _show(console, people_table(group.people).rich(), group.people.notes)
             if (apart := differences_table(group)) is not None:
                 _show(console, apart.rich(), ())
+    if board.claims:
+        _show(console, claims_table(board.claims).rich(), (CLAIMS,))
     source = board.published
     table = _table(f"{source.title} · {source.protocol}", narrow, costs=False)
     for published in source.rows:
@@ -431,6 +440,7 @@ def _json(board: Board, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ],
         "rows": rows,
         "comparisons": _comparisons(board),
+        "claims": flat_claims(board.claims),
         "people": {"rows": flat_people(board), "differences": flat_differences(board)},
         "published": {
             "protocol": board.published.protocol,
@@ -477,6 +487,8 @@ def _markdown(board: Board) -> str:
             *_markdown_agreements(group),
             *_markdown_people(group),
         ]
+    if board.claims:
+        parts += ["## Registered claims", CLAIMS, claims_table(board.claims).markdown()]
     source = board.published
     heading = f"## {literal(source.title)} · {literal(source.protocol)}"
     parts += [heading, _published_table(source).markdown(), bullets(source.notes)]
@@ -504,6 +516,8 @@ def _latex(board: Board) -> str:
         rows = [_markdown_row(row)[:-1] for row in group.rows]
         parts.append(Table(group.heading, _COLUMNS[:-1], rows, left=("Method",)).latex())
         parts.append(_failure_table(group).latex())
+    if board.claims:
+        parts.append(claims_table(board.claims).latex())
     parts.append(_published_table(board.published).latex())
     return "\n".join(parts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,14 @@ import yaml
 from actionbench.errors import UserError
 from actionbench.runs.store import Store
 from leaderboards import build_board
-from leaderboards.claims import REGISTERED, Judged, claims_table, judge_claims, read_claims
+from leaderboards.claims import (
+    REGISTERED,
+    Judged,
+    add_claims,
+    claims_table,
+    judge_claims,
+    read_claims,
+)
 from tests.conftest import Done
 from tests.helpers.verdicts import Rule, first_actions, make_verdicts, save_run
 
@@ -141,9 +149,24 @@ def test_the_registered_claims_are_whole() -> None:
     assert {(c.suite, c.profile, c.actions, c.seeds) for c in claims} == {
         ("puppets-48", "published", 48, 1)
     }
-    assert [c.block for c in claims] == ["caption", "template", "caption", "own"]
+    assert [c.block for c in claims] == ["caption", "template", "own", "own"]
     judged = judge_claims(claims, build_board(Path("no-such-folder")))
     assert [one.verdict for one in judged] == ["cannot be told"] * 4
+
+
+def test_registered_claims_about_a_boards_suites_stand_under_it(tmp_path: Path) -> None:
+    for method, rule in (("adi", first_actions(range(8))), ("p-plus", first_actions([]))):
+        run_id = save_run(tmp_path, make_verdicts(rule, method=method))
+        store = Store(tmp_path)
+        record = store.read_record(run_id)
+        store.save_record(
+            replace(record, suite="puppets-48", profile="published", prompts="caption")
+        )
+    board = add_claims(build_board(tmp_path))
+    assert [one.claim.name for one in board.claims] == [c.name for c in read_claims(REGISTERED)]
+    assert "puppets-48, published, prompts caption; difference of total" in str(
+        claims_table(board.claims).rows[0]
+    )
 
 
 def test_the_command_prints_every_claim(tmp_path: Path, typed: Callable[..., Done]) -> None:
@@ -156,6 +179,11 @@ def test_the_command_prints_every_claim(tmp_path: Path, typed: Callable[..., Don
     assert "cannot be told" in done.stdout and "later" in done.stdout
     registered = typed("report", "--runs", runs, "--claims")
     assert registered.returncode == 0 and "neglect-over-80" in registered.stdout
+    board = json.loads((runs / "report/board.json").read_text())
+    assert [claim["verdict"] for claim in board["claims"]] == ["cannot be told"] * 4
+    assert "neglect-over-80" in (runs / "report/board.md").read_text()
+    unasked = typed("report", "--runs", runs, "--html", "none")
+    assert "Registered claims" not in unasked.stdout, "none is about this suite"
     unknown = write(tmp_path, {**BASE, "above": ["adii"]})
     wrong = typed("report", "--runs", runs, "--claims", unknown)
     assert (wrong.returncode, wrong.stdout) == (2, "") and "did you mean adi" in wrong.stderr
