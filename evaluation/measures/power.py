@@ -173,22 +173,35 @@ class Power:
         return self.methods - 1
 
     @property
+    def design(self) -> str:
+        """The board's actions and fits, in words."""
+        return f"{self.actions} actions x {self.seeds} {'fit' if self.seeds == 1 else 'fits'}"
+
+    def smallest(self, of: Estimand) -> tuple[float, float] | None:
+        """Compute what the board's own design detects: alone, and in the family of the lead's
+        comparisons; None if it cannot be told."""
+        alone = self.detectable(self.actions, self.seeds, of)
+        strict = self.detectable(self.actions, self.seeds, of, ALPHA / max(1, self.family))
+        if alone is None or strict is None:
+            return None
+        return None if of == "actions at large" and self.actions < MIN_ACTIONS else (alone, strict)
+
+    @property
     def lines(self) -> list[str]:
         """Say what is detected, for the notes under a board."""
-        design = f"{self.actions} actions x {self.seeds} {'fit' if self.seeds == 1 else 'fits'}"
         lines = []
         for of in get_args(Estimand):
-            alone = self.detectable(self.actions, self.seeds, of)
-            if of == "actions at large" and self.actions < MIN_ACTIONS:
-                alone = None
-            strict = self.detectable(self.actions, self.seeds, of, ALPHA / max(1, self.family))
-            if alone is None or strict is None:
-                lines.append(f"Smallest detectable difference, {of}: cannot be told with {design}.")
+            found = self.smallest(of)
+            if found is None:
+                lines.append(
+                    f"Smallest detectable difference, {of}: cannot be told with {self.design}."
+                )
                 continue
+            alone, strict = found
             family = f", {100 * strict:.0f} in a family of {self.family}" if self.family > 1 else ""
             lines.append(
-                f"Smallest difference of total accuracy that {design} detect with 80% power, {of}: "
-                f"{100 * alone:.0f} points{family}."
+                f"Smallest difference of total accuracy that {self.design} detect with 80% power, "
+                f"{of}: {100 * alone:.0f} points{family}."
             )
         return lines
 
