@@ -125,7 +125,7 @@ def _cells(row: BoardRow, narrow: bool, *, fits: bool) -> list[str | Text]:
     return [
         NONE if row.rank is None else str(row.rank),
         name,
-        *([_fits(row)] if fits else []),
+        *([fits_text(row)] if fits else []),
         str(row.done),
         *_shares(row.shares, narrow),
         _number(row.fit_seconds, 1),
@@ -133,8 +133,8 @@ def _cells(row: BoardRow, narrow: bool, *, fits: bool) -> list[str | Text]:
     ]
 
 
-def _fits(row: BoardRow) -> str:
-    """Fits of an action: "3", or "1–3" if actions differ."""
+def fits_text(row: BoardRow) -> str:
+    """Write the fits of an action: "3", or "1–3" if actions differ."""
     low, high = int(row.fits.per_action.min()), int(row.fits.per_action.max())
     return str(low) if low == high else f"{low}–{high}"
 
@@ -150,7 +150,7 @@ def _variance_table(group: Group) -> Table:
         fit = _points(parts.fit, parts.confounded == "exemplars and fit")
         these = row.these["total"]
         told = these.text() if these.told else NONE
-        rows.append((row.name, _fits(row), told, action, *exemplars, fit, _points(parts.image)))
+        rows.append((row.name, fits_text(row), told, action, *exemplars, fit, _points(parts.image)))
     columns = ("between actions", *(("between exemplars",) if drawn else ()), "between fits")
     return Table(
         "Where the variance of total accuracy lies, standard deviations in points",
@@ -528,7 +528,7 @@ def _markdown_row(row: BoardRow) -> list[str]:
     return [
         NONE if row.rank is None else str(row.rank),
         name,
-        _fits(row),
+        fits_text(row),
         str(row.done),
         *_share_cells(row.shares),
         _number(row.fit_seconds, 1),

@@ -17,7 +17,7 @@ from leaderboards.board import COPYING
 from leaderboards.page.content import group_data, other_judges, provenance, section
 from leaderboards.page.images import BESIDE_SIDE, INSIDE_SIDE, MOST_INSIDE, Gallery
 from leaderboards.page.plots import board_plots
-from leaderboards.render import CLAIMS, FAILURES, MEANING
+from leaderboards.render import CLAIMS, FAILURES, MEANING, fits_text
 
 if TYPE_CHECKING:
     from evaluation.drawing import Drawing
@@ -127,6 +127,7 @@ def _write(
             "sections": sections,
             "provenance": provenance,
             "p_text": p_text,
+            "fits_text": fits_text,
             "words": _WORDS,
             "version": version("actionbench"),
             "images_note": images_note(gallery, place),

@@ -386,6 +386,7 @@ def test_each_seed_says_what_made_it_and_claims_say_what_became_of_them(
     tile = page.locator("#g0-board .tiles div", has_text="smallest difference")
     assert f"{100 * alone:.1f} points" in tile.inner_text()
 
+    assert page.locator("#g0-board tbody tr", has_text="2 fits each").count() == 2
     rows = page.locator("#claims tbody tr").all_inner_texts()
     assert len(rows) == 3 and "ADI is above <b>P+</b>." in rows[0]
     for row, verdict in zip(rows, ("✓ kept", "✗ failed", "? cannot be told"), strict=True):
