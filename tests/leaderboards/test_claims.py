@@ -202,3 +202,30 @@ def test_power_says_what_a_design_detects(tmp_path: Path, typed: Callable[..., D
     assert alone.returncode == 2 and "two complete methods" in alone.stderr
     bad = typed("power", "--runs", runs, "--actions", "8,x")
     assert bad.returncode == 2 and "whole numbers from 1 on" in bad.stderr
+
+
+def test_power_says_what_labels_buy_and_their_floor(
+    tmp_path: Path, typed: Callable[..., Done]
+) -> None:
+    runs = tmp_path / "runs"
+    save(runs, "adi", lambda a, s, i: (s < 2 * a, True))
+    save(runs, "p-plus", lambda a, s, i: (s < 9, True))
+    few, many = 80, 600
+    done = typed("power", "--runs", runs, "--budget", f"{few},{many}")
+    lines = [line for line in done.stdout.splitlines() if "labels of a row" in line]
+    assert [re.findall(r"^(\d+) labels of a row \((\d+) in all\)", line) for line in lines] == [
+        [("40", "80")],
+        [("300", "600")],
+    ]
+    assert all("actions at large" in line and "8 actions are few" in line for line in lines)
+    alone, corrected, floor, these = zip(
+        *([float(x) for x in re.findall(r"±(\d+\.\d)", line)] for line in lines), strict=True
+    )
+    assert floor[0] == floor[1], "labels do not move it"
+    for place in range(2):
+        assert alone[place] >= corrected[place] >= floor[place]
+    assert corrected[0] > corrected[1] and these[0] > these[1] < floor[1]
+    default = typed("power", "--runs", runs)
+    assert "150 labels of a row (300 in all)" in default.stdout
+    short = typed("power", "--runs", runs, "--budget", "79")
+    assert short.returncode == 2 and "--budget 80 or fewer runs" in short.stderr
