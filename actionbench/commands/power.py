@@ -64,7 +64,9 @@ def power(
         for of in ("actions at large", "these actions"):
             print_table(detectable_table(group.power, of, actions, seeds, alpha).rich())
         print_table(needed_table(group.power, gaps, seeds, alpha).rich())
-        if all(pair.fit is None for pair in group.power.pairs):
+        if group.power.constant:
+            say("–: cannot be told; no two methods' difference varies from action to action.")
+        elif all(pair.fit is None for pair in group.power.pairs):
             say(
                 "–: cannot be told; each action has one fit, and what lies between fits is not "
                 "known: run further seeds with --seed."

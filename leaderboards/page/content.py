@@ -140,7 +140,7 @@ def _detectable(power: Power) -> Tile:
             alone, strict = (f"{100 * value:.1f}" for value in found)
             family = f"points; {strict} in a family of {power.family}" if power.family > 1 else ""
             return Tile(alone, family or "points", f"{words}, {of}")
-    return Tile("–", f"cannot be told with {power.design}", words)
+    return Tile("–", power.untold, words)
 
 
 def _cell(number: int, compared: Comparison, first: BoardRow, second: BoardRow) -> Cell:
