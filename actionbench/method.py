@@ -196,14 +196,17 @@ class Method(ABC, Generic[S]):
         return ()
 
     def fit_work(self, exemplars: int, layers: int) -> Work | None:
-        """Say what a fit costs, for `actionbench doctor`. Called without torch's being loaded.
+        """Say what a fit costs, for `actionbench doctor` and for the budget of `actionbench tune`.
+
+        Called without torch's being loaded.
 
         Args:
             exemplars: of the action.
             layers: cross-attention layers of the model.
 
         Returns:
-            None if the method does not say: doctor then gives no estimate for it.
+            None if the method does not say: doctor then gives no estimate for it, and tune counts
+            its settings `steps` x `batch_size`.
         """
         return None
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
+    from leaderboards.claims import Judged
     from leaderboards.people import People
 
 
@@ -207,6 +208,8 @@ class Board:
     groups: tuple[Group, ...]
     published: Published
     notes: tuple[str, ...] = ()
+    claims: tuple[Judged, ...] = ()
+    """What became of claims that were registered about it: see `leaderboards.claims`."""
 
     def print(self, console: Console) -> None:
         """Rich tables, within 100 columns."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from scipy.optimize import brentq
@@ -23,7 +23,9 @@ from evaluation.measures.accuracy import Estimand, spread
 from evaluation.measures.comparison import ALPHA, compare_fits, holm, p_text
 from evaluation.measures.fits import EXEMPLARS, MEASURES, SEED, Fits, tabulate
 from evaluation.tables import Table
-from leaderboards.board import Board, BoardRow
+
+if TYPE_CHECKING:
+    from leaderboards.board import Board, BoardRow
 
 REGISTERED = Path(__file__).with_name("claims.yaml")
 Test = Literal["difference", "share"]
@@ -59,6 +61,16 @@ class Claim:
     def family(self) -> tuple[str, str]:
         """The claims that are corrected together."""
         return self.suite, self.profile
+
+    @property
+    def registered(self) -> str:
+        """Suite, profile, block, test, unit and n, in words."""
+        bound = "" if self.over is None else f" over {100 * self.over:g}%"
+        seeds = f"{self.actions} actions x {self.seeds} fit{'' if self.seeds == 1 else 's'}"
+        return (
+            f"{self.suite}, {self.profile}, prompts {self.block}; {self.test} of {self.measure}"
+            f"{bound}; {self.of}, unit {self.unit}, {seeds}"
+        )
 
 
 @dataclass(frozen=True)
@@ -188,6 +200,14 @@ def judge_claims(claims: Sequence[Claim], board: Board) -> list[Judged]:
     return found
 
 
+def add_claims(board: Board, claims: Sequence[Claim] | None = None) -> Board:
+    """Add to a board what became of claims: by default of the registered ones about its suites."""
+    if claims is None:
+        suites = {row.record.suite for group in board.groups for row in group.rows}
+        claims = [claim for claim in read_claims(REGISTERED) if claim.suite in suites]
+    return replace(board, claims=tuple(judge_claims(claims, board)))
+
+
 def _judge(claim: Claim, board: Board) -> Judged:
     """Judge a claim by itself; its verdict still waits for the correction."""
     tables: dict[str, Fits] = {}
@@ -281,13 +301,22 @@ def _p_above(found: Any, share: float, bound: float) -> float:
 def claims_table(judged: Sequence[Judged]) -> Table:
     """Tabulate every claim with what became of it."""
     rows = [
-        (
-            one.claim.name,
-            one.verdict if one.verdict != "cannot be told" else f"cannot be told: {one.why}",
-            p_text(one.corrected),
-            one.why if one.verdict != "cannot be told" else "",
-        )
+        (one.claim.name, one.claim.registered, one.verdict, p_text(one.corrected), one.why)
         for one in judged
     ]
-    columns = ("Claim", "Verdict", "p (Holm)", "Measured")
-    return Table("Registered claims", columns, rows, left=("Verdict", "Measured"))
+    columns = ("Claim", "Registered", "Verdict", "p (Holm)", "Measured, or why not")
+    return Table("Registered claims", columns, rows, left=("Registered", "Verdict", columns[-1]))
+
+
+def flat_claims(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """List every claim, as registered, with what became of it, for board.json."""
+    return [
+        {
+            **asdict(one.claim),
+            "verdict": one.verdict,
+            "measured": one.why,
+            "p_value": one.p_value,
+            "p_holm": one.corrected,
+        }
+        for one in judged
+    ]

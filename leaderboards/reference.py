@@ -20,6 +20,7 @@ from actionbench.runs.portable import portable, without_places
 from actionbench.runs.record import RunRecord
 from actionbench.runs.store import Store
 from leaderboards.board import Board, BoardRow, build_board, fit_bytes
+from leaderboards.claims import add_claims
 from leaderboards.submission.folder import MARK as SUBMISSION
 
 MARK = "reference.json"
@@ -63,7 +64,7 @@ def keep_reference(board: Board, runs: Path, out: Path) -> Path:
             "runs": sorted(record.id for record in records),
         }
         (folder / MARK).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
-        build_board(folder).write(folder)
+        add_claims(build_board(folder)).write(folder)
     return out
 
 

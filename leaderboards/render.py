@@ -17,6 +17,7 @@ from evaluation.measures.accuracy import Breakdown, Share, breakdown
 from evaluation.measures.comparison import p_text
 from evaluation.measures.fits import MEASURES
 from evaluation.tables import NONE, Table, bullets, literal, write_texts
+from leaderboards.claims import claims_table, flat_claims
 from leaderboards.people import (
     differences_table,
     flat_differences,
@@ -52,6 +53,12 @@ FAILURES = (
     "it knows, for the subject has turned into a person like those of the exemplars."
 )
 
+CLAIMS = (
+    "Kept: every part of the claim holds, and p, the largest of its parts' and corrected by Holm "
+    "over the claims of its suite and profile, is below 5%. Failed: measured as registered, and "
+    "not kept."
+)
+
 
 # In the terminal
 
@@ -77,6 +84,8 @@ def print_board(board: Board, console: Console) -> None:
             _show(console, people_table(group.people).rich(), group.people.notes)
             if (apart := differences_table(group)) is not None:
                 _show(console, apart.rich(), ())
+    if board.claims:
+        _show(console, claims_table(board.claims).rich(), (CLAIMS,))
     source = board.published
     table = _table(f"{source.title} · {source.protocol}", narrow, costs=False)
     for published in source.rows:
@@ -116,7 +125,7 @@ def _cells(row: BoardRow, narrow: bool, *, fits: bool) -> list[str | Text]:
     return [
         NONE if row.rank is None else str(row.rank),
         name,
-        *([_fits(row)] if fits else []),
+        *([fits_text(row)] if fits else []),
         str(row.done),
         *_shares(row.shares, narrow),
         _number(row.fit_seconds, 1),
@@ -124,8 +133,8 @@ def _cells(row: BoardRow, narrow: bool, *, fits: bool) -> list[str | Text]:
     ]
 
 
-def _fits(row: BoardRow) -> str:
-    """Fits of an action: "3", or "1–3" if actions differ."""
+def fits_text(row: BoardRow) -> str:
+    """Write the fits of an action: "3", or "1–3" if actions differ."""
     low, high = int(row.fits.per_action.min()), int(row.fits.per_action.max())
     return str(low) if low == high else f"{low}–{high}"
 
@@ -141,7 +150,7 @@ def _variance_table(group: Group) -> Table:
         fit = _points(parts.fit, parts.confounded == "exemplars and fit")
         these = row.these["total"]
         told = these.text() if these.told else NONE
-        rows.append((row.name, _fits(row), told, action, *exemplars, fit, _points(parts.image)))
+        rows.append((row.name, fits_text(row), told, action, *exemplars, fit, _points(parts.image)))
     columns = ("between actions", *(("between exemplars",) if drawn else ()), "between fits")
     return Table(
         "Where the variance of total accuracy lies, standard deviations in points",
@@ -431,6 +440,7 @@ def _json(board: Board, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ],
         "rows": rows,
         "comparisons": _comparisons(board),
+        "claims": flat_claims(board.claims),
         "people": {"rows": flat_people(board), "differences": flat_differences(board)},
         "published": {
             "protocol": board.published.protocol,
@@ -477,6 +487,8 @@ def _markdown(board: Board) -> str:
             *_markdown_agreements(group),
             *_markdown_people(group),
         ]
+    if board.claims:
+        parts += ["## Registered claims", CLAIMS, claims_table(board.claims).markdown()]
     source = board.published
     heading = f"## {literal(source.title)} · {literal(source.protocol)}"
     parts += [heading, _published_table(source).markdown(), bullets(source.notes)]
@@ -504,6 +516,8 @@ def _latex(board: Board) -> str:
         rows = [_markdown_row(row)[:-1] for row in group.rows]
         parts.append(Table(group.heading, _COLUMNS[:-1], rows, left=("Method",)).latex())
         parts.append(_failure_table(group).latex())
+    if board.claims:
+        parts.append(claims_table(board.claims).latex())
     parts.append(_published_table(board.published).latex())
     return "\n".join(parts)
 
@@ -514,7 +528,7 @@ def _markdown_row(row: BoardRow) -> list[str]:
     return [
         NONE if row.rank is None else str(row.rank),
         name,
-        _fits(row),
+        fits_text(row),
         str(row.done),
         *_share_cells(row.shares),
         _number(row.fit_seconds, 1),

@@ -37,8 +37,12 @@ def names(_context: click.Context, _option: click.Parameter, text: str | None) -
     return listed
 
 
-def numbers(_context: click.Context, _option: click.Parameter, text: str) -> list[int]:
-    """Read `A,B` as whole numbers above zero."""
+def numbers(
+    _context: click.Context, _option: click.Parameter, text: str | None
+) -> list[int] | None:
+    """Read `A,B` as whole numbers above zero; None if the option is not given."""
+    if text is None:
+        return None
     try:
         listed = [int(word) for word in text.split(",")]
     except ValueError:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from evaluation.measures.accuracy import Estimand
     from evaluation.measures.power import Power
     from evaluation.tables import Table
+    from leaderboards.board import Group
 
 
 @click.command()
@@ -28,17 +29,22 @@ if TYPE_CHECKING:
               metavar="A,B", help="Numbers of fits of each action.")  # fmt: skip
 @click.option("--gaps", callback=numbers, default="5,10,15,20", show_default=True,
               metavar="A,B", help="Differences to tell, in points.")  # fmt: skip
+@click.option("--budget", callback=numbers, metavar="A,B",
+              help="Images that people label, over all rows of a board; default: 300, or 40 a row "
+              "if that is more, as `labels plan` takes.")  # fmt: skip
 @click.option("--family", type=click.IntRange(1), metavar="N",
               help="Comparisons that are corrected together; default: one.")  # fmt: skip
 def power(
     runs: Path, suite: str | None, reference: str | None, actions: list[int], seeds: list[int],
-    gaps: list[int], family: int | None,
+    gaps: list[int], budget: list[int] | None, family: int | None,
 ) -> None:  # fmt: skip
-    """Say how many actions and seeds tell a gap in total accuracy, by the variance of stored runs.
+    """Say how many actions, seeds and labels tell a gap, by the variance of stored runs.
 
     For two methods of each board: the smallest difference that a design detects in 80% of cases,
     and how many actions a gap takes; two-sided tests at 5%, the median over pairs of methods. What
-    several seeds are worth is known only from runs with several.
+    several seeds are worth is known only from runs with several. Then what people's labels buy: how
+    wide the interval of their total accuracy is by labels alone, with the judge's verdicts, and at
+    the floor that no number of labels passes.
     """
     from evaluation.measures.comparison import ALPHA
     from leaderboards import build_board
@@ -58,11 +64,36 @@ def power(
         for of in ("actions at large", "these actions"):
             print_table(detectable_table(group.power, of, actions, seeds, alpha).rich())
         print_table(needed_table(group.power, gaps, seeds, alpha).rich())
-        if all(pair.fit is None for pair in group.power.pairs):
+        if group.power.constant:
+            say("–: cannot be told; no two methods' difference varies from action to action.")
+        elif all(pair.fit is None for pair in group.power.pairs):
             say(
                 "–: cannot be told; each action has one fit, and what lies between fits is not "
                 "known: run further seeds with --seed."
             )
+        _say_labels(group, budget)
+
+
+def _say_labels(group: Group, budgets: list[int] | None) -> None:
+    """Say what labelling budgets buy for the rows of a board."""
+    from evaluation.people.budget import expect, summary, table
+    from evaluation.people.plan import MIN_LABELS, default_budget, labels_each
+
+    rows = [row for row in group.rows if not row.partial]
+    few = [row.name for row in rows if row.done < MIN_LABELS]
+    if few:
+        say(
+            f"What labels buy cannot be told: {', '.join(few)} has fewer than {MIN_LABELS} images, "
+            "from which nothing is estimated."
+        )
+        return
+    bought = []
+    for budget in budgets or [default_budget(len(rows))]:
+        labels = labels_each(budget, len(rows))
+        bought.append([expect(row.verdicts, labels, row=row.name) for row in rows])
+    print_table(table([one for each in zip(*bought, strict=True) for one in each]).rich())
+    for each in bought:
+        say(summary(each))
 
 
 def detectable_table(

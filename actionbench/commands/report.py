@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from actionbench.commands.display import output, print_table
+from actionbench.commands.display import output
 from actionbench.commands.labels.options import labels_file, labels_option, open_labels
 from actionbench.commands.options import FOLDER, html_option, runs_option
 from actionbench.errors import UserError
@@ -16,6 +17,7 @@ from actionbench.runs.store import Store
 
 if TYPE_CHECKING:
     from leaderboards import Board
+    from leaderboards.claims import Claim
     from leaderboards.page.report import Html
 
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 @click.option("--reference", metavar="NAME_OR_DIR",
               help="Show a kept measurement's rows as well, marked as such.")  # fmt: skip
 @click.option("--claims", is_flag=False, flag_value="registered", metavar="[FILE]",
-              help="Print what became of the registered claims, or of a file's.")  # fmt: skip
+              help="Say what became of all registered claims, or of a file's; without it, of the "
+              "registered ones about the suites shown.")  # fmt: skip
 @click.option("--keep", type=FOLDER, metavar="DIR",
               help="Keep the complete runs (verdicts, records, board) as a reference.")  # fmt: skip
 @click.option("--out", type=FOLDER, metavar="DIR", help="Default: `report` in the runs folder.")
@@ -44,16 +47,14 @@ def report(
     The page, index.html, stands alone: send the file, or with it the folder index_files if there is
     one.
     """
-    from leaderboards.claims import REGISTERED, claims_table, judge_claims, read_claims
+    from leaderboards.claims import REGISTERED, read_claims
     from leaderboards.reference import keep_reference
 
     # Before the board is made: a file that cannot be read is reported at once.
     registered = None
     if claims:
         registered = read_claims(REGISTERED if claims == "registered" else Path(claims))
-    board = make_report(runs, suite, reference, out, html, file, calibration)
-    if registered is not None:
-        print_table(claims_table(judge_claims(registered, board)).rich())
+    board = make_report(runs, suite, reference, out, html, file, calibration, registered)
     if keep:
         say(f"kept in {keep_reference(board, runs, keep)}")
 
@@ -66,15 +67,18 @@ def make_report(
     html: Html | Literal["none"],
     file: Path | None = None,
     calibration: Path | None = None,
+    claims: Sequence[Claim] | None = None,
 ) -> Board:
     """Build the board of the stored runs, print it and write it; see `actionbench.report`.
 
     Args:
         file: the labels file; that of the runs folder, if there is one, if None.
         calibration: the folder of a judge's measured error.
+        claims: of which it says what became; the registered ones about the suites shown if None.
     """
     from evaluation.people.calibrated import read_calibration
     from leaderboards import build_board
+    from leaderboards.claims import add_claims
     from leaderboards.page.plots import write_plots
     from leaderboards.page.report import write_report
     from leaderboards.people import add_people
@@ -89,6 +93,7 @@ def make_report(
         open_labels(store.root, file) if file or labels_file(store.root, None).exists() else None
     )
     board = add_people(build_board(store.root, suite, kept), labels, error)
+    board = add_claims(board, claims)
     # Files first: they are there whatever becomes of the output.
     written: list[Path] = []
     if out or store.root.exists():

@@ -62,6 +62,8 @@ def tune(
                 print_work(plan)
             say(f"  {tuning.changes(plan)}, {tuning.sample_passes(plan)} passes a fit")
         say("then on, to where the best lies")
+        if note := tuning.passes_note(setup.plan(kind)):
+            say(note)
         return
     found = search.run()
     file = out or setup.options.runs / "tuning" / f"{method}.json"

@@ -219,18 +219,38 @@ def first_ranges(setup: Setup, kind: type[Method[Any]]) -> Ranges:
 def sample_passes(plan: Plan) -> int:
     """Count the samples that one fit takes through the UNet forward and backward.
 
+    Of a method that does not say (`Method.fit_work`), its steps times its batch size are counted.
+
     Raises:
-        UserError: if the method does not say (`Method.fit_work`).
+        UserError: if it does not say and has no setting `steps`, or says that it takes none.
     """
     exemplars = max(len(action.task.exemplars) for action in plan.actions)
     # The numbers of samples do not depend on the model's layers.
     work = plan.method.fit_work(exemplars, 16)
-    if work is None or work.conditioned + work.trained == 0:
+    passes = _steps_times_batch(plan) if work is None else work.conditioned + work.trained
+    if not passes:
         raise UserError(
             f"{plan.method.name} does not say what a fit takes, and searches are equal in that: "
-            "give it fit_work (docs/your-own-method.md)"
+            "give it fit_work or a setting steps (docs/your-own-method.md)"
         )
-    return work.conditioned + work.trained
+    return passes
+
+
+def _steps_times_batch(plan: Plan) -> int:
+    """The passes of a loop that takes one batch a step; 0 without a setting `steps`."""
+    steps, batch = plan.settings.get("steps", 0), plan.settings.get("batch_size", 1)
+    return steps * batch if isinstance(steps, int) and isinstance(batch, int) else 0
+
+
+def passes_note(plan: Plan) -> str:
+    """Say how passes are counted if the method does not say it itself; empty if it does."""
+    if plan.method.fit_work(1, 16) is not None:
+        return ""
+    times = " x batch_size" if "batch_size" in plan.settings else ""
+    return (
+        f"{plan.method.name} does not say what a fit takes: steps{times} are counted as its "
+        "sample passes. If a step takes others, give it fit_work (docs/your-own-method.md)."
+    )
 
 
 def configurations(setup: Setup, kind: type[Method[Any]], ranges: Ranges) -> Iterator[list[str]]:
@@ -402,6 +422,7 @@ def tuning_json(tuning: Tuning) -> dict[str, Any]:
         "method": first.plan.method.name,
         "passes": tuning.budget,
         "passes_spent": tuning.spent,
+        "passes_note": passes_note(first.plan) or None,
         "fits": len(tuning.trials[0].runs),
         "factors": FACTORS,
         "ranges": dict(tuning.ranges),
@@ -466,6 +487,8 @@ def _measures(trial: Trial) -> tuple[str, ...]:
 def notes(tuning: Tuning) -> list[str]:
     """Say what the search was worth, and whether the best lies inside what was tried."""
     lines = [f"{tuning.spent} of {tuning.budget} sample passes an action were spent."]
+    if note := passes_note(tuning.trials[0].plan):
+        lines.append(note)
     if tuning.at_end:
         lines.append(
             f"The best lies at the end of what was tried of {', '.join(tuning.at_end)}: "

@@ -117,9 +117,11 @@ def exemplar_distances(
     key = make_key(VERSION, GRID, keys, record.finished)
     stored = store.load_copying(record.id)
     if stored is None or stored.get("key") != key:
-        paths = [store.root / name for name in verdicts["image"]]
         suite = _suite(record)
-        if suite is None or not all(path.exists() for path in paths):
+        if suite is None:
+            return None
+        paths = [store.root / name for name in verdicts["image"]]
+        if not all(path.exists() for path in paths):
             return None
         images = np.stack([signature(read_image(path)) for path in paths])
         distances = nearest_exemplars(images, list(verdicts["action"]), suite)

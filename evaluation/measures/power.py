@@ -149,18 +149,26 @@ class Power:
         self, actions: int, seeds: int, of: Estimand, alpha: float = ALPHA
     ) -> float | None:
         """Compute the smallest detectable difference, the median over pairs; None if it cannot be
-        told."""
+        told: too few units, or differences that do not vary."""
         free = degrees(actions, seeds, of)
         variances = [pair.of_mean(actions, seeds, of) for pair in self.pairs]
         known = [variance for variance in variances if variance is not None]
-        if free < 1 or not known:
+        if free < 1 or not known or self.constant:
             return None
         # Differences scale with the standard error: the pair in the middle is so for any alpha.
         return detectable(float(np.median(known)), free, alpha)
 
+    @property
+    def constant(self) -> bool:
+        """Whether differences do not vary, as where methods are all right or all wrong: what
+        another measurement would detect is then not known, and certainly not everything."""
+        return float(np.median([pair.total for pair in self.pairs])) <= 0
+
     def needed(self, gap: float, seeds: int, alpha: float = ALPHA) -> int | None:
         """Count the actions at which the median pair's gap is detected; None: see
         `actions_needed`."""
+        if self.constant:
+            return None
         fits = [pair.fit for pair in self.pairs]
         known = [fit for fit in fits if fit is not None]
         total = float(np.median([pair.total for pair in self.pairs]))
@@ -173,22 +181,39 @@ class Power:
         return self.methods - 1
 
     @property
+    def design(self) -> str:
+        """The board's actions and fits, in words."""
+        return f"{self.actions} actions x {self.seeds} {'fit' if self.seeds == 1 else 'fits'}"
+
+    @property
+    def untold(self) -> str:
+        """Why the smallest difference cannot be told, where it cannot."""
+        alike = ", whose differences do not vary" if self.constant else ""
+        return f"cannot be told with {self.design}{alike}"
+
+    def smallest(self, of: Estimand) -> tuple[float, float] | None:
+        """Compute what the board's own design detects: alone, and in the family of the lead's
+        comparisons; None if it cannot be told."""
+        alone = self.detectable(self.actions, self.seeds, of)
+        strict = self.detectable(self.actions, self.seeds, of, ALPHA / max(1, self.family))
+        if alone is None or strict is None:
+            return None
+        return None if of == "actions at large" and self.actions < MIN_ACTIONS else (alone, strict)
+
+    @property
     def lines(self) -> list[str]:
         """Say what is detected, for the notes under a board."""
-        design = f"{self.actions} actions x {self.seeds} {'fit' if self.seeds == 1 else 'fits'}"
         lines = []
         for of in get_args(Estimand):
-            alone = self.detectable(self.actions, self.seeds, of)
-            if of == "actions at large" and self.actions < MIN_ACTIONS:
-                alone = None
-            strict = self.detectable(self.actions, self.seeds, of, ALPHA / max(1, self.family))
-            if alone is None or strict is None:
-                lines.append(f"Smallest detectable difference, {of}: cannot be told with {design}.")
+            found = self.smallest(of)
+            if found is None:
+                lines.append(f"Smallest detectable difference, {of}: {self.untold}.")
                 continue
+            alone, strict = found
             family = f", {100 * strict:.0f} in a family of {self.family}" if self.family > 1 else ""
             lines.append(
-                f"Smallest difference of total accuracy that {design} detect with 80% power, {of}: "
-                f"{100 * alone:.0f} points{family}."
+                f"Smallest difference of total accuracy that {self.design} detect with 80% power, "
+                f"{of}: {100 * alone:.0f} points{family}."
             )
         return lines
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from evaluation.people.labels import Labels
 
-FILL = "**TO FILL IN**"
+FILL = "TO FILL IN"
 
 
 def sessions_table(answers: pd.DataFrame) -> Table:
@@ -131,8 +131,8 @@ def study_card(labels: Labels) -> str:
         "## Release",
         bullets(
             [
-                "Answers: `actionbench labels export` writes them; raters' names are in it: "
-                "replace them before it is published.",
+                "Answers: the command actionbench labels export writes them; raters' names are in "
+                "it: replace them before it is published.",
                 f"Where images and answers are published: {FILL}",
             ]
         ),

@@ -43,6 +43,21 @@ def default_budget(rows: int) -> int:
     return max(BUDGET, MIN_LABELS * rows)
 
 
+def labels_each(budget: int, rows: int) -> int:
+    """Divide a budget among rows; what is left over goes to the first ones.
+
+    Raises:
+        UserError: if it leaves a row under `MIN_LABELS` images.
+    """
+    share = budget // rows
+    if share < MIN_LABELS:
+        raise UserError(
+            f"{budget} images over {rows} rows are {share} each, and nothing is estimated "
+            f"from fewer than {MIN_LABELS}: --budget {MIN_LABELS * rows} or fewer runs"
+        )
+    return share
+
+
 def choose_images(
     verdicts: dict[str, pd.DataFrame], budget: int, *, seed: int = 0, overlap: float = OVERLAP
 ) -> list[Chosen]:
@@ -63,12 +78,7 @@ def choose_images(
     Raises:
         UserError: if the budget leaves a row under `MIN_LABELS` images.
     """
-    share = budget // len(verdicts)
-    if share < MIN_LABELS:
-        raise UserError(
-            f"{budget} images over {len(verdicts)} rows are {share} each, and nothing is estimated "
-            f"from fewer than {MIN_LABELS}: --budget {MIN_LABELS * len(verdicts)} or fewer runs"
-        )
+    share = labels_each(budget, len(verdicts))
     rng = np.random.default_rng((seed, 18))
     chosen: list[tuple[str, int, str, float]] = []
     for number, (run, rows) in enumerate(verdicts.items()):

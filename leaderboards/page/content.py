@@ -10,12 +10,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote
 
 from actionbench.judge import PAIR
 from actionbench.runs.kept import same_suite
 from actionbench.runs.store import Store
+from evaluation.measures.accuracy import Estimand
 from leaderboards.page.images import Gallery
 from leaderboards.people import people_table
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from actionbench.runs.record import RunRecord
     from actionbench.suite.suite import Suite
     from evaluation.measures.comparison import Comparison
+    from evaluation.measures.power import Power
     from evaluation.tables import Table
     from leaderboards.board import BoardRow, Group
 
@@ -51,6 +53,15 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Tile:
+    """A figure above a board, with what it is of and what it is."""
+
+    value: str
+    of: str
+    label: str
+
+
+@dataclass(frozen=True)
 class Section:
     """A group of the board, as the template shows it."""
 
@@ -65,6 +76,8 @@ class Section:
     """A line for each row whose images are not all there."""
     plots: Mapping[str, Markup]
     """Plots as SVG, by name."""
+    detectable: Tile | None = None
+    """The smallest difference that the board detects; None with fewer than two rows."""
     people: Table | None = None
     """What people's labels say of the rows."""
 
@@ -114,8 +127,20 @@ def section(
         images=sum(row.done for row in group.rows),
         missing=tuple(missing),
         plots=plots,
+        detectable=None if group.power is None else _detectable(group.power),
         people=None if group.people is None else people_table(group.people),
     )
+
+
+def _detectable(power: Power) -> Tile:
+    """Say what the design detects of actions at large, or of these if that is all it tells."""
+    words = "smallest difference found with 80% power"
+    for of in get_args(Estimand):
+        if (found := power.smallest(of)) is not None:
+            alone, strict = (f"{100 * value:.1f}" for value in found)
+            family = f"points; {strict} in a family of {power.family}" if power.family > 1 else ""
+            return Tile(alone, family or "points", f"{words}, {of}")
+    return Tile("–", power.untold, words)
 
 
 def _cell(number: int, compared: Comparison, first: BoardRow, second: BoardRow) -> Cell:
@@ -319,13 +344,40 @@ def _exemplars(
     ]
 
 
-def provenance(row: BoardRow) -> list[tuple[str, str]]:
-    """List what made a row, in the order of the page."""
-    record = row.record
+@dataclass(frozen=True)
+class Fact:
+    """Something that made a row, as the page shows it."""
+
+    name: str
+    values: tuple[tuple[str, str], ...]
+    """The run and what holds for it; one with an empty run if the same holds for all runs."""
+
+    @property
+    def code(self) -> bool:
+        """Whether it is to be read sign by sign."""
+        return self.name in ("command", "run", "commit", "versions", "model", "data", "judge")
+
+
+def provenance(row: BoardRow) -> list[Fact]:
+    """List what made a row, in the order of the page, for each of its runs where they differ."""
+    made = [_made(record) for record in row.records]
+    facts = []
+    for name in made[0]:
+        texts = [one[name] for one in made]
+        if not any(texts):
+            continue
+        same = len(set(texts)) == 1
+        runs = [""] if same else row.run_ids
+        facts.append(Fact(name, tuple(zip(runs, texts[: len(runs)], strict=True))))
+    return facts
+
+
+def _made(record: RunRecord) -> dict[str, str]:
+    """Write what made one run."""
     git = record.git or {}
     commit = str(git.get("commit", "")) + (" (changed)" if git.get("dirty") else "")
     changed = record.changed_settings
-    facts = {
+    return {
         "run": record.id,
         "command": " ".join(record.command),
         "settings that differ": "all below; the run noted none"
@@ -334,6 +386,7 @@ def provenance(row: BoardRow) -> list[tuple[str, str]]:
         or "none: the method's own",
         "profile, prompts": f"{record.profile}, {record.prompts}",
         "seed": str(record.seed),
+        "exemplars": f"{record.exemplars}, seed {record.exemplar_seed}",
         "model": f"{record.model.name} {record.model.fingerprint}",
         "data": f"{record.suite} {record.suite_fingerprint}",
         "judge": f"{record.judge.name} {record.judge.fingerprint}",
@@ -347,4 +400,3 @@ def provenance(row: BoardRow) -> list[tuple[str, str]]:
         "begun, finished": f"{record.started}, {record.finished or 'not finished'}",
         "method's source": record.reference,
     }
-    return [(name, text) for name, text in facts.items() if text]

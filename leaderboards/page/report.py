@@ -11,10 +11,13 @@ from markupsafe import Markup
 
 from actionbench.errors import UserError
 from actionbench.judge import PAIR
+from evaluation.measures.comparison import p_text
 from evaluation.page.document import render, write_page
+from leaderboards.board import COPYING
 from leaderboards.page.content import group_data, other_judges, provenance, section
 from leaderboards.page.images import BESIDE_SIDE, INSIDE_SIDE, MOST_INSIDE, Gallery
 from leaderboards.page.plots import board_plots
+from leaderboards.render import CLAIMS, FAILURES, MEANING, fits_text
 
 if TYPE_CHECKING:
     from evaluation.drawing import Drawing
@@ -26,6 +29,14 @@ PAGE = "index.html"
 
 Html = Literal["auto", "file", "folder"]
 """One file, a file with a folder of images, or what suits the images."""
+
+_WORDS = {
+    "meaning": MEANING,
+    "exemplar_like": FAILURES,
+    "copying": COPYING,
+    "claims": CLAIMS,
+}
+"""What the board's own notes say, in the same words."""
 
 
 def write_report(
@@ -55,6 +66,7 @@ def write_report(
             "differences are real, how each method fails, and the image behind every number.",
             "published": board.published,
             "notes": board.notes,
+            "claims": board.claims,
             "diff": None,
         },
     )
@@ -79,6 +91,7 @@ def write_difference(difference: Difference, runs: Path, out: Path, html: Html =
             "lede": difference.summary,
             "published": None,
             "notes": (),
+            "claims": (),
             "diff": [difference.measures(), difference.actions()],
         },
         first=[(str(a), str(s), int(i)) for a, s, i in zip(*keys, strict=True)],
@@ -113,6 +126,9 @@ def _write(
             **content,
             "sections": sections,
             "provenance": provenance,
+            "p_text": p_text,
+            "fits_text": fits_text,
+            "words": _WORDS,
             "version": version("actionbench"),
             "images_note": images_note(gallery, place),
         },

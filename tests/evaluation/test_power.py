@@ -13,6 +13,7 @@ from evaluation.measures.power import (
     PairedVariance,
     actions_needed,
     detectable,
+    measure_power,
     paired_variance,
     power,
 )
@@ -86,6 +87,17 @@ def test_power_as_published() -> None:
     assert power(0.421637, 1 / 50, 49) == pytest.approx(0.832114, abs=1e-5)
     assert power(detectable(1 / 50, 49), 1 / 50, 49) == pytest.approx(0.8)
     assert detectable(0.0, 7) == 0
+
+
+def test_what_does_not_vary_detects_nothing_and_not_everything() -> None:
+    """All right and all wrong: a smallest difference of 0 points would look fine."""
+    all_right, all_wrong = (make_fits(np.full((8, 2), n)) for n in (IMAGES, 0))
+    found = measure_power([all_right, all_wrong])
+    assert found is not None and found.constant
+    for of in ("actions at large", "these actions"):
+        assert found.detectable(8, 2, of) is None and found.smallest(of) is None
+    assert found.needed(0.05, 1) is None
+    assert all("whose differences do not vary" in line for line in found.lines)
 
 
 def test_the_protocols_figures() -> None:

@@ -120,12 +120,42 @@ def test_other_settings_are_varied_only_where_the_method_declares_them(setup: Se
     with pytest.raises(UserError, match="plain has nothing to tune"):
         first_ranges(setup, Plain)
 
-    class Silent(Drift):
-        def fit_work(self, exemplars: int, layers: int) -> None:  # type: ignore[override]
-            return None
 
-    with pytest.raises(UserError, match="drift does not say what a fit takes"):
-        sample_passes(setup.plan(Silent))
+class Silent(Paced):
+    """A plug-in that does not say what its fits take."""
+
+    def fit_work(self, exemplars: int, layers: int) -> None:  # type: ignore[override]
+        return None
+
+
+@dataclass(frozen=True)
+class BatchSettings(PacedSettings):
+    batch_size: int = setting(4, "", low=1)
+
+
+@dataclass(frozen=True)
+class RateSettings:
+    learning_rate: float = setting(1e-2, "", low=0)
+
+
+def test_a_plug_in_that_does_not_say_its_work_is_searched_by_steps_and_batch(setup: Setup) -> None:
+    class Batched(Silent):
+        Settings = BatchSettings  # type: ignore[assignment]
+
+    class Stepless(Silent):
+        Settings = RateSettings  # type: ignore[assignment]
+
+    assert sample_passes(setup.plan(Silent)) == 300
+    assert sample_passes(setup.plan(Batched, ["steps=20"])) == 80
+    with pytest.raises(UserError, match=r"paced does not say .* fit_work or a setting steps"):
+        sample_passes(setup.plan(Stepless))
+    tuning = search(setup, Batched, Landscape(best_rate=1e-2))
+    assert tuning.spent == sum(
+        trial.plan.settings["steps"] * 4 * len(trial.runs) for trial in tuning.trials
+    )
+    assert "steps x batch_size are counted" in " ".join(notes(tuning))
+    said = search(setup, Paced, Landscape(best_rate=1e-2))
+    assert "counted" not in " ".join(notes(said))
 
 
 class Landscape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,14 @@ import yaml
 from actionbench.errors import UserError
 from actionbench.runs.store import Store
 from leaderboards import build_board
-from leaderboards.claims import REGISTERED, Judged, claims_table, judge_claims, read_claims
+from leaderboards.claims import (
+    REGISTERED,
+    Judged,
+    add_claims,
+    claims_table,
+    judge_claims,
+    read_claims,
+)
 from tests.conftest import Done
 from tests.helpers.verdicts import Rule, first_actions, make_verdicts, save_run
 
@@ -141,9 +149,24 @@ def test_the_registered_claims_are_whole() -> None:
     assert {(c.suite, c.profile, c.actions, c.seeds) for c in claims} == {
         ("puppets-48", "published", 48, 1)
     }
-    assert [c.block for c in claims] == ["caption", "template", "caption", "own"]
+    assert [c.block for c in claims] == ["caption", "template", "own", "own"]
     judged = judge_claims(claims, build_board(Path("no-such-folder")))
     assert [one.verdict for one in judged] == ["cannot be told"] * 4
+
+
+def test_registered_claims_about_a_boards_suites_stand_under_it(tmp_path: Path) -> None:
+    for method, rule in (("adi", first_actions(range(8))), ("p-plus", first_actions([]))):
+        run_id = save_run(tmp_path, make_verdicts(rule, method=method))
+        store = Store(tmp_path)
+        record = store.read_record(run_id)
+        store.save_record(
+            replace(record, suite="puppets-48", profile="published", prompts="caption")
+        )
+    board = add_claims(build_board(tmp_path))
+    assert [one.claim.name for one in board.claims] == [c.name for c in read_claims(REGISTERED)]
+    assert "puppets-48, published, prompts caption; difference of total" in str(
+        claims_table(board.claims).rows[0]
+    )
 
 
 def test_the_command_prints_every_claim(tmp_path: Path, typed: Callable[..., Done]) -> None:
@@ -156,6 +179,11 @@ def test_the_command_prints_every_claim(tmp_path: Path, typed: Callable[..., Don
     assert "cannot be told" in done.stdout and "later" in done.stdout
     registered = typed("report", "--runs", runs, "--claims")
     assert registered.returncode == 0 and "neglect-over-80" in registered.stdout
+    board = json.loads((runs / "report/board.json").read_text())
+    assert [claim["verdict"] for claim in board["claims"]] == ["cannot be told"] * 4
+    assert "neglect-over-80" in (runs / "report/board.md").read_text()
+    unasked = typed("report", "--runs", runs, "--html", "none")
+    assert "Registered claims" not in unasked.stdout, "none is about this suite"
     unknown = write(tmp_path, {**BASE, "above": ["adii"]})
     wrong = typed("report", "--runs", runs, "--claims", unknown)
     assert (wrong.returncode, wrong.stdout) == (2, "") and "did you mean adi" in wrong.stderr
@@ -174,3 +202,30 @@ def test_power_says_what_a_design_detects(tmp_path: Path, typed: Callable[..., D
     assert alone.returncode == 2 and "two complete methods" in alone.stderr
     bad = typed("power", "--runs", runs, "--actions", "8,x")
     assert bad.returncode == 2 and "whole numbers from 1 on" in bad.stderr
+
+
+def test_power_says_what_labels_buy_and_their_floor(
+    tmp_path: Path, typed: Callable[..., Done]
+) -> None:
+    runs = tmp_path / "runs"
+    save(runs, "adi", lambda a, s, i: (s < 2 * a, True))
+    save(runs, "p-plus", lambda a, s, i: (s < 9, True))
+    few, many = 80, 600
+    done = typed("power", "--runs", runs, "--budget", f"{few},{many}")
+    lines = [line for line in done.stdout.splitlines() if "labels of a row" in line]
+    assert [re.findall(r"^(\d+) labels of a row \((\d+) in all\)", line) for line in lines] == [
+        [("40", "80")],
+        [("300", "600")],
+    ]
+    assert all("actions at large" in line and "8 actions are few" in line for line in lines)
+    alone, corrected, floor, these = zip(
+        *([float(x) for x in re.findall(r"±(\d+\.\d)", line)] for line in lines), strict=True
+    )
+    assert floor[0] == floor[1], "labels do not move it"
+    for place in range(2):
+        assert alone[place] >= corrected[place] >= floor[place]
+    assert corrected[0] > corrected[1] and these[0] > these[1] < floor[1]
+    default = typed("power", "--runs", runs)
+    assert "150 labels of a row (300 in all)" in default.stdout
+    short = typed("power", "--runs", runs, "--budget", "79")
+    assert short.returncode == 2 and "--budget 80 or fewer runs" in short.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from actionbench.runs.store import Store
 from actionbench.suite.suite import get_suite
 from evaluation.measures.accuracy import outcomes
 from leaderboards import build_board
+from leaderboards.claims import add_claims, read_claims
 from leaderboards.page import images, report
 from leaderboards.page.plots import write_plots
 from leaderboards.page.report import write_report
@@ -196,6 +198,7 @@ def test_the_keyboard_alone_is_enough(visit: Any) -> None:
     focused = page.evaluate("document.activeElement.dataset.number !== undefined")
     assert focused, "where it was opened from"
     page.locator(f"#g{group}-gallery tbody button.copy").first.click()
+    wait_until(page, "document.documentElement.dataset.copied")
     copied = page.evaluate("document.documentElement.dataset.copied").splitlines()
     assert copied[0].startswith("| method | item | verdict |") and len(copied) == 2 + len(METHODS)
 
@@ -338,6 +341,79 @@ def test_runs_without_images_and_with_some_missing(tmp_path: Path) -> None:
     picture("sit", "boy", 0).save(file)
     path = write_report(build_board(store.root), store.root, tmp_path / "out")
     assert "adi: 367 of 368 images are missing" in path.read_text("utf-8")
+
+
+def test_each_seed_says_what_made_it_and_claims_say_what_became_of_them(
+    browser: Any, tmp_path: Path
+) -> None:
+    root = tmp_path / "runs"
+    for method, right in (("adi", range(8)), ("p-plus", range(1))):
+        for seed in range(2):
+            run_id = save_run(root, make_verdicts(first_actions(right), method=method), seed=seed)
+            store = Store(root)
+            record = store.read_record(run_id)
+            machine = {
+                "command": ["actionbench", "run", f"--seed={seed}"],
+                "versions": {"torch": f"2.{seed}"},
+                "git": {"commit": f"commit-{seed}"},
+                "changed_settings": {},
+            }
+            store.save_record(dataclasses.replace(record, **machine))  # type: ignore[arg-type]
+    claims = tmp_path / "claims.yaml"
+    claim = {
+        "name": "first", "claim": "ADI is above <b>P+</b>.", "test": "difference",
+        "measure": "total", "above": ["adi"], "below": ["p-plus"], "of": "actions at large",
+        "unit": "action", "n": {"actions": 8, "seeds": 2}, "suite": "puppets",
+        "profile": "tuned", "block": "own",
+    }  # fmt: skip
+    turned = {**claim, "name": "second", "above": ["p-plus"], "below": ["adi"]}
+    later = {**claim, "name": "third", "suite": "puppets-48"}
+    claims.write_text(json.dumps([claim, turned, later]), "utf-8")
+    board = add_claims(build_board(root), read_claims(claims))
+    seen = Visit(browser, write_report(board, root, tmp_path / "out"), "g0-board")
+    page, (group,) = seen.page, board.groups
+
+    made = page.locator("#g0-provenance-0 dd").all_text_contents()
+    adi = next(row for row in group.rows if row.method == "adi")
+    for number, run_id in enumerate(adi.run_ids):
+        for fact in (f"--seed={number}", f"torch 2.{number}", f"commit-{number}"):
+            assert [text for text in made if fact in text and run_id in text], (fact, made)
+    assert [text for text in made if text == "tiny model-1"], "what all share stands once"
+
+    assert group.power is not None
+    alone, family = group.power.smallest("actions at large") or (math.nan, math.nan)
+    assert alone == family, "one comparison is no family"
+    tile = page.locator("#g0-board .tiles div", has_text="smallest difference")
+    assert f"{100 * alone:.1f} points" in tile.inner_text()
+
+    assert page.locator("#g0-board tbody tr", has_text="2 fits each").count() == 2
+    rows = page.locator("#claims tbody tr").all_inner_texts()
+    assert len(rows) == 3 and "ADI is above <b>P+</b>." in rows[0]
+    for row, verdict in zip(rows, ("✓ kept", "✗ failed", "? cannot be told"), strict=True):
+        assert verdict in row
+    page.locator("nav [data-section=claims]").click()
+    assert page.url.endswith("#claims") and not seen.complaints and not seen.outside
+    seen.close()
+
+
+PAPER = "getComputedStyle(document.body).backgroundColor"
+
+
+def test_light_and_dark_by_system_by_choice_and_on_paper(browser: Any, page: Path) -> None:
+    light = Visit(browser, page, color_scheme="light")
+    dark = Visit(browser, page, color_scheme="dark")
+    colours = [one.page.evaluate(PAPER) for one in (light, dark)]
+    assert colours[0] != colours[1]
+    for one, turned in ((light, colours[1]), (dark, colours[0])):
+        one.page.locator("#theme").click()
+        assert one.page.evaluate(PAPER) == turned
+        one.page.locator("#theme").click()
+    dark.page.emulate_media(media="print")
+    ink = dark.page.evaluate("getComputedStyle(document.body).color")
+    assert (dark.page.evaluate(PAPER), ink) == ("rgb(255, 255, 255)", "rgb(0, 0, 0)")
+    for one in (light, dark):
+        assert not one.complaints
+        one.close()
 
 
 def test_a_damaged_image_is_named_and_nothing_is_written(tmp_path: Path) -> None:

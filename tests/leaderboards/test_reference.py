@@ -131,3 +131,21 @@ def test_finding_a_reference(tmp_path: Path) -> None:
         find_reference(str(tmp_path / "runs"))
     with pytest.raises(UserError, match="unknown reference 'puppets-v99'"):
         find_reference("puppets-v99")
+
+
+def test_the_kept_board_is_what_its_verdicts_give(tmp_path: Path) -> None:
+    """If this fails, statistics have changed: keep it upon itself (docs/board.md), and then see
+    whether README and docs still say what it says."""
+    kept = find_reference("puppets-v1")
+    for path in build_board(kept).write(tmp_path):
+        name = path.relative_to(tmp_path)
+        assert path.read_text("utf-8") == (kept / name).read_text("utf-8"), name
+
+
+def test_a_reference_kept_upon_itself_keeps_its_verdicts(tmp_path: Path) -> None:
+    save_methods(tmp_path / "runs", adi=5, dreambooth=0)
+    kept = keep(tmp_path / "runs", tmp_path / "kept")
+    before = {path.relative_to(kept): path.read_bytes() for path in kept.rglob("*.*")}
+    (kept / "board.md").write_text("of older statistics", "utf-8")
+    keep(kept, kept)
+    assert {path.relative_to(kept): path.read_bytes() for path in kept.rglob("*.*")} == before

@@ -57,6 +57,7 @@ def test_from_runs_to_a_corrected_board(
     done = typed("labels", "card")
     card = Path("runs/labels.md").read_text()
     assert done.returncode == 0 and card.count("TO FILL IN") == 8
+    assert "\\" not in card, "its own words hold nothing that Markdown reads as its own"
     assert "Simulated: a program answered" in card and "Otani" in card
 
     done = typed("report")
