@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,9 @@ class RunResult:
     folder: Path
     rows: tuple[ActionRow, ...]
     record: RunRecord
+    verdicts: tuple[Mapping[str, Any], ...] = field(repr=False)
+    """A row of `judge.VERDICT_COLUMNS` for each image. The store's may be another process's by
+    now, which does the same run and has fewer yet."""
 
 
 def execute(plan: Plan, observer: Observer | None = None) -> RunResult:
@@ -334,7 +337,8 @@ class Execution(Job):
             raise self.failure
         run_id = self.plan.run_id
         table = tuple(self.table[name] for name in self._actions)
-        return RunResult(run_id, self.store.run_folder(run_id), table, self.record)
+        verdicts = tuple(row for name in self._actions for row in self.rows[name])
+        return RunResult(run_id, self.store.run_folder(run_id), table, self.record, verdicts)
 
     def _verdict_rows(
         self, action: ActionPlan, verdicts: Mapping[tuple[str, int], Verdict]

@@ -459,7 +459,21 @@ class Store:
         Raises:
             UserError: if the file cannot be read, or is not this run's.
         """
-        verdicts = self.load_rows(record.id)
+        return self.checked(record, self.load_rows(record.id))
+
+    def as_frame(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+        """Return verdicts as `load_rows` would if they were stored."""
+        import pyarrow as pa
+
+        frame: pd.DataFrame = pa.Table.from_pylist(list(rows), schema=_schema(_ROWS)).to_pandas()
+        return frame
+
+    def checked(self, record: RunRecord, verdicts: pd.DataFrame) -> pd.DataFrame:
+        """Return a run's verdicts if they are those that its record says.
+
+        Raises:
+            UserError: if they are not.
+        """
         problem = ""
         if verdicts[[*PAIR, "action_correct", "subject_correct"]].isna().any(axis=None):
             problem = "empty values"

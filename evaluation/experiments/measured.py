@@ -59,8 +59,8 @@ def measure_each(plans: Iterable[Plan], view: View = unwatched) -> Iterator[Meas
         if outcome.result is None:
             yield Measured(plan, None, outcome.failure)
         else:
-            record = plan.store.read_record(plan.run_id)
-            yield Measured(plan, plan.store.read_verdicts(record))
+            store, result = plan.store, outcome.result
+            yield Measured(plan, store.checked(result.record, store.as_frame(result.verdicts)))
 
 
 def setup_json(measured: Measured) -> dict[str, Any]:

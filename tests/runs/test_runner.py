@@ -288,8 +288,10 @@ def test_of_two_processes_the_slower_leaves_the_others_finished_run_whole(
             record = fast.store.read_record(fast.run_id)
             seen.append(len(fast.store.read_verdicts(record)))
 
-    execute(slow, Meanwhile())
+    result = execute(slow, Meanwhile())
     assert seen == [12, 12]
+    frame = slow.store.as_frame(result.verdicts)
+    assert frame.equals(slow.store.checked(result.record, slow.store.load_rows(slow.run_id)))
 
 
 def test_a_finished_run_with_too_few_rows_is_made_whole(copied: Path, tiny_model: Path) -> None:
