@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from actionbench.errors import MethodError, UserError
+from actionbench.errors import UserError
 from actionbench.files.models import resolve_model
 from actionbench.puppets import suites
 from actionbench.puppets.actions import fresh_actions
@@ -270,7 +270,7 @@ def test_floor_and_ceiling_need_no_model(
         raise AssertionError("a base model is loaded")
 
     monkeypatch.setattr(session, "load_backbone", refuse)
-    with pytest.raises(MethodError, match="a base model is loaded"):
+    with pytest.raises(AssertionError, match="a base model is loaded"):
         execute(plan(suite, tmp_path, tiny_model, actions=("a000",)))
     pixels = {}
     for method in (DrawnMethod(), OtherAction()):
