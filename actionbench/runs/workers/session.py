@@ -178,9 +178,11 @@ class Session:
         yield Started(device, time.monotonic() - began)
         for name, tensor in unit.drawn.items():
             backbone.drawn.setdefault(name, tensor.to(device))
-        began = time.monotonic()
-        yield from _fit_group(unit, backbone, device, aside)
-        yield Done(time.monotonic() - began, peak_memory_mib(), backbone.batch_size)
+        began, peak = time.monotonic(), 0
+        for fitted in _fit_group(unit, backbone, device, aside):
+            peak = max(peak, fitted.cost.peak_mib)
+            yield fitted
+        yield Done(time.monotonic() - began, max(peak, peak_memory_mib()), unit.batch_size)
 
     def _load_backbone(self, unit: DrawUnit | FitUnit, device: str) -> Backbone:
         """Load the base model, unless it is loaded; None for a method that needs none."""
