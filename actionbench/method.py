@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from PIL.Image import Image
 
+from actionbench.device import out_of_memory
 from actionbench.errors import UserError
 from actionbench.files.hashing import canonical_json
 from actionbench.files.models import Network, from_hub
@@ -76,6 +77,15 @@ class Work:
     """Samples of one step among `trained`."""
     rows: int = 0
     """Rows of one step among `texts`."""
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """One of several fits of `Method.fit_many`: the arguments that `fit` takes for it alone."""
+
+    task: ActionTask
+    seed: int
+    progress: Progress
 
 
 @dataclass(frozen=True)
@@ -156,6 +166,9 @@ class Method(ABC, Generic[S]):
     ranked: ClassVar[bool] = True
     """False for rows that only bound a board, a floor or a ceiling: boards show them without a
     rank, and `all` leaves them out."""
+    lockstep: ClassVar[bool] = False
+    """True if `fit_many` makes several fits faster than one after the other: a run then gives it
+    several actions (`--fits-at-once`)."""
     version: ClassVar[int] = 1
     """Raise it when the same settings no longer give the same result: fits are then made anew."""
 
@@ -255,6 +268,37 @@ class Method(ABC, Generic[S]):
         Raises:
             UserError: exemplars or settings that cannot be worked with, a fit that diverged.
         """
+
+    def fit_many(
+        self, backbone: Backbone, requests: Sequence[FitRequest]
+    ) -> Iterator[Customization | Exception]:
+        """Learn several actions on one backbone, by default one after the other.
+
+        A method that overrides it makes a fit in company what it is alone, but for rounding.
+
+        Args:
+            backbone: as `fit` has it.
+            requests: task, seed and progress of each fit.
+
+        Yields:
+            What became of each, in order: what was learned, or what made this fit fail, which
+            leaves the others alone.
+
+        Raises:
+            Exception: what concerns all of them, such as too little memory: the caller then tries
+                fewer at once.
+        """
+        for request in requests:
+            try:
+                fitted = self.fit(
+                    backbone, request.task, seed=request.seed, progress=request.progress
+                )
+            except Exception as error:  # of any kind: it is this fit's alone
+                if out_of_memory(error):
+                    raise
+                yield error
+            else:
+                yield fitted
 
     @abstractmethod
     def generate(

@@ -213,18 +213,14 @@ class ADI(TokenMethod[Settings]):
 
     def _masks(self, gradients: Tensor) -> Tensor:
         """Return each triple's merged mask, bool [B, L, N, D]."""
+        anchors, contexts, actions = gradients.unflatten(0, (-1, TRIPLE)).unbind(1)
         settings = self.settings
-        return torch.stack(
-            [
-                disentangling_mask(
-                    (anchor - context).abs(),
-                    (anchor - action).abs(),
-                    beta=settings.beta,
-                    merge=settings.merge,
-                    per_layer=settings.quantile == "per-layer",
-                )
-                for anchor, context, action in gradients.unflatten(0, (-1, TRIPLE))
-            ]
+        return disentangling_mask(
+            (anchors - contexts).abs(),
+            (anchors - actions).abs(),
+            beta=settings.beta,
+            merge=settings.merge,
+            per_layer=settings.quantile == "per-layer",
         )
 
     def _masked(self, gradients: Tensor, masks: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -306,10 +302,10 @@ def disentangling_mask(
     """Say which channels of v carry the action: True if the anchor's gradient is kept.
 
     Args:
-        context_difference: |g(a, c) - g(a, c')|, [L, N, D]. Small: the channel does not mind the
-            context, and is kept by the context mask.
-        action_difference: |g(a, c) - g(a', c)|, [L, N, D]. Small: the channel does not mind the
-            action, and is masked by the action mask.
+        context_difference: |g(a, c) - g(a, c')|, [..., L, N, D]. Small: the channel does not mind
+            the context, and is kept by the context mask.
+        action_difference: |g(a, c) - g(a', c)|, [..., L, N, D]. Small: the channel does not mind
+            the action, and is masked by the action mask.
         beta: share of the channels that each mask masks, rounded to whole channels. Taken by
             rank, because a threshold at the quantile would miss the share if values are equal.
         merge: `intersection`, `union`, `context`, `action` or `none`.
@@ -328,8 +324,8 @@ def disentangling_mask(
 
 def _keep_largest(values: Tensor, beta: float, per_layer: bool) -> Tensor:
     """Return False for the share `beta` of smallest values; of equal ones the first are masked."""
-    rows = values.flatten(1) if per_layer else values.flatten().unsqueeze(0)
-    masked = round(beta * rows.shape[1])
-    smallest = rows.argsort(dim=1, stable=True)[:, :masked]
-    keep = torch.ones_like(rows, dtype=torch.bool).scatter(1, smallest, False)
+    rows = values.flatten(-2) if per_layer else values.flatten(-3)
+    masked = round(beta * rows.shape[-1])
+    smallest = rows.argsort(dim=-1, stable=True)[..., :masked]
+    keep = torch.ones_like(rows, dtype=torch.bool).scatter(-1, smallest, False)
     return keep.reshape(values.shape)

@@ -211,7 +211,7 @@ class Steering:
 
     def _unit(self, ids: Sequence[int]) -> Tensor:
         rows = self.table[torch.tensor(ids, dtype=torch.long, device=self.table.device)]
-        return normalize(rows.float(), dim=-1)
+        return normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)
 
 
 def steering_loss(

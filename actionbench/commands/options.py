@@ -127,6 +127,11 @@ workers_option = click.option(
     "--workers", type=click.IntRange(1), metavar="N",
     help="Actions worked on at once. Default: one a GPU, or one a core as far as memory allows.",
 )  # fmt: skip
+fits_at_once_option = click.option(
+    "--fits-at-once", type=click.IntRange(1), metavar="N",
+    help="Actions that a token-learning method fits in lockstep. Default: by memory on a GPU, 1 on "
+    "a CPU.",
+)  # fmt: skip
 ray_option = click.option(
     "--ray", metavar="ADDRESS",
     help="Work on a Ray cluster: local, auto, or its head's host:port (actionbench[ray]).",
@@ -169,6 +174,7 @@ _SETUP_OPTIONS = (
     click.option("--compile", is_flag=True,
                  help="Compile the UNet's blocks: a wait at first, for quicker steps."),
     workers_option,
+    fits_at_once_option,
     ray_option,
     runs_option,
     judge_option,

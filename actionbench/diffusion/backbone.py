@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -245,35 +246,49 @@ class Backbone:
         table = self.pipeline.text_encoder.get_input_embeddings().weight
         return table[ids].detach().float().mean(0).cpu()
 
-    def encode_prompts(self, prompts: Sequence[Tokens], vectors: Tensor | None = None) -> Tensor:
+    def encode_prompts(
+        self,
+        prompts: Sequence[Tokens],
+        vectors: Tensor | None = None,
+        owners: Sequence[int] | None = None,
+    ) -> Tensor:
         """Encode B prompts as conditioning for the UNet.
 
         Args:
             prompts: B tokenized prompts, all with the same number N of slot positions.
             vectors: None for prompts without a slot; [1, L, N, D] for one identifier that all
-                prompts share (each different prompt is then encoded once); [B, L, N, D] for a
-                separate leaf for each sample (B * L rows are encoded). L may be 1.
+                prompts share; [B, L, N, D] for a separate leaf for each sample (B * L rows are
+                encoded); or [A, L, N, D] with `owners`. L may be 1.
+            owners: which of A identifiers each prompt has; a prompt that several samples have
+                with the same identifier is encoded once.
 
         Returns:
             [B, T, D], or for L > 1 [B, T, L * D]: the layers' states side by side, which
             `layer_conditioning` separates. Differentiable in `vectors`.
         """
-        if vectors is not None and len(vectors) == len(prompts) > 1:
-            return self._encode_rows(prompts, vectors)
-        unique = list(dict.fromkeys(prompts))
-        states = self._encode_rows(unique, vectors)
-        if len(unique) == len(prompts):
+        if owners is None:
+            each = vectors is not None and len(vectors) == len(prompts)
+            owners = range(len(prompts)) if each else [0] * len(prompts)
+        wanted = list(zip(owners, prompts, strict=True))
+        unique = list(dict.fromkeys(wanted))
+        if vectors is not None:
+            vectors = rows_of(vectors, [owner for owner, _ in unique])
+        states = self._encode_rows([prompt for _, prompt in unique], vectors)
+        if len(unique) == len(wanted):
             return states
-        row = {tokens: number for number, tokens in enumerate(unique)}
-        return states[[row[tokens] for tokens in prompts]]
+        row = {pair: number for number, pair in enumerate(unique)}
+        return states[[row[pair] for pair in wanted]]
 
     def _encode_rows(self, prompts: Sequence[Tokens], vectors: Tensor | None) -> Tensor:
-        """Encode prompts, one row of the text encoder for each prompt and layer."""
+        """Encode prompts, one row of the text encoder for each prompt and layer.
+
+        `vectors` are the prompts' own [B, L, N, D].
+        """
         ids = torch.tensor([p.ids for p in prompts], device=self.device)
         if vectors is None:
             return self.pipeline.text_encoder(ids).last_hidden_state
         layers = vectors.shape[1]
-        vectors = vectors.to(self.device).expand(len(prompts), -1, -1, -1).flatten(0, 1)
+        vectors = vectors.to(self.device).flatten(0, 1)
         # The positions before every slot do not depend on the identifier.
         start = min(p.slot[0] for p in prompts)
         slots = torch.tensor([p.slot for p in prompts], device=self.device) - start
@@ -524,6 +539,19 @@ def check_compiler(device: str) -> None:
         raise UserError(
             "--compile needs a C++ compiler, and none is found: install g++ or leave --compile out"
         ) from error
+
+
+def rows_of(vectors: Tensor, owners: Sequence[int]) -> Tensor:
+    """Give each row its owner's vectors: from [A, ...] to [R, ...], differentiable.
+
+    Neighbours of one owner are an expansion, whose gradient is a plain sum over them: it is added
+    up in one order on every device, unlike that of indexing.
+    """
+    runs = [(owner, len(list(rows))) for owner, rows in groupby(owners)]
+    if [owner for owner, _ in runs] == list(range(len(vectors))) and len(runs) == len(owners):
+        return vectors
+    parts = [vectors[owner : owner + 1].expand(count, *vectors.shape[1:]) for owner, count in runs]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def place_vectors(embeddings: Tensor, slots: Tensor, vectors: Tensor) -> Tensor:

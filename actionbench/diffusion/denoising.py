@@ -88,12 +88,13 @@ def add_noise(
 def losses(
     backbone: Backbone, noised: Noised, states: Tensor, mask: Tensor | None = None
 ) -> Tensor:
-    """Return the mean squared error of each sample [B], in float32, under conditioning `states`.
+    """Return the mean squared error of each sample [B], in float32 or wider, under `states`.
 
     With a `mask` [B, 1, h, w] of zeros and ones, a sample's mean is only over its ones.
     """
     prediction = backbone.predict(noised.latents, noised.timesteps, states)
-    errors = (prediction.float() - noised.target.float()).square()
+    wide = torch.promote_types(prediction.dtype, torch.float32)
+    errors = (prediction.to(wide) - noised.target.to(wide)).square()
     if mask is None:
         return errors.flatten(1).mean(1)
     return (errors.mean(1, keepdim=True) * mask).flatten(1).sum(1) / mask.flatten(1).sum(1)

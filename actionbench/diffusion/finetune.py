@@ -93,14 +93,19 @@ Draw = Callable[[torch.Generator], FinetuneBatch]
 
 
 @contextmanager
-def restored(module: torch.nn.Module) -> Iterator[dict[str, Tensor]]:
+def restored(
+    module: torch.nn.Module, parameters: Sequence[Tensor] | None = None
+) -> Iterator[dict[str, Tensor]]:
     """Give the module its weights back, bit for bit, whatever happens to them inside.
 
-    Yields the weights as they were. They wait in main memory: a GPU has none to spare while it
-    trains them.
+    All of them, or `parameters` alone if no others are trained. Yields the weights as they were.
+    They wait in main memory: a GPU has none to spare while it trains them.
     """
+    trained = None if parameters is None else {id(parameter) for parameter in parameters}
     kept = {
-        name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()
+        name: tensor.detach().to("cpu", copy=True)
+        for name, tensor in module.state_dict(keep_vars=True).items()
+        if trained is None or id(tensor) in trained
     }
     try:
         yield kept
@@ -108,8 +113,9 @@ def restored(module: torch.nn.Module) -> Iterator[dict[str, Tensor]]:
         module.requires_grad_(False)
         module.zero_grad(set_to_none=True)
         with torch.no_grad():
-            for name, tensor in module.state_dict().items():
-                tensor.copy_(kept[name])
+            state = module.state_dict()
+            for name, weight in kept.items():
+                state[name].copy_(weight)
 
 
 def train_unet(
@@ -293,7 +299,7 @@ def finetune(
     unet = backbone.pipeline.unet
     # If the whole UNet is trained, the batches' states are encoded already.
     resting = backbone.text_encoder_resting() if parameters is None else nullcontext()
-    with resting, restored(unet) as before:
+    with resting, restored(unet, parameters) as before:
         history = train_unet(
             backbone,
             draw,
@@ -311,13 +317,15 @@ def finetune(
 
 
 def weight_changes(module: torch.nn.Module, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """List what has changed since `before`, as float16 differences on the CPU.
+    """List what has changed of the weights `before`, as float16 differences on the CPU.
 
     Differences, because a weight in float16 is off by up to its 2000th part, as much as fine-tuning
     may move it; a difference is off by its own 2000th part alone.
     """
     changes = {}
     for name, weight in module.named_parameters():
+        if name not in before:
+            continue
         old = before[name].to(weight.device).float()
         change = (weight.detach().float() - old).half()
         if bool(change.any()):

@@ -2,7 +2,7 @@
 
 A rule that looks at each sample's gradient (ADI's) gives every sample a copy of the identifier. The
 copies are equal, so samples of one prompt have the same states: ADI's anchor and action-different
-image are under one caption.
+image are under one caption. Fits in lockstep share no pass: each has an identifier of its own.
 """
 
 from __future__ import annotations
@@ -21,20 +21,27 @@ Encode = Callable[[Sequence["Tokens"], Tensor], Tensor]
 """From U prompts and a leaf for each [U, L, N, D] to states [U, T, L * D]."""
 
 
-def encode_equal(encode: Encode, prompts: Sequence[Tokens], leaves: Tensor) -> Tensor:
-    """Encode B prompts with B equal leaves [B, L, N, D], each different prompt once.
+def encode_equal(
+    encode: Encode,
+    prompts: Sequence[Tokens],
+    leaves: Tensor,
+    owners: Sequence[int] | None = None,
+) -> Tensor:
+    """Encode B prompts with a leaf for each [B, L, N, D], each different prompt once.
 
     Args:
         encode: encodes prompts with a leaf for each.
         prompts: B tokenized prompts.
-        leaves: of equal values; their gradients differ, and are each sample's own.
+        leaves: of equal values for one owner; their gradients differ, and are each sample's own.
+        owners: of which fit each leaf is; None if all are of one.
 
     Returns:
         States [B, T, L * D].
     """
-    if len(set(prompts)) == len(prompts):
+    keys = list(zip(owners or [0] * len(prompts), prompts, strict=True))
+    if len(set(keys)) == len(keys):
         return encode(prompts, leaves)
-    states: Tensor = _EncodeEqual.apply(leaves, encode, prompts)
+    states: Tensor = _EncodeEqual.apply(leaves, encode, keys)
     return states
 
 
@@ -50,19 +57,22 @@ class _Part:
 
 class _EncodeEqual(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, leaves: Tensor, encode: Encode, prompts: Sequence[Tokens]) -> Tensor:
-        places: dict[Tokens, list[int]] = {}
-        for row, prompt in enumerate(prompts):
-            places.setdefault(prompt, []).append(row)
+    def forward(
+        ctx: Any, leaves: Tensor, encode: Encode, keys: Sequence[tuple[int, Tokens]]
+    ) -> Tensor:
+        places: dict[tuple[int, Tokens], list[int]] = {}
+        for row, key in enumerate(keys):
+            places.setdefault(key, []).append(row)
         ctx.parts = []
         for count in sorted({len(rows) for rows in places.values()}):
-            unique = {prompt: rows for prompt, rows in places.items() if len(rows) == count}
+            unique = {key: rows for key, rows in places.items() if len(rows) == count}
             occurrences = list(zip(*unique.values(), strict=True))
             with torch.enable_grad():
                 own = leaves[list(occurrences[0])].detach().requires_grad_()
-                ctx.parts.append(_Part(own, encode(list(unique), own), occurrences))
+                states = encode([prompt for _, prompt in unique], own)
+                ctx.parts.append(_Part(own, states, occurrences))
         first = ctx.parts[0].states
-        result = first.new_empty(len(prompts), *first.shape[1:])
+        result = first.new_empty(len(keys), *first.shape[1:])
         for part in ctx.parts:
             for rows in part.rows:
                 result[list(rows)] = part.states.detach()

@@ -6,18 +6,21 @@ layers, L = 1 if all layers share it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from actionbench.device import out_of_memory
 from actionbench.diffusion.denoising import Noised, add_noise, loss_scale, losses
 from actionbench.diffusion.exemplars import Exemplars
 from actionbench.diffusion.shared_text import encode_equal
 from actionbench.errors import UserError
-from actionbench.method import MEASURES, Customization, Method, Presets, Work
+from actionbench.method import MEASURES, Customization, FitRequest, Method, Presets, Work
 from actionbench.progress import SILENT, Progress
 from actionbench.settings import setting
 from actionbench.suite.items import SLOT, ActionTask, Exemplar, Item
@@ -270,6 +273,11 @@ class ChannelAdamW:
     A channel that may not move in a step is left out of it altogether: its value, both moments
     and its step count stay. With all channels moving it is torch's AdamW; that one has a single
     clock, so that rarely moving channels would take steps too large by their missing moments.
+
+    Args:
+        vectors: [..., L, N, D]: identifiers of separate fits, each with a gradient norm of its
+            own. They are updated in place.
+        settings: rates, decay and the norm.
     """
 
     def __init__(self, vectors: Tensor, settings: TokenSettings) -> None:
@@ -283,7 +291,8 @@ class ChannelAdamW:
         """Update `vectors` in place by `gradient` in the channels `moving` (all if None)."""
         s = self.settings
         if s.max_gradient_norm is not None:
-            norm = gradient.norm().clamp(min=1e-12)
+            norm = torch.linalg.vector_norm(gradient, dim=(-3, -2, -1), keepdim=True)
+            norm = norm.clamp(min=1e-12)
             gradient = gradient * (s.max_gradient_norm / norm).clamp(max=1.0)
         mean = torch.lerp(gradient, self.mean, s.beta1)
         square = torch.lerp(gradient.square(), self.square, s.beta2)
@@ -294,6 +303,30 @@ class ChannelAdamW:
         new = (vectors, mean, square, count)
         for old, value in zip((self.vectors, self.mean, self.square, self.count), new):
             old.copy_(value if moving is None else torch.where(moving, value, old))
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with some of the identifiers [A, L, N, D] alone."""
+        kept = list(rows)
+        self.vectors, self.mean = self.vectors[kept], self.mean[kept]
+        self.square, self.count = self.square[kept], self.count[kept]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What one fit brings to the loop; none of it is another fit's."""
+
+    start: Tensor
+    """[L, N, D], the identifier that it begins with."""
+    draw: DrawBatch
+    seed: int
+    progress: Progress = SILENT
+    rule: GradientRule | None = None
+    """Without one the mean loss of the batch is descended, and the samples share the identifier.
+    With one, each sample has a copy of its own, so that one backward pass of the summed losses
+    gives every sample's gradient; the rule makes the update of them."""
+    extra: ExtraLoss | None = None
+    """Added to the loss."""
+    after_step: AfterStep | None = None
 
 
 @dataclass(frozen=True)
@@ -316,53 +349,206 @@ def learn_tokens(
     extra: ExtraLoss | None = None,
     after_step: AfterStep | None = None,
 ) -> Learned:
-    """Optimise an identifier from `start` [L, N, D] on the batches that `draw` makes.
+    """Optimise one identifier; the arguments are the fields of a `Learner`.
 
-    Without a `rule` the mean loss of the batch is descended, and the samples share the identifier.
-    With one, each sample has a copy of its own, so that one backward pass of the summed losses
-    gives every sample's gradient; the rule makes the update of them. `extra` is added to the loss.
-
-    Raises UserError when the loss is no longer a finite number.
+    Raises:
+        UserError: when the loss is no longer a finite number.
+        Exception: whatever the functions raise.
     """
-    generator = torch.Generator().manual_seed(seed)
-    scale = loss_scale(backbone.dtype)
-    start = start.detach().to(backbone.device, torch.float32)
-    vectors = start.clone()
-    optimizer = ChannelAdamW(vectors, settings)
-    running = torch.zeros((), device=backbone.device)
-    history: list[float] = []
-    since = 0
-    for step in range(1, settings.steps + 1):
-        batch = draw(generator)
-        copies = 1 if rule is None else len(batch.prompts)
-        leaves = vectors.repeat(copies, 1, 1, 1).requires_grad_()
-        if rule is None:
-            states = backbone.encode_prompts(batch.prompts, leaves)
-        else:
-            states = encode_equal(backbone.encode_prompts, batch.prompts, leaves)
-        loss = losses(backbone, batch.noised, states, batch.mask)
-        descended = loss.mean() if rule is None else loss.sum()
-        if extra is not None:
-            descended = descended + extra(leaves, batch, generator)
-        gradients = torch.autograd.grad(scale * descended, leaves)[0] / scale
-        optimizer.step(*((gradients[0], None) if rule is None else rule(gradients)))
-        if after_step is not None:
-            with torch.no_grad():
-                vectors.copy_(after_step(vectors, start))
-        running += loss.detach().mean()
-        since += 1
-        if step % CHECK_EVERY == 0 or step == settings.steps:
-            mean = float(running) / since
-            if mean != mean or mean == float("inf"):
-                raise UserError(
+    learner = Learner(start, draw, seed, progress, rule, extra, after_step)
+    (outcome,) = learn_together(backbone, settings, [learner])
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def learn_together(
+    backbone: Backbone, settings: TokenSettings, learners: Sequence[Learner]
+) -> list[Learned | Exception]:
+    """Optimise A identifiers of one shape in lockstep, each as if it were alone.
+
+    The backbone is frozen and mixes no samples, so that a step of all is one pass through it. One
+    that fails or diverges leaves the loop, and the others go on.
+
+    Args:
+        backbone: the diffusion model.
+        settings: those of all.
+        learners: all with a rule, or all without.
+
+    Returns:
+        What became of each, in order. In a fit's place stands what failed in its own functions, or
+        a UserError if its loss is no longer a finite number.
+
+    Raises:
+        Exception: what concerns all of them, such as too little memory.
+    """
+    return _Lockstep(backbone, settings, learners).run() if learners else []
+
+
+class _Course:
+    """One fit in the loop: what is its own from step to step."""
+
+    def __init__(self, learner: Learner, start: Tensor) -> None:
+        self.learner = learner
+        self.start = start
+        self.generator = torch.Generator().manual_seed(learner.seed)
+        self.history: list[float] = []
+        self.batch: Batch
+        """The step's."""
+        self.outcome: Learned | Exception | None = None
+        """What became of it, once it is at its end."""
+
+
+class _Lockstep:
+    """The loop of `learn_together`."""
+
+    def __init__(
+        self, backbone: Backbone, settings: TokenSettings, learners: Sequence[Learner]
+    ) -> None:
+        self.backbone = backbone
+        self.settings = settings
+        self.scale = loss_scale(backbone.dtype)
+        self.ruled = learners[0].rule is not None
+        if any((learner.rule is not None) != self.ruled for learner in learners):
+            raise ValueError("of fits in lockstep, all have a rule or none has")
+        wide = torch.promote_types(torch.float32, backbone.dtype)
+        starts = [learner.start.detach().to(backbone.device, wide) for learner in learners]
+        self.courses = [_Course(*pair) for pair in zip(learners, starts, strict=True)]
+        self.going = list(self.courses)
+        """Those that are not at their end; what follows has a row for each."""
+        self.optimizer = ChannelAdamW(torch.stack(starts), settings)
+        self.running = torch.zeros(len(learners), device=backbone.device)
+        """The sums of the losses since the last check."""
+        self.since = 0
+
+    def run(self) -> list[Learned | Exception]:
+        for step in range(1, self.settings.steps + 1):
+            self._draw()
+            if self.going:
+                self._step()
+            if step % CHECK_EVERY == 0 or step == self.settings.steps:
+                self._check(step)
+            if not self.going:
+                break
+        for course, vectors in zip(self.going, self.optimizer.vectors, strict=True):
+            course.outcome = Learned(vectors.float().cpu(), course.history)
+        return [course.outcome for course in self.courses if course.outcome is not None]
+
+    def _draw(self) -> None:
+        for course in self.going:
+            with _own(course):
+                course.batch = course.learner.draw(course.generator)
+        self._leave()
+
+    def _step(self) -> None:
+        """Take a step of all; one that fails in it is given no update, and leaves after it."""
+        sizes = [len(course.batch.prompts) for course in self.going]
+        leaves, states = self._encode(sizes)
+        batch = _merged([course.batch for course in self.going])
+        loss = losses(self.backbone, batch.noised, states, batch.mask)
+        each = loss.split(sizes)
+        copies = sizes if self.ruled else [1] * len(sizes)
+        terms = []
+        for course, own, leaf in zip(self.going, each, leaves.split(copies), strict=True):
+            with _own(course):
+                term = own.sum() if self.ruled else own.mean()
+                if course.learner.extra is not None:
+                    term = term + course.learner.extra(leaf, course.batch, course.generator)
+                terms.append(term)
+        if terms:
+            total = sum(terms[1:], start=terms[0])
+            gradients = torch.autograd.grad(self.scale * total, leaves)[0] / self.scale
+            self._update(gradients.split(copies))
+        self.running += torch.stack([own.detach().mean() for own in each])
+        self.since += 1
+        self._leave()
+
+    def _encode(self, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Encode the step's prompts: the leaves [A or sum of B, L, N, D], and states [sum of B]."""
+        prompts = [prompt for course in self.going for prompt in course.batch.prompts]
+        owners = [row for row, size in enumerate(sizes) for _ in range(size)]
+        encode = self.backbone.encode_prompts
+        vectors = self.optimizer.vectors
+        if self.ruled:
+            leaves = vectors[owners].requires_grad_()
+            return leaves, encode_equal(encode, prompts, leaves, owners)
+        leaves = vectors.clone().requires_grad_()
+        return leaves, encode(prompts, leaves, owners)
+
+    def _update(self, gradients: Sequence[Tensor]) -> None:
+        """Step by each fit's gradients: [B, L, N, D] under a rule, else [1, L, N, D]."""
+        updates: list[tuple[Tensor, Tensor | None]] = []
+        for course, own in zip(self.going, gradients, strict=True):
+            update: tuple[Tensor, Tensor | None] = own[0], None
+            with _own(course):
+                if course.learner.rule is not None:
+                    update = course.learner.rule(own)
+            updates.append(update)
+        moving = None
+        if any(channels is not None for _, channels in updates):
+            every = torch.ones_like(self.optimizer.vectors[0], dtype=torch.bool)
+            masks = [every if channels is None else channels for _, channels in updates]
+            moving = torch.stack([mask.expand_as(every) for mask in masks])
+        self.optimizer.step(torch.stack([gradient for gradient, _ in updates]), moving)
+        for course, vectors in zip(self.going, self.optimizer.vectors, strict=True):
+            if course.learner.after_step is not None:
+                with _own(course), torch.no_grad():
+                    vectors.copy_(course.learner.after_step(vectors, course.start))
+
+    def _check(self, step: int) -> None:
+        """Look at the losses since the last check."""
+        for course, total in zip(self.going, self.running.tolist(), strict=True):
+            mean = total / self.since
+            if math.isfinite(mean):
+                course.history.append(round(mean, 6))
+                with _own(course):
+                    course.learner.progress.update(step, self.settings.steps, "learning")
+            else:
+                course.outcome = UserError(
                     f"the training loss is no finite number after {step} steps: "
-                    f"try a lower learning_rate than {settings.learning_rate:g}"
+                    f"try a lower learning_rate than {self.settings.learning_rate:g}"
                 )
-            history.append(round(mean, 6))
-            running.zero_()
-            since = 0
-            progress.update(step, settings.steps, "learning")
-    return Learned(vectors.cpu(), history)
+        self.running.zero_()
+        self.since = 0
+        self._leave()
+
+    def _leave(self) -> None:
+        """Let those that are at their end leave the loop."""
+        rows = [row for row, course in enumerate(self.going) if course.outcome is None]
+        if len(rows) < len(self.going):
+            self.going = [self.going[row] for row in rows]
+            self.running = self.running[rows]
+            self.optimizer.keep(rows)
+
+
+@contextmanager
+def _own(course: _Course) -> Iterator[None]:
+    """Let a failure inside be one fit's alone. Too little memory concerns all of them."""
+    try:
+        yield
+    except Exception as error:  # of any kind: a hook may be a plug-in's
+        if out_of_memory(error):
+            raise
+        course.outcome = error
+
+
+def _merged(batches: Sequence[Batch]) -> Batch:
+    """Put the fits' batches into one."""
+    if len(batches) == 1:
+        return batches[0]
+    noised = Noised(
+        torch.cat([batch.noised.latents for batch in batches]),
+        torch.cat([batch.noised.timesteps for batch in batches]),
+        torch.cat([batch.noised.target for batch in batches]),
+    )
+    prompts = [prompt for batch in batches for prompt in batch.prompts]
+    if all(batch.mask is None for batch in batches):
+        return Batch(noised, prompts)
+    masks = [
+        torch.ones_like(batch.noised.latents[:, :1]) if batch.mask is None else batch.mask
+        for batch in batches
+    ]
+    return Batch(noised, prompts, torch.cat(masks))
 
 
 def learning_work(settings: TokenSettings, layers: int, *, leaves: int | None = None) -> Work:
@@ -419,9 +605,10 @@ class TokenMethod(Method[T]):
     """A method whose customization is an identifier; it owns `fit` and `generate`.
 
     A subclass overrides the hooks in which it differs from Textual Inversion: `layers`, `start`,
-    `batches`, `rule`, `extra_loss` and `after_step`. Several fits of one object may be under way
-    at once, so a hook depends on its arguments and the settings alone, and what belongs to one
-    fit lives in the functions that `batches` and `extra_loss` return, never on `self`.
+    `batches`, `rule`, `extra_loss` and `after_step`. Several fits of one object are made in
+    lockstep (`fit_many`), so a hook is a pure function of one fit: it depends on its arguments and
+    the settings alone, and what belongs to one fit lives in the functions that `batches` and
+    `extra_loss` return, never on `self`. The fits of a lockstep have identifiers of one shape.
 
     Example, a token for each layer whose norm stays that of the start:
 
@@ -437,6 +624,7 @@ class TokenMethod(Method[T]):
     """
 
     presets: ClassVar[Presets] = {"puppet-diffusion": PUPPET_WORDS}
+    lockstep: ClassVar[bool] = True
     rule: GradientRule | None = None
     """Override it by a method to make the update from each sample's own gradient.
 
@@ -515,23 +703,55 @@ class TokenMethod(Method[T]):
     def fit(
         self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
     ) -> Customization:
-        fit = Fit(backbone, task, seed, progress)
-        learned = learn_tokens(
-            backbone,
-            self.settings,
-            self.start(backbone, self.layers(len(backbone.layers))),
-            self.batches(fit),
-            seed=seed,
-            progress=progress,
-            rule=self.rule_for(fit),
-            extra=self.extra_loss(fit),
-            after_step=self.after_step,
-        )
-        fit.note("relative_norm", relative_norm(backbone, learned.vectors))
+        (outcome,) = self._fit(backbone, [FitRequest(task, seed, progress)])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def fit_many(
+        self, backbone: Backbone, requests: Sequence[FitRequest]
+    ) -> Iterator[Customization | Exception]:
+        if type(self).fit is TokenMethod.fit:
+            yield from self._fit(backbone, requests)
+        else:  # a subclass's own
+            yield from super().fit_many(backbone, requests)
+
+    def _fit(
+        self, backbone: Backbone, requests: Sequence[FitRequest]
+    ) -> list[Customization | Exception]:
+        """Fit in lockstep, and return what became of each."""
+        fits = [Fit(backbone, r.task, r.seed, r.progress) for r in requests]
+        prepared = [self._prepared(fit) for fit in fits]
+        learners = [learner for learner in prepared if isinstance(learner, Learner)]
+        learned = iter(learn_together(backbone, self.settings, learners))
+        ends = [next(learned) if isinstance(p, Learner) else p for p in prepared]
+        return [
+            end if isinstance(end, Exception) else self._customization(fit, end)
+            for fit, end in zip(fits, ends, strict=True)
+        ]
+
+    def _prepared(self, fit: Fit) -> Learner | Exception:
+        try:
+            return Learner(
+                self.start(fit.backbone, self.layers(len(fit.backbone.layers))),
+                self.batches(fit),
+                fit.seed,
+                fit.progress,
+                rule=self.rule_for(fit),
+                extra=self.extra_loss(fit),
+                after_step=self.after_step,
+            )
+        except Exception as error:  # of any kind: it is this fit's alone
+            if out_of_memory(error):
+                raise
+            return error
+
+    def _customization(self, fit: Fit, learned: Learned) -> Customization:
+        fit.note("relative_norm", relative_norm(fit.backbone, learned.vectors))
         return Customization(
             method=self.name,
-            action=task.action.name,
-            model=backbone.fingerprint,
+            action=fit.task.action.name,
+            model=fit.backbone.fingerprint,
             tensors={"vectors": learned.vectors},
             facts={"losses": learned.losses, MEASURES: fit.measures},
         )

@@ -16,10 +16,11 @@ from actionbench.diffusion.lengths import check_texts
 from actionbench.errors import MethodError, UserError, one_line
 from actionbench.files.models import ModelSource, model_traits, resolve_model
 from actionbench.judge import Judge
-from actionbench.method import Method, Work
+from actionbench.method import Method
 from actionbench.progress import SILENT, Observer, Progress
 from actionbench.registry import make_judge
 from actionbench.runs.execute import Execution, RunResult
+from actionbench.runs.lockstep import bytes_of_fits
 from actionbench.runs.options import RunOptions
 from actionbench.runs.plan import Plan, plan_run
 from actionbench.runs.profiles import configure
@@ -28,12 +29,6 @@ from actionbench.runs.workers.executor import Executor, InLine
 from actionbench.runs.workers.schedule import Schedule
 from actionbench.suite.drawn import base_model, check_world
 from actionbench.suite.suite import Suite, get_suite
-
-ROOM = 1.5
-"""How much more a fit takes than can be counted: the kernels' working memory, fragmentation."""
-SMALL, GUESS = 256 * 2**20, 8
-"""Of a model with fewer bytes of weights, so many times them are taken for a fit: counting would
-take seconds of a run of a minute."""
 
 
 @dataclass(frozen=True)
@@ -170,28 +165,17 @@ def _open(plans: Sequence[Plan], observer: Observer) -> Executor:
         plans[0].options,
         len(unfinished),
         note=observer.note,
-        needed=lambda: max(map(_bytes_of_a_fit, plans)),
+        needed=lambda: max(map(_bytes_of_a_unit, plans)),
         travels=travels.values(),
     )
 
 
-def _bytes_of_a_fit(plan: Plan) -> float:
-    """Estimate what a fit of a plan takes, the base model included."""
-    to_do = [action for action in plan.actions if not action.finished]
-    if not to_do:
+def _bytes_of_a_unit(plan: Plan) -> float:
+    """Estimate what a worker's unit of a plan takes, the base model included."""
+    if plan.finished:
         return 0.0
-    size = sum(file.stat().st_size for file in plan.source.path.rglob("*.safetensors"))
-    if size < SMALL:
-        return GUESS * size
-    from actionbench.diffusion.backbone import DTYPES, cross_attention_layers
-    from actionbench.diffusion.cost import Networks
-
-    networks = Networks(
-        plan.source.path, gradient_checkpointing=plan.options.gradient_checkpointing
-    )
-    exemplars = max(len(action.task.exemplars) for action in to_do)
-    work = plan.method.fit_work(exemplars, len(cross_attention_layers(networks.unet)))
-    return ROOM * networks.fit_bytes(work or Work(), DTYPES[plan.options.dtype])
+    together = plan.options.fits_at_once if plan.method.lockstep else None
+    return bytes_of_fits(plan, min(together or 1, len(plan.actions)))
 
 
 def _outcome(job: Execution) -> Outcome:

@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -448,8 +448,13 @@ def image_flops(networks: Networks, sampling: Sampling) -> float:
     return 2 * sampling.steps * networks.forward.flops + networks.decoded.flops
 
 
-def matmul_speed(device: str, dtype: torch.dtype, seconds: float = 0.5) -> float:
-    """Measure the floating-point operations per second in products of square matrices."""
+def matmul_speed(
+    device: str,
+    dtype: torch.dtype,
+    seconds: float = 0.5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Measure the floating-point operations per second of a `clock` in products of matrices."""
     import torch
 
     side = 8192 if device == "cuda" else 1024
@@ -461,11 +466,11 @@ def matmul_speed(device: str, dtype: torch.dtype, seconds: float = 0.5) -> float
             torch.cuda.synchronize()
 
     product()
-    best, ends = float("inf"), time.perf_counter() + seconds
-    while (began := time.perf_counter()) < ends:
+    best, ends = float("inf"), clock() + seconds
+    while (began := clock()) < ends:
         product()
         # The best of them, because other work on the machine is not the device's fault.
-        best = min(best, time.perf_counter() - began)
+        best = min(best, clock() - began)
     return 2 * side**3 / best
 
 

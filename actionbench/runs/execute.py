@@ -7,10 +7,10 @@ finished fit, image or batch of verdicts.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actionbench.errors import MethodError
 from actionbench.files.hashing import make_key
@@ -18,6 +18,7 @@ from actionbench.judge import Verdict
 from actionbench.progress import Observer
 from actionbench.runs.judging import ActionJudging, judge_facts, verdict_rows
 from actionbench.runs.kept import keep_suite
+from actionbench.runs.lockstep import fits_at_once, groups
 from actionbench.runs.plan import ActionPlan, Plan, fit_seed
 from actionbench.runs.provenance import git_state, machine, now, versions
 from actionbench.runs.record import (
@@ -38,6 +39,7 @@ from actionbench.runs.workers.unit import (
     DrawUnit,
     Failed,
     Fitted,
+    FitUnit,
     JudgeUnit,
     Result,
     Shared,
@@ -45,6 +47,9 @@ from actionbench.runs.workers.unit import (
     Unit,
     whole_batches,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,8 @@ class Execution(Job):
         """Verdict rows of the finished actions, by action."""
         self.table: dict[str, ActionRow] = {}
         """The finished actions' lines."""
+        self.at_once = 1
+        """Actions that are fitted together."""
         self._actions = {action.action.name: _ActionState(action) for action in plan.actions}
 
     def watch(self, observer: Observer) -> None:
@@ -132,7 +139,8 @@ class Execution(Job):
         self.store.prepare()
         keep_suite(self.store, plan.suite)
         self.store.forget_failure(plan.run_id)
-        self.record = begin_record(plan, earlier)
+        self.at_once = fits_at_once(plan, earlier)
+        self.record = begin_record(plan, earlier, self.at_once)
         for name, state in self._actions.items():
             # The rows keep what an earlier run finished while this one works on the rest.
             if state.plan.finished:
@@ -151,16 +159,28 @@ class Execution(Job):
     def drawing(self) -> bool:
         return any(state.to_draw for state in self._actions.values())
 
-    def draw_unit(self, under_way: Collection[str]) -> DrawUnit | None:
+    def draw_unit(self, under_way: Collection[str]) -> DrawUnit | FitUnit | None:
         for state in self._actions.values():
-            if state.to_draw and not state.busy:
+            if not state.to_draw or state.busy:
+                continue
+            unit: DrawUnit | FitUnit
+            if self.at_once == 1 or self._fitted(state):
                 unit = self._draw_unit(state)
-                names = set(self._shared_names(state)) - set(unit.drawn)
-                if unit.fitted is None and names & set(under_way):
-                    continue
-                state.busy = True
+            elif state.fitting:
+                continue
+            else:
+                unit = self._fit_unit(self._group(state.plan.action.name))
+            if not unit.draws & set(under_way):
+                self._mark(unit, True)
                 return unit
         return None
+
+    def _mark(self, unit: Unit, under_way: bool) -> None:
+        if not isinstance(unit, FitUnit):
+            self._actions[unit.action].busy = under_way
+            return
+        for task in unit.tasks:
+            self._actions[task.action.name].fitting = under_way
 
     def judge_unit(self) -> JudgeUnit | None:
         for name, state in self._actions.items():
@@ -176,38 +196,45 @@ class Execution(Job):
         return None
 
     def give_back(self, unit: Unit) -> None:
-        self._actions[unit.action].busy = False
+        self._mark(unit, False)
 
     def take(self, unit: Unit, result: Result) -> None:
-        name = unit.action
-        state, costs = self._actions[name], self.record.costs[name]
         if isinstance(result, LAST):
-            state.busy = False
+            self._mark(unit, False)
         if isinstance(result, Failed):
-            self._fail(name, result)
+            self._fail(result.action or unit.action, result)
         if isinstance(result, Done):
             self.record.peak_mib = max(self.record.peak_mib, result.peak_mib)
         if isinstance(unit, JudgeUnit):
+            state = self._actions[unit.action]
             assert state.judging is not None
             state.judging.take(unit, result, self.observer)
             if isinstance(result, Done):
-                self._judged(name)
+                self._judged(unit.action)
         elif isinstance(result, Started):
             self.record.device = result.device
         elif isinstance(result, Shared):
             self.store.save_drawn(self._drawn_key(result.name), result.tensor)
         elif isinstance(result, Fitted):
+            name = result.customization.action
+            state = self._actions[name]
             self.store.save_fit(
                 state.plan.fit_key, result.customization, result.cost, self.plan.method.version
             )
             state.fitted = True
-            costs.fit = self.store.fit_cost(state.plan.fit_key)
+            self.record.costs[name].fit = self.store.fit_cost(state.plan.fit_key)
             self._step_drawing(state)
-        elif isinstance(result, Drawn):
+        elif isinstance(unit, DrawUnit):
+            self._take_images(unit, result)
+
+    def _take_images(self, unit: DrawUnit, result: Result) -> None:
+        if isinstance(result, Drawn):
+            state = self._actions[unit.action]
             self.store.save_image(state.plan.image_key, result.item, result.image)
             del state.to_draw[result.item.id]
             self._step_drawing(state)
         elif isinstance(result, Done):
+            costs = self.record.costs[unit.action]
             costs.generate.add(result.seconds, len(unit.items))
             self.record.resources["batch_size"] = result.batch_size
             if not self._finished_elsewhere():
@@ -215,20 +242,45 @@ class Execution(Job):
 
     # Units
 
+    def _fitted(self, state: _ActionState) -> bool:
+        return state.fitted or self.store.has_fit(state.plan.fit_key)
+
+    def _group(self, name: str) -> list[_ActionState]:
+        (group,) = [names for names in groups(self.plan, self.at_once) if name in names]
+        return [self._actions[name] for name in group]
+
+    def _fit_unit(self, group: Sequence[_ActionState]) -> FitUnit:
+        plan = self.plan
+        drawn = [self._drawn(state) for state in group]
+        return FitUnit(
+            method=plan.method,
+            source=plan.source,
+            options=plan.options,
+            sampling=plan.suite.sampling,
+            tasks=tuple(state.plan.task for state in group),
+            seeds=tuple(fit_seed(plan.options.seed, s.plan.action.name) for s in group),
+            wanted=frozenset(s.plan.action.name for s in group if not self._fitted(s)),
+            batch_size=self.record.resources["batch_size"],
+            drawn={name: tensor for part in drawn for name, tensor in part.items()},
+        )
+
+    def _drawn(self, state: _ActionState) -> dict[str, Tensor]:
+        """Load what the store has of what an action's fit shares with others."""
+        kept = {n: self.store.load_drawn(self._drawn_key(n)) for n in self._shared_names(state)}
+        return {name: tensor for name, tensor in kept.items() if tensor is not None}
+
     def _draw_unit(self, state: _ActionState) -> DrawUnit:
         plan, action, store = self.plan, state.plan, self.store
         name, method = action.action.name, plan.method
         model = plan.source.fingerprint if method.needs_backbone else ""
         fitted, drawn = None, {}
-        if method.needs_fit and (state.fitted or store.has_fit(action.fit_key)):
+        if method.needs_fit and self._fitted(state):
             fitted = store.load_fit(
                 action.fit_key, method=method.name, action=name, model=model,
                 version=method.version,
             )  # fmt: skip
         elif method.needs_fit:
-            for shared in self._shared_names(state):
-                if (tensor := store.load_drawn(self._drawn_key(shared))) is not None:
-                    drawn[shared] = tensor
+            drawn = self._drawn(state)
         _forget_verdicts(store, action, state.to_draw)
         if fitted is not None or not method.needs_fit:
             self._step_drawing(state)
@@ -358,7 +410,9 @@ class _ActionState:
         self.to_draw = {item.id: item for item in plan.to_draw}
         self.fitted = plan.fit_stored
         self.busy = False
-        """Whether a unit of it is under way."""
+        """Whether it is being drawn or judged."""
+        self.fitting = False
+        """Whether it is being fitted in a group."""
         self.judging: ActionJudging | None = None
 
 
@@ -371,7 +425,7 @@ def _forget_verdicts(store: Store, action: ActionPlan, missing: Collection[str])
         store.save_verdicts(action.verdict_key, kept)
 
 
-def begin_record(plan: Plan, earlier: RunRecord | None) -> RunRecord:
+def begin_record(plan: Plan, earlier: RunRecord | None, fits_at_once: int) -> RunRecord:
     """Make a run's record, with the costs and start of an earlier, unfinished part.
 
     Costs of drawing and judging have the number of images that were timed: a step that was killed
@@ -414,6 +468,7 @@ def begin_record(plan: Plan, earlier: RunRecord | None) -> RunRecord:
         dtype=options.dtype,
         resources={
             "batch_size": options.batch_size,
+            "fits_at_once": fits_at_once,
             **dataclasses.asdict(options.resources),
         },
         device=earlier.device if earlier else None,

@@ -63,6 +63,10 @@ class RunOptions(Resources):
     """Units of work that are done at once, each in a process of its own; 1 is this process alone.
     None is one a GPU, or on a CPU one a core, as far as there is work and memory. The results do
     not depend on it."""
+    fits_at_once: int | None = None
+    """Actions that a token-learning method fits in lockstep, by one pass through the model. None is
+    as many as a GPU's memory holds and its workers leave, and 1 on a CPU. It changes the results
+    by rounding only, and is in a run's record and in no key."""
     ray: str | None = None
     """Work on a Ray cluster instead: `local`, `auto`, or its head's host:port."""
     runs: Path = Path("runs")
@@ -89,7 +93,7 @@ class RunOptions(Resources):
                 raise UserError(
                     f"{name} '{getattr(self, name)}': choose one of {', '.join(choices)}"
                 )
-        for name in ("images_per_pair", "batch_size", "workers"):
+        for name in ("images_per_pair", "batch_size", "workers", "fits_at_once"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"{name} must be 1 or more, not {getattr(self, name)}")
 

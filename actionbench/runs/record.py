@@ -38,6 +38,9 @@ class FitCost:
     """The size of the stored customization; only in kept references, which hold no fits."""
     measures: dict[str, float] | None = None
     """What the method measured while it fitted, by name: see `method.MEASURES`."""
+    at_once: int | None = None
+    """How many fits were made together, if several: `seconds` is an equal share, memory is that of
+    all."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

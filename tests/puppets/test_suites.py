@@ -25,6 +25,7 @@ from actionbench.runs.kept import find_suite, shown_suite
 from actionbench.runs.options import RunOptions
 from actionbench.runs.plan import plan_run
 from actionbench.runs.store import Store, read_image
+from actionbench.runs.workers import session
 from actionbench.suite import drawn
 from actionbench.suite.drawn import DRAWN_FILE, Drawn, check_world, redrawn
 from actionbench.suite.items import SLOT
@@ -262,7 +263,15 @@ def test_numbers_of_exemplars_have_limits(suite: Suite, seed: int, count: int) -
 # --- floor and ceiling ----------------------------------------------------------------------------
 
 
-def test_floor_and_ceiling_need_no_model(suite: Suite, tmp_path: Path, tiny_model: Path) -> None:
+def test_floor_and_ceiling_need_no_model(
+    suite: Suite, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a base model is loaded")
+
+    monkeypatch.setattr(session, "load_backbone", refuse)
+    with pytest.raises(AssertionError, match="a base model is loaded"):
+        execute(plan(suite, tmp_path, tiny_model, actions=("a000",)))
     pixels = {}
     for method in (DrawnMethod(), OtherAction()):
         made = plan(suite, tmp_path, tiny_model, method, actions=("a000",))

@@ -233,7 +233,7 @@ def test_out_of_memory_while_drawing_halves_the_batches(tiny_model: Path, tmp_pa
     result = execute(plan)
     assert result.record.resources == {
         **{"batch_size": 2, "gradient_checkpointing": False, "vae_slicing": False},
-        **{"offload": False, "compile": False},
+        **{"offload": False, "compile": False, "fits_at_once": 1},
     }
     assert result.record.costs["salute"].generate.images == 6
     other = small_plan(tiny_model, tmp_path / "b", Plain(), actions=["salute"])

@@ -54,7 +54,7 @@ def open_executor(
         _note_idle(1, options.device, note)
         return InLine()
     far = options.ray not in (None, "local")
-    devices = [] if far else _gpus(options.device)
+    devices = [] if far else gpus(options.device)
     count = min(units, asked or (units if far else len(devices) or cores()))
     if (count > 1 or options.ray) and (reason := _cannot_travel(travels)):
         if asked or options.ray:
@@ -85,14 +85,14 @@ def open_executor(
 def _note_idle(count: int, device: str, note: Callable[[str], None]) -> None:
     """Say how to use the cores of a CPU if few of them will work."""
     spare = cores() // count
-    if spare >= MANY and "OMP_NUM_THREADS" not in os.environ and not _gpus(device):
+    if spare >= MANY and "OMP_NUM_THREADS" not in os.environ and not gpus(device):
         note(
             f"{count} of {cores()} cores compute, one thread a worker, for results that are the "
             f"same bits everywhere; OMP_NUM_THREADS={spare} takes all, with other last bits"
         )
 
 
-def _gpus(device: str) -> list[str]:
+def gpus(device: str) -> list[str]:
     """Return a value of CUDA_VISIBLE_DEVICES for each GPU; none if the work is for the CPU."""
     if resolve_device(device) != "cuda":
         return []

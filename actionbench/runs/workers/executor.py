@@ -1,4 +1,5 @@
-"""The interface that executors have, and the simplest of them: in line, in this process."""
+"""The interface that executors have, what those of several workers share, and the simplest one: in
+line, in this process."""
 
 from __future__ import annotations
 
@@ -6,10 +7,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from actionbench.runs.workers.session import Session, Unfit, threads
-from actionbench.runs.workers.unit import LAST, Failed, Result, Unit
+from actionbench.runs.workers.unit import LAST, Failed, Result, Unit, message
 
 Deliver = Callable[[Unit, Result], None]
 """Receives a result of a unit."""
@@ -62,6 +63,73 @@ class Executor(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Worker(ABC):
+    """One of several: it does one unit at a time, and may hold what the last one needed."""
+
+    unit: Unit | None = None
+    """What it is at."""
+    holds: tuple[Any, ...] | None = None
+    """What it has loaded, as the units' `needs`."""
+
+    def start(self, unit: Unit) -> None:
+        """Send it a unit."""
+        sent = message(unit, self.holds)
+        self.unit, self.holds = unit, unit.needs
+        self._send(sent)
+
+    def receive(self) -> Result:
+        """Receive the unit's next result; `Lost` if the worker is gone."""
+        result = self._receive()
+        if isinstance(result, LAST):
+            self.unit = None
+            if isinstance(result, Failed):
+                self.holds = None
+        return result
+
+    def kill(self) -> None:
+        """End it at once; the store is none of its business, so only its unit is lost."""
+        self._end()
+        self.unit = self.holds = None
+
+    @abstractmethod
+    def _send(self, sent: bytes) -> None: ...
+
+    @abstractmethod
+    def _receive(self) -> Result: ...
+
+    @abstractmethod
+    def _end(self) -> None: ...
+
+
+W = TypeVar("W", bound=Worker)
+
+
+class Workers(Executor, Generic[W]):
+    """Does a unit on each of several workers."""
+
+    both = False
+    workers: list[W]
+
+    @property
+    def free(self) -> bool:
+        return any(worker.unit is None for worker in self.workers)
+
+    def start(self, unit: Unit) -> None:
+        idle = [worker for worker in self.workers if worker.unit is None]
+        # One that has loaded it; else one that has loaded nothing.
+        best = max(idle, key=lambda worker: (worker.holds == unit.needs, worker.holds is None))
+        best.start(unit)
+
+    def abandon(self, unit: Unit) -> None:
+        for worker in self.workers:
+            if worker.unit is unit:
+                worker.kill()
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.kill()
 
 
 class InLine(Executor):

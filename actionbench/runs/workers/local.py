@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Pipe, wait
 from pathlib import Path
-from typing import Any
 
-from actionbench.runs.workers.executor import Executor
+from actionbench.runs.workers.executor import Worker, Workers
 from actionbench.runs.workers.session import threads
-from actionbench.runs.workers.unit import LAST, Failed, Lost, Result, Unit, message
+from actionbench.runs.workers.unit import Failed, Lost, Result, Unit
 
 _PROGRAM = """
 import json, sys
@@ -26,7 +25,7 @@ serve(int(sys.argv[1]), int(sys.argv[2]))
 """
 
 
-class LocalWorkers(Executor):
+class LocalWorkers(Workers["_Process"]):
     """Does up to `count` units at once, each in a process of its own.
 
     Processes are started when they are first needed, and anew if one dies. They get units and give
@@ -38,22 +37,10 @@ class LocalWorkers(Executor):
             if there are fewer. Empty on a CPU.
     """
 
-    both = False
-
     def __init__(self, count: int, devices: Sequence[str] = ()) -> None:
         self.workers = [
             _Process(devices[number % len(devices)] if devices else None) for number in range(count)
         ]
-
-    @property
-    def free(self) -> bool:
-        return any(worker.unit is None for worker in self.workers)
-
-    def start(self, unit: Unit) -> None:
-        idle = [worker for worker in self.workers if worker.unit is None]
-        # One that has loaded it; else one that has loaded nothing.
-        best = max(idle, key=lambda worker: (worker.holds == unit.needs, worker.holds is None))
-        best.start(unit)
 
     def wait(self) -> tuple[Unit, Result]:
         busy = {worker.connection: worker for worker in self.workers if worker.unit is not None}
@@ -62,35 +49,21 @@ class LocalWorkers(Executor):
         assert unit is not None
         return unit, worker.receive()
 
-    def abandon(self, unit: Unit) -> None:
-        for worker in self.workers:
-            if worker.unit is unit:
-                worker.kill()
 
-    def close(self) -> None:
-        for worker in self.workers:
-            worker.kill()
-
-
-class _Process:
+class _Process(Worker):
     """One worker process, started with its first unit."""
 
     def __init__(self, device: str | None) -> None:
         self.device = device
-        self.unit: Unit | None = None
-        self.holds: tuple[Any, ...] | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, unit: Unit) -> None:
+    def _send(self, sent: bytes) -> None:
         if self.process is None:
             self._launch()
-        sent = message(unit, self.holds)
-        self.unit, self.holds = unit, unit.needs
         with suppress(OSError):  # it has died since its last unit: `receive` finds the pipe's end
             self.connection.send_bytes(sent)
 
-    def receive(self) -> Result:
-        """Receive the unit's next result."""
+    def _receive(self) -> Result:
         try:
             result: Result = pickle.loads(self.connection.recv_bytes())
         except (EOFError, OSError):
@@ -99,10 +72,6 @@ class _Process:
         if isinstance(result, Lost) and not result.dead:
             # Another process of this machine would say the same.
             result = Failed(f"a worker {result.reason}", "", "")
-        if isinstance(result, LAST):
-            self.unit = None
-            if isinstance(result, Failed):
-                self.holds = None
         return result
 
     def _launch(self) -> None:
@@ -134,11 +103,10 @@ class _Process:
             return f"was killed by signal {-status} ({signal.Signals(-status).name})"
         return f"ended with status {status}"
 
-    def kill(self) -> None:
-        """End the process at once; the store is none of its business, so nothing is lost."""
+    def _end(self) -> None:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
             self.connection.close()
             os.close(self._lifeline)
-        self.process = self.unit = self.holds = None
+        self.process = None

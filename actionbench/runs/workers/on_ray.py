@@ -15,9 +15,9 @@ from typing import Any
 
 from actionbench.errors import UserError, one_line
 from actionbench.runs.provenance import versions
-from actionbench.runs.workers.executor import Executor
+from actionbench.runs.workers.executor import Worker, Workers
 from actionbench.runs.workers.session import threads
-from actionbench.runs.workers.unit import LAST, Failed, Lost, Result, Unit, message
+from actionbench.runs.workers.unit import Lost, Result, Unit
 
 SECONDS = 10
 """How long an address may take to answer."""
@@ -82,7 +82,7 @@ def _check_address(address: str) -> None:
         ) from error
 
 
-class RayWorkers(Executor):
+class RayWorkers(Workers["_Actor"]):
     """Does up to `count` units at once, each by a Ray actor with one GPU, or one CPU if none.
 
     An actor is bound to a machine. One whose machine lacks what a unit needs is not asked again;
@@ -95,13 +95,11 @@ class RayWorkers(Executor):
         disconnect: whether closing disconnects from the cluster, or ends one that was started.
     """
 
-    both = False
-
     def __init__(
         self, ray: Any, count: int | None, device: str, *, disconnect: bool = False
     ) -> None:
         self.ray, self.disconnect = ray, disconnect
-        self.workers: list[_Actor] = []
+        self.workers = []
         self.refused: dict[str, str] = {}
         """Machines that cannot do such units, and why."""
         alive = [node for node in ray.nodes() if node["Alive"]]
@@ -116,16 +114,6 @@ class RayWorkers(Executor):
             if number < int(node["Resources"].get(kind, 0))
         ]
         self.workers = [_Actor(ray, *slot, kind) for slot in slots[:count]]
-
-    @property
-    def free(self) -> bool:
-        return any(worker.unit is None for worker in self.workers)
-
-    def start(self, unit: Unit) -> None:
-        idle = [worker for worker in self.workers if worker.unit is None]
-        # One that has loaded it; else one that has loaded nothing.
-        best = max(idle, key=lambda worker: (worker.holds == unit.needs, worker.holds is None))
-        best.start(unit)
 
     def wait(self) -> tuple[Unit, Result]:
         busy = {worker.results: worker for worker in self.workers if worker.unit is not None}
@@ -153,30 +141,22 @@ class RayWorkers(Executor):
             if worker.unit is not None or (worker.node in alive and worker.node not in self.refused)
         ]
 
-    def abandon(self, unit: Unit) -> None:
-        for worker in self.workers:
-            if worker.unit is unit:
-                worker.kill()
-
     def close(self) -> None:
-        for worker in self.workers:
-            worker.kill()
+        super().close()
         self.workers = []
         if self.disconnect:
             self.ray.shutdown()
 
 
-class _Actor:
+class _Actor(Worker):
     """One worker, whose actor is made with its first unit."""
 
     def __init__(self, ray: Any, node: str, host: str, kind: str) -> None:
         self.ray, self.node, self.host, self.kind = ray, node, host, kind
-        self.unit: Unit | None = None
-        self.holds: tuple[Any, ...] | None = None
         self.results: Any = None
         self.actor: Any = None
 
-    def start(self, unit: Unit) -> None:
+    def _send(self, sent: bytes) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         if self.actor is None:
@@ -192,25 +172,18 @@ class _Actor:
                 )
                 .remote(versions())
             )
-        sent = message(unit, self.holds)
-        self.unit, self.holds = unit, unit.needs
         self.results = self.actor.perform.options(num_returns="streaming").remote(sent)
 
-    def receive(self) -> Result:
-        """Receive the unit's next result, which is there."""
+    def _receive(self) -> Result:
+        # `wait` has seen that it is there.
         try:
             result: Result = pickle.loads(self.ray.get(next(self.results)))
         except (self.ray.exceptions.RayError, StopIteration) as error:
             result = Lost(f"died ({one_line(error)})", dead=True)
             self.kill()
-        if isinstance(result, LAST):
-            self.unit = None
-            if isinstance(result, Failed):
-                self.holds = None
         return result
 
-    def kill(self) -> None:
-        """End the actor; nothing is lost but its unit."""
+    def _end(self) -> None:
         if self.actor is not None:
             self.ray.kill(self.actor)
-        self.actor = self.unit = self.holds = self.results = None
+        self.actor = self.results = None

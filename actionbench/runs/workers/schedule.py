@@ -13,6 +13,7 @@ from actionbench.runs.workers.unit import (
     LAST,
     Done,
     DrawUnit,
+    FitUnit,
     JudgeUnit,
     Lost,
     Note,
@@ -49,8 +50,8 @@ class Job(ABC):
         """Whether images are still to be drawn or under way."""
 
     @abstractmethod
-    def draw_unit(self, under_way: Collection[str]) -> DrawUnit | None:
-        """Hand out the next action to fit and draw; None if there is none now.
+    def draw_unit(self, under_way: Collection[str]) -> DrawUnit | FitUnit | None:
+        """Hand out the next action to fit and draw, or actions to fit; None if there is none now.
 
         Args:
             under_way: names of what other units are drawing that fits share. A unit that needs
@@ -145,9 +146,8 @@ class Schedule:
         return {
             name
             for unit, _ in self._under_way
-            if isinstance(unit, DrawUnit) and unit.fitted is None
-            for name in unit.method.shared(unit.task, unit.seed)
-            if name not in unit.drawn
+            if not isinstance(unit, JudgeUnit)
+            for name in unit.draws
         }
 
     def _switch_pays(self) -> bool:
@@ -159,7 +159,8 @@ class Schedule:
         if isinstance(result, LAST):
             self._under_way = [pair for pair in self._under_way if pair[0] is not unit]
         if isinstance(result, Step):
-            job.observer.step(unit.action, result.stage, result.done, result.total, result.what)
+            action = result.action or unit.action
+            job.observer.step(action, result.stage, result.done, result.total, result.what)
             return
         if isinstance(result, Note):
             self._watched.observer.note(result.text)
@@ -194,7 +195,8 @@ class Schedule:
     def _note_time(self, unit: Unit, result: Result) -> None:
         if isinstance(result, Started):
             self._since[id(unit)] = self.executor.now()
-            known = self._loading.get(type(unit), 0.0)
-            self._loading[type(unit)] = max(known, result.load_seconds)
+            kind = JudgeUnit if isinstance(unit, JudgeUnit) else DrawUnit
+            known = self._loading.get(kind, 0.0)
+            self._loading[kind] = max(known, result.load_seconds)
         elif isinstance(result, Done) and isinstance(unit, DrawUnit):
             self._drawing = self.executor.now() - self._since.pop(id(unit))

@@ -12,6 +12,7 @@ import queue
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -86,7 +87,7 @@ def _perform(session: Session, message: bytes, send: Callable[[bytes], None]) ->
     def send_result(result: Result) -> None:
         if isinstance(result, Failed):
             # Its words are enough, and not every exception can be pickled.
-            result = Failed(result.message, result.doing, result.trace)
+            result = replace(result, cause=None)
         send(pickle.dumps(result))
 
     try:

@@ -8,7 +8,7 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +16,14 @@ from actionbench.device import Resources, out_of_memory, resolve_device
 from actionbench.errors import UserError, one_line
 from actionbench.files.models import ModelSource, resolve_model
 from actionbench.judge import Judge, verdicts_of
-from actionbench.method import MEASURES, Customization, check_fitted, check_images
+from actionbench.method import (
+    MEASURES,
+    Customization,
+    FitRequest,
+    Method,
+    check_fitted,
+    check_images,
+)
 from actionbench.progress import Progress
 from actionbench.runs.canary import score_canary
 from actionbench.runs.options import RunOptions
@@ -31,6 +38,7 @@ from actionbench.runs.workers.unit import (
     DrawUnit,
     Failed,
     Fitted,
+    FitUnit,
     Judged,
     JudgeUnit,
     Note,
@@ -40,6 +48,7 @@ from actionbench.runs.workers.unit import (
     Step,
     Unit,
 )
+from actionbench.suite.items import ActionTask
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,8 +69,8 @@ class Unfit(UserError):
 class MethodFailure(Exception):
     """What a method raised, while it was `doing` something."""
 
-    def __init__(self, doing: str) -> None:
-        self.doing = doing
+    def __init__(self, doing: str, action: str = "") -> None:
+        self.doing, self.action = doing, action
 
 
 def load_backbone(source: ModelSource, device: str, dtype: str, resources: Resources) -> Backbone:
@@ -112,6 +121,8 @@ class Session:
         try:
             if isinstance(unit, DrawUnit):
                 yield from self._draw(unit, aside)
+            elif isinstance(unit, FitUnit):
+                yield from self._fit(unit, aside)
             else:
                 yield from self._judge_images(unit)
         except Unfit:
@@ -125,14 +136,14 @@ class Session:
             yield failed
 
     def _failed(self, unit: Unit, error: Exception) -> Failed:
-        doing = ""
+        doing = action = ""
         if isinstance(error, MethodFailure) and isinstance(error.__cause__, Exception):
-            doing, error = error.doing, error.__cause__
-        if isinstance(unit, DrawUnit) and out_of_memory(error):
+            doing, action, error = error.doing, error.action, error.__cause__
+        if not isinstance(unit, JudgeUnit) and out_of_memory(error):
             size = self._backbone.batch_size if self._backbone else unit.batch_size
-            return Failed(memory_advice(unit.options, size), doing, "", error)
+            return Failed(memory_advice(unit.options, size), doing, "", error, action)
         trace = "" if isinstance(error, UserError) else "".join(traceback.format_exception(error))
-        return Failed(one_line(error), doing, trace, error)
+        return Failed(one_line(error), doing, trace, error, action)
 
     # Drawing
 
@@ -160,7 +171,20 @@ class Session:
         size = backbone.batch_size if backbone else unit.batch_size
         yield Done(seconds, max(peak, peak_memory_mib()), size)
 
-    def _load_backbone(self, unit: DrawUnit, device: str) -> Backbone:
+    def _fit(self, unit: FitUnit, aside: Aside) -> Iterator[Result]:
+        began = time.monotonic()
+        device = resolve_device(unit.options.device)
+        backbone = self._load_backbone(unit, device)
+        yield Started(device, time.monotonic() - began)
+        for name, tensor in unit.drawn.items():
+            backbone.drawn.setdefault(name, tensor.to(device))
+        began, peak = time.monotonic(), 0
+        for fitted in _fit_group(unit, backbone, device, aside):
+            peak = max(peak, fitted.cost.peak_mib)
+            yield fitted
+        yield Done(time.monotonic() - began, max(peak, peak_memory_mib()), unit.batch_size)
+
+    def _load_backbone(self, unit: DrawUnit | FitUnit, device: str) -> Backbone:
         """Load the base model, unless it is loaded; None for a method that needs none."""
         options = unit.options
         if not unit.method.needs_backbone:
@@ -242,25 +266,103 @@ def _fit(
     unit: DrawUnit, backbone: Backbone, device: str, aside: Aside
 ) -> tuple[Customization, FitCost]:
     """Fit an action; return what was learned as the store would give it back, and what it took."""
-    import torch
-
-    method, cuda = unit.method, device == "cuda"
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-    reset_peak_memory()
-    progress = _FitProgress(unit, backbone, aside)
+    method = unit.method
+    _reset_peaks(device)
+    progress = _FitProgress(method, unit.task, unit.seed, backbone, aside)
     began = time.monotonic()
     with _failing("fitting"):
         fitted = method.fit(backbone, unit.task, seed=unit.seed, progress=progress)
         seconds = time.monotonic() - began
         check_fitted(fitted, method=method.name, action=unit.action, model=unit.model)
     progress.hand_out()
-    cost = FitCost(
-        *(round(seconds, 3), peak_memory_mib(), device), measures=fitted.facts.get(MEASURES)
-    )
-    if cuda:
+    return _as_stored(fitted), _cost(fitted, seconds, device)
+
+
+def _reset_peaks(device: str) -> None:
+    import torch
+
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    reset_peak_memory()
+
+
+def _cost(fitted: Customization, seconds: float, device: str, at_once: int = 1) -> FitCost:
+    """Note what a fit took since the peaks were reset."""
+    import torch
+
+    cost = FitCost(round(seconds, 3), peak_memory_mib(), device)
+    cost.measures = fitted.facts.get(MEASURES)
+    if at_once > 1:
+        cost.at_once = at_once
+    if device == "cuda":
         cost.peak_cuda_mib = int(torch.cuda.max_memory_allocated() // 2**20)
-    return _as_stored(fitted), cost
+    return cost
+
+
+def _fit_group(unit: FitUnit, backbone: Backbone, device: str, aside: Aside) -> Iterator[Fitted]:
+    """Fit a group of actions and yield what was learned of each.
+
+    If the group fails as a whole, as by too little memory, its halves are tried, down to one.
+
+    Raises:
+        MethodFailure: the first action's that could not be fitted, after the others.
+    """
+    method = unit.method
+    pairs = zip(unit.tasks, unit.seeds, strict=True)
+
+    def tell(result: Step | Note | Shared) -> None:
+        if not isinstance(result, Step) or result.action in unit.wanted:
+            aside(result)
+
+    progresses = [_FitProgress(method, *pair, backbone, tell) for pair in pairs]
+    failed: list[tuple[str, Exception]] = []
+    waiting = [progresses]
+    while waiting:
+        group = waiting.pop(0)
+        _reset_peaks(device)
+        began = time.monotonic()
+        outcomes, broken = _outcomes(method, backbone, group)
+        seconds = (time.monotonic() - began) / len(group)
+        for progress, outcome in zip(group, outcomes):
+            action = progress.request.task.action.name
+            try:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                check_fitted(outcome, method=method.name, action=action, model=unit.model)
+            except Exception as error:  # of any kind: it is this fit's alone
+                failed.append((action, error))
+                continue
+            progress.hand_out()
+            if action in unit.wanted:
+                yield Fitted(_as_stored(outcome), _cost(outcome, seconds, device, len(group)))
+        if broken is not None:
+            left = group[len(outcomes) :]
+            if len(left) == 1:
+                failed.append((left[0].request.task.action.name, broken))
+                continue
+            half = (len(left) + 1) // 2
+            waiting[:0] = [left[:half], left[half:]]
+            if out_of_memory(broken):
+                _empty_cache()
+                aside(Note(f"there is no memory for {len(left)} fits at once: {half} at once"))
+    for action, failure in failed:
+        raise MethodFailure("fitting", action) from failure
+
+
+def _outcomes(
+    method: Method[Any], backbone: Backbone, group: Sequence[_FitProgress]
+) -> tuple[list[Customization | Exception], Exception | None]:
+    """Fit a group together: what became of each, and what ended it before all were through."""
+    outcomes: list[Customization | Exception] = []
+    try:
+        for outcome in method.fit_many(backbone, [progress.request for progress in group]):
+            outcomes.append(outcome)
+    except Exception as error:  # of any kind: it is the method's
+        return outcomes, error
+    if len(outcomes) != len(group):
+        with _failing("fitting"):
+            raise UserError(f"{len(outcomes)} results of {len(group)} fits: fix its fit_many")
+    return outcomes, None
 
 
 def _as_stored(fitted: Customization) -> Customization:
@@ -298,23 +400,30 @@ def _images(
 
 
 def _halve_batches(backbone: Backbone) -> None:
+    _empty_cache()
+    backbone.batch_size //= 2
+
+
+def _empty_cache() -> None:
     import torch
 
     torch.cuda.empty_cache()
-    backbone.batch_size //= 2
 
 
 class _FitProgress(Progress):
     """Passes a fit's progress on, and what it drew for others as soon as that is there."""
 
-    def __init__(self, unit: DrawUnit, backbone: Backbone, aside: Aside) -> None:
+    def __init__(
+        self, method: Method[Any], task: ActionTask, seed: int, backbone: Backbone, aside: Aside
+    ) -> None:
+        self.request = FitRequest(task, seed, self)
         self.drawn: dict[str, Tensor] = backbone.drawn if backbone else {}
         self.aside = aside
-        self.missing = {n for n in unit.method.shared(unit.task, unit.seed) if n not in self.drawn}
+        self.missing = {n for n in method.shared(task, seed) if n not in self.drawn}
 
     def update(self, done: int, total: int, what: str = "") -> None:
         self.hand_out()
-        self.aside(Step("fit", done, total, what))
+        self.aside(Step("fit", done, total, what, self.request.task.action.name))
 
     def note(self, text: str) -> None:
         self.aside(Note(text))

@@ -51,8 +51,29 @@ def whole_batches(
     )
 
 
+class _OnModel:
+    """What a worker needs for a unit of the base model."""
+
+    method: Method[Any]
+    source: ModelSource
+    options: RunOptions
+
+    @property
+    def model(self) -> str:
+        """The fingerprint of the model that draws; empty if none does."""
+        return self.source.fingerprint if self.method.needs_backbone else ""
+
+    @property
+    def needs(self) -> tuple[Any, ...]:
+        """What a worker loads for it; equal for units that can follow each other."""
+        options = self.options
+        if not self.method.needs_backbone:
+            return (options.device,)
+        return (self.source, options.device, options.dtype, options.resources)
+
+
 @dataclass(frozen=True)
-class DrawUnit:
+class DrawUnit(_OnModel):
     """One action of one plan: its fit, if it is still to do, and its missing images."""
 
     method: Method[Any]
@@ -81,17 +102,45 @@ class DrawUnit:
         return self.task.action.name
 
     @property
-    def model(self) -> str:
-        """The fingerprint of the model that draws; empty if none does."""
-        return self.source.fingerprint if self.method.needs_backbone else ""
+    def draws(self) -> set[str]:
+        """The names of what its fit will draw that others need as well."""
+        if self.fitted is not None:
+            return set()
+        return {*self.method.shared(self.task, self.seed)} - self.drawn.keys()
+
+
+@dataclass(frozen=True)
+class FitUnit(_OnModel):
+    """The fits of a group of actions, which are made together (`Method.fit_many`).
+
+    The whole group, even if some of its fits are stored: company changes a fit's last bits, and a
+    run that goes on after a kill makes the same ones.
+    """
+
+    method: Method[Any]
+    source: ModelSource
+    options: RunOptions
+    sampling: Sampling
+    tasks: tuple[ActionTask, ...]
+    seeds: tuple[int, ...]
+    """Each fit's."""
+    wanted: frozenset[str]
+    """The actions whose fits are handed back; the others keep them company."""
+    batch_size: int
+    """Images drawn or encoded at once."""
+    drawn: Mapping[str, Tensor] = field(default_factory=dict)
+    """As a `DrawUnit` has it, for all fits."""
 
     @property
-    def needs(self) -> tuple[Any, ...]:
-        """What a worker loads for it; equal for units that can follow each other."""
-        options = self.options
-        if not self.method.needs_backbone:
-            return (options.device,)
-        return (self.source, options.device, options.dtype, options.resources)
+    def action(self) -> str:
+        """The actions' names, with commas."""
+        return ", ".join(task.action.name for task in self.tasks)
+
+    @property
+    def draws(self) -> set[str]:
+        """The names of what its fits will draw that others need as well."""
+        pairs = zip(self.tasks, self.seeds, strict=True)
+        return {name for pair in pairs for name in self.method.shared(*pair)} - self.drawn.keys()
 
 
 @dataclass(frozen=True)
@@ -123,7 +172,7 @@ class JudgeUnit:
         return (self.name, self.fingerprint, self.options.device, self.suite)
 
 
-Unit = DrawUnit | JudgeUnit
+Unit = DrawUnit | FitUnit | JudgeUnit
 
 
 def message(unit: Unit, holds: tuple[Any, ...] | None) -> bytes:
@@ -157,6 +206,8 @@ class Step:
     done: int
     total: int
     what: str
+    action: str = ""
+    """Which one, if the unit has several."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +278,8 @@ class Failed:
     """The traceback; empty for a mistake of the user's."""
     cause: Exception | None = None
     """The exception itself, if the unit was done in this process."""
+    action: str = ""
+    """On which action, if the unit has several and one is to blame."""
 
     def error(self) -> Exception:
         """Return what to raise if no method is to blame: the exception, or one with its words."""
