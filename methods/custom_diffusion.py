@@ -231,27 +231,17 @@ def learning_rate_factor(settings: Settings) -> float:
 def trained_weights(backbone: Backbone, trained: str) -> list[Tensor]:
     """List the weights that learn: keys and values, or all of the cross-attention layers."""
     modules = (
-        key_value_projections(backbone)
-        if trained == "key-value"
-        else [layer.attn2 for layer in cross_attention_blocks(backbone)]
+        key_value_projections(backbone) if trained == "key-value" else backbone.cross_attentions()
     )
     return [weight for module in modules for weight in module.parameters()]
 
 
-def cross_attention_blocks(backbone: Backbone) -> list[torch.nn.Module]:
-    """List the transformer blocks of every cross-attention layer."""
-    unet = backbone.pipeline.unet
-    return [
-        block for layer in backbone.layers for block in unet.get_submodule(layer).transformer_blocks
-    ]
-
-
 def key_value_projections(backbone: Backbone) -> list[torch.nn.Module]:
-    """List `to_k` and `to_v` of every cross-attention layer: all of the UNet that sees the text."""
+    """List `to_k` and `to_v` of every attention to the text."""
     return [
         projection
-        for block in cross_attention_blocks(backbone)
-        for projection in (block.attn2.to_k, block.attn2.to_v)
+        for attention in backbone.cross_attentions()
+        for projection in (attention.to_k, attention.to_v)
     ]
 
 
@@ -295,7 +285,7 @@ class Views:
     def __init__(
         self, backbone: Backbone, task: ActionTask, settings: Settings, generator: torch.Generator
     ) -> None:
-        cells = int(backbone.pipeline.unet.config.sample_size)
+        cells = backbone.latent_size
         images = [e.image for e in task.exemplars]
         if settings.augment:
             size = backbone.image_size

@@ -83,7 +83,7 @@ class Control:
 
 def check_fit(backbone: Backbone, source: ControlNetSource) -> None:
     """Raise UserError if the ControlNet was made for a UNet of another shape."""
-    unet = backbone.pipeline.unet.config
+    unet = backbone.denoiser.config
     for name in _FITTING:
         own, needed = _plain(source.config.get(name, unet[name])), _plain(unet[name])
         if own != needed:
@@ -126,7 +126,7 @@ def new_controlnet(backbone: Backbone, seed: int = 0, *, zero: bool = True) -> A
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ControlNetModel.from_unet(
-            backbone.pipeline.unet, conditioning_embedding_out_channels=CONDITIONING_CHANNELS
+            backbone.denoiser, conditioning_embedding_out_channels=CONDITIONING_CHANNELS
         )
     if not zero:
         generator = torch.Generator().manual_seed(seed)

@@ -20,7 +20,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from actionbench.diffusion.backbone import adapter_of
 from actionbench.diffusion.text_prefix import encode_from, encode_prefix
+from actionbench.files.models import kind_of_folder
 from actionbench.method import Work
 
 
@@ -50,11 +52,17 @@ class Networks:
             self.text_encoder = CLIPTextModel(CLIPTextConfig.from_dict(config("text_encoder")))
         for part in (self.unet, self.vae, self.text_encoder):
             part.eval().requires_grad_(False)
+        self.kind = kind_of_folder(folder)
         self.checkpointing = gradient_checkpointing
         self.side = int(self.unet.config.sample_size)
         """The latents' side."""
         self.pixels = self.side * 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.length = int(self.text_encoder.config.max_position_embeddings)
+
+    @property
+    def layers(self) -> int:
+        """How many layers a layer-wise identifier has."""
+        return len(adapter_of(self.kind).conditioned_layers(self.unet))
 
     @property
     def parameters(self) -> dict[str, int]:
@@ -169,7 +177,7 @@ class Networks:
         if work.trained:
             each = size + 8 + (8 if size < 4 else 0)
             batch = work.trained_batch * self.trained.kept
-            activations.append(each * self.parameters["unet"] + size * batch)
+            activations.append(each * self.parameters[self.kind.denoiser] + size * batch)
         return weights + max(activations, default=0)
 
 

@@ -135,8 +135,7 @@ def train_unet(
     steps are done. Returns the mean loss of each `CHECK_EVERY` steps.
     Raises UserError when the loss is no longer a finite number.
     """
-    unet = backbone.pipeline.unet
-    own = list(unet.parameters()) if parameters is None else list(parameters)
+    own = list(backbone.denoiser.parameters()) if parameters is None else list(parameters)
     weights = [*own, *tokens]
     for weight in weights:
         weight.requires_grad_(True)
@@ -290,10 +289,10 @@ def finetune(
     not run the text encoder.
     """
     draw = with_prior(backbone, draw, settings, progress)
-    unet = backbone.pipeline.unet
-    # If the whole UNet is trained, the batches' states are encoded already.
+    denoiser = backbone.denoiser
+    # If the whole denoiser is trained, the batches' states are encoded already.
     resting = backbone.text_encoder_resting() if parameters is None else nullcontext()
-    with resting, restored(unet) as before:
+    with resting, restored(denoiser) as before:
         history = train_unet(
             backbone,
             draw,
@@ -307,7 +306,7 @@ def finetune(
             token_learning_rate=token_learning_rate,
             report=lambda step: progress.update(step, settings.steps, "learning"),
         )
-        return Finetuned(weight_changes(unet, before), history)
+        return Finetuned(weight_changes(denoiser, before), history)
 
 
 def weight_changes(module: torch.nn.Module, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -330,7 +329,7 @@ def changed_weights(backbone: Backbone, changes: Mapping[str, Tensor]) -> dict[s
 
     Raises UserError if the UNet has no such parameter, or one of another shape.
     """
-    own = dict(backbone.pipeline.unet.named_parameters())
+    own = dict(backbone.denoiser.named_parameters())
     changed = {}
     for name, change in changes.items():
         there = tuple(own[name].shape) if name in own else "missing"
@@ -373,6 +372,6 @@ def generate_with(
     weights = changed_weights(backbone, changes)
     for start in range(0, len(prompts), backbone.batch_size):
         part = slice(start, start + backbone.batch_size)
-        with using(backbone.pipeline.unet, weights):
+        with using(backbone.denoiser, weights):
             images = list(backbone.generate(prompts[part], seeds[part], vectors))
         yield from images

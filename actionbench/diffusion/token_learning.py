@@ -408,8 +408,7 @@ def relative_norm(backbone: Backbone, vectors: Tensor) -> float:
     The mean over its tokens [L, N, D]. DTI (arXiv 2512.13672): a token that has outgrown the
     vocabulary, often twentyfold, makes the model ignore the rest of the prompt.
     """
-    table = backbone.pipeline.text_encoder.get_input_embeddings().weight.detach().float()
-    return float(vectors.float().norm(dim=-1).mean()) / float(table.norm(dim=-1).median())
+    return float(vectors.float().norm(dim=-1).mean()) / float(backbone.token_norms().median())
 
 
 T = TypeVar("T", bound=TokenSettings)

@@ -18,7 +18,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from actionbench.diffusion.backbone import Backbone
 from actionbench.files.hashing import canonical_json
-from actionbench.files.models import NETWORKS, ModelSource
+from actionbench.files.models import ModelSource
 from actionbench.files.networks import quiet_libraries
 from actionbench.puppets.drawing.holding import packed, ways
 from actionbench.suite.items import (
@@ -201,7 +201,7 @@ def backbone_state(backbone: Backbone) -> dict[str, str]:
         "backbone's batch_size": str(backbone.batch_size),
         "backbone's layers": str(backbone.layers),
     }
-    for part in NETWORKS:
+    for part in backbone.kind.networks:
         module = getattr(backbone.pipeline, part)
         modules = dict(module.named_modules())
         weights = hashlib.sha256()

@@ -180,14 +180,14 @@ def _bytes_of_a_fit(plan: Plan) -> float:
     size = sum(file.stat().st_size for file in plan.source.path.rglob("*.safetensors"))
     if size < SMALL:
         return GUESS * size
-    from actionbench.diffusion.backbone import DTYPES, cross_attention_layers
+    from actionbench.diffusion.backbone import DTYPES
     from actionbench.diffusion.cost import Networks
 
     networks = Networks(
         plan.source.path, gradient_checkpointing=plan.options.gradient_checkpointing
     )
     exemplars = max(len(action.task.exemplars) for action in to_do)
-    work = plan.method.fit_work(exemplars, len(cross_attention_layers(networks.unet)))
+    work = plan.method.fit_work(exemplars, networks.layers)
     return ROOM * networks.fit_bytes(work or Work(), DTYPES[plan.options.dtype])
 
 

@@ -390,11 +390,11 @@ def estimate(
         exemplars: the number of exemplars per action.
         folder: the base model.
     """
-    from actionbench.diffusion.backbone import DTYPES, cross_attention_layers
+    from actionbench.diffusion.backbone import DTYPES
     from actionbench.diffusion.cost import Networks
 
     networks = Networks(folder, gradient_checkpointing=options.gradient_checkpointing)
-    layers = len(cross_attention_layers(networks.unet))
+    layers = networks.layers
     dtype = DTYPES[options.dtype]
     speed = matmul_speed(device, dtype)
     free, _ = memory(device)
@@ -421,7 +421,7 @@ def estimate(
         total = (len(actions) * flops + once + drawing) / speed
         message = f"{_took(fits, images, total)}; a fit needs at least {needed / GIB:.1f} GiB"
         if work.trained_batch and not work.conditioned:
-            disk += len(actions) * 2 * networks.parameters["unet"]
+            disk += len(actions) * 2 * networks.parameters[networks.kind.denoiser]
         if needed > free:
             fix = "take --gradient-checkpointing, --dtype bfloat16 or a model of smaller images"
             yield Finding(method.name, "fail", f"{message}, {free / GIB:.1f} GiB are free", fix)
