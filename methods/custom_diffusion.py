@@ -27,6 +27,7 @@ from actionbench.diffusion.finetune import (
     shared_class_images,
 )
 from actionbench.diffusion.token_learning import TrainingPrompts, relative_norm
+from actionbench.files.kinds import KINDS
 from actionbench.method import MEASURES, Customization, Method, Presets, Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
@@ -119,6 +120,7 @@ class CustomDiffusion(Method[Settings]):
     title = "Custom Diffusion"
     reference = "Kumari et al., CVPR 2023, arXiv 2212.04488"
     Settings = Settings
+    kinds = tuple(KINDS)
     presets: ClassVar[Presets] = {
         "puppet-diffusion": {"class_sampling_steps": 8, "class_guidance_scale": 4.0}
     }

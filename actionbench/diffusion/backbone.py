@@ -26,7 +26,7 @@ from actionbench.diffusion.denoising import randn
 from actionbench.diffusion.lengths import prompt_length
 from actionbench.errors import UserError
 from actionbench.files.kinds import Kind
-from actionbench.files.models import ModelSource, kind_of_folder
+from actionbench.files.models import ModelSource
 from actionbench.files.networks import check_finite, load_pipeline
 from actionbench.suite.items import SLOT, Sampling
 
@@ -143,7 +143,7 @@ class Backbone(ABC):
         """
         if resources.compile:
             check_compiler(device)
-        adapter = adapter_of(kind_of_folder(source.path))
+        adapter = adapter_of(source.kind)
         pipeline = load_pipeline(source.path, dtype, source.variant)
         pipeline.set_progress_bar_config(disable=True)
         return adapter(
@@ -286,13 +286,13 @@ class Backbone(ABC):
         vae = self.pipeline.vae
         with torch.no_grad():
             posteriors = [
-                vae.encode(part.to(self.device, self.dtype)).latent_dist
+                vae.encode(part.to(self.device, vae.dtype)).latent_dist
                 for part in scaled.split(self.batch_size)
             ]
         # The stock pipeline decodes with the scaling factor and nothing else: so does this.
         factor = vae.config.scaling_factor
-        mean = torch.cat([p.mean for p in posteriors]) * factor
-        std = torch.cat([p.std for p in posteriors]) * factor
+        mean = (torch.cat([p.mean for p in posteriors]) * factor).to(self.dtype)
+        std = (torch.cat([p.std for p in posteriors]) * factor).to(self.dtype)
         self._check(torch.stack([mean, std], 1), "the autoencoder's latents of exemplars")
         return LatentDistribution(mean, std)
 
@@ -452,7 +452,7 @@ class Backbone(ABC):
         return torch.cat(parts)
 
     def _negative(self, text: str, states: Tensor) -> Tensor:
-        """Return the negative prompt's states [1, T, D], tiled to the width of `states`."""
+        """Return the negative prompt's states, one row tiled to the width of `states`."""
         if text not in self._negatives:
             with torch.no_grad():
                 self._negatives[text] = self._encode_negative(text)
@@ -496,7 +496,8 @@ class Backbone(ABC):
     def _decode(self, latents: Tensor) -> list[Image.Image]:
         """Decode latents [B, C, h, w] as the stock pipeline does, which looks at no number."""
         vae = self.pipeline.vae
-        pixels = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
+        scaled = latents.to(vae.dtype) / vae.config.scaling_factor
+        pixels = vae.decode(scaled, return_dict=False)[0]
         self._check(pixels, "the pixels that the autoencoder decoded")
         images: list[Image.Image] = self.pipeline.image_processor.postprocess(pixels)
         return images

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from actionbench.errors import UserError
-from actionbench.files.networks import load_weights
+from actionbench.files.networks import library_class, load_weights
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -72,10 +72,10 @@ class Control:
 
     def pipeline(self, backbone: Backbone) -> Any:
         """Make the stock pipeline of the backbone's own parts and this ControlNet."""
-        from diffusers import StableDiffusionControlNetPipeline
-
-        made = StableDiffusionControlNetPipeline(
-            **backbone.pipeline.components, controlnet=self.network, requires_safety_checker=False
+        kind = backbone.kind
+        without = {name: on for name, on in kind.without.items() if on is not None}
+        made = library_class(f"diffusers.{kind.controlled}")(
+            **backbone.pipeline.components, controlnet=self.network, **without
         )
         made.set_progress_bar_config(disable=True)
         return made

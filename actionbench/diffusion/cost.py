@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from actionbench.diffusion.backbone import adapter_of
 from actionbench.diffusion.text_prefix import encode_from, encode_prefix
+from actionbench.files.kinds import UNET, UNET_TWO
 from actionbench.files.models import kind_of_folder
 from actionbench.method import Work
 
@@ -37,7 +38,10 @@ class Cost:
 
 
 class Networks:
-    """The networks of a pipeline folder, without content; a cost is counted when asked for."""
+    """The networks of a pipeline folder, without content; a cost is counted when asked for.
+
+    The folder may hold the parts' configs alone; without an index it is of the first kind.
+    """
 
     def __init__(self, folder: Path, *, gradient_checkpointing: bool = False) -> None:
         from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -46,18 +50,23 @@ class Networks:
         def config(part: str) -> Any:
             return json.loads((folder / part / "config.json").read_text("utf-8"))
 
+        indexed = (folder / "model_index.json").is_file()
+        self.kind = kind_of_folder(folder) if indexed else UNET
         with torch.device("meta"):
             self.unet = UNet2DConditionModel.from_config(config("unet"))
             self.vae = AutoencoderKL.from_config(config("vae"))
-            self.text_encoder = CLIPTextModel(CLIPTextConfig.from_dict(config("text_encoder")))
-        for part in (self.unet, self.vae, self.text_encoder):
+            # Without the projection of pooled text, which is one row of a matrix product.
+            self.text_encoders = [
+                CLIPTextModel(CLIPTextConfig.from_dict(config(part)))
+                for part in self.kind.text_encoders
+            ]
+        for part in (self.unet, self.vae, *self.text_encoders):
             part.eval().requires_grad_(False)
-        self.kind = kind_of_folder(folder)
         self.checkpointing = gradient_checkpointing
         self.side = int(self.unet.config.sample_size)
         """The latents' side."""
         self.pixels = self.side * 2 ** (len(self.vae.config.block_out_channels) - 1)
-        self.length = int(self.text_encoder.config.max_position_embeddings)
+        self.length = int(self.text_encoders[0].config.max_position_embeddings)
 
     @property
     def layers(self) -> int:
@@ -67,8 +76,11 @@ class Networks:
     @property
     def parameters(self) -> dict[str, int]:
         """The number of parameters of each network."""
-        parts = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoder}
-        return {name: sum(p.numel() for p in module.parameters()) for name, module in parts.items()}
+        modules = (self.vae, self.unet, *self.text_encoders)
+        return {
+            name: sum(p.numel() for p in module.parameters())
+            for name, module in zip(self.kind.networks, modules, strict=True)
+        }
 
     @cached_property
     def forward(self) -> Cost:
@@ -104,10 +116,14 @@ class Networks:
 
     @cached_property
     def text(self) -> Cost:
-        """A row of the text encoder forward and backward to a token right after its beginning."""
+        """A row of the text encoders forward and backward to a token right after its beginning."""
+        costs = [self._text(encoder.config) for encoder in self.text_encoders]
+        return Cost(sum(cost.flops for cost in costs), sum(cost.kept for cost in costs))
+
+    def _text(self, whole: Any) -> Cost:
         from transformers import CLIPTextModel
 
-        config = copy.deepcopy(self.text_encoder.config)
+        config = copy.deepcopy(whole)
         config.num_hidden_layers = 1  # the layers are alike, so one is counted
         with torch.device("meta"):
             encoder = CLIPTextModel(config).eval().requires_grad_(False)
@@ -116,7 +132,7 @@ class Networks:
         layer = self._count_checkpointed(
             encoder, lambda again: encode_from(encoder, rest, [prefix], checkpointing=again)
         )
-        layers = self.text_encoder.config.num_hidden_layers
+        layers = whole.num_hidden_layers
         return Cost(layers * layer.flops, layers * layer.kept)
 
     def _unet(self, *, states_learn: bool) -> Cost:
@@ -125,12 +141,21 @@ class Networks:
         width = config.cross_attention_dim
         states = torch.empty(1, self.length, width, requires_grad=states_learn, **_META)
         timestep = torch.zeros((), dtype=torch.long, **_META)
+        added = {}
+        if self.kind is UNET_TWO:
+            sizes = 6
+            pooled = config.projection_class_embeddings_input_dim
+            pooled -= sizes * config.addition_time_embed_dim
+            added["added_cond_kwargs"] = {
+                "text_embeds": torch.empty(1, pooled, **_META),
+                "time_ids": torch.empty(1, sizes, **_META),
+            }
 
         def run(again: bool) -> Tensor:
             if again:
                 self.unet.enable_gradient_checkpointing()
             try:
-                return self.unet(latents, timestep, encoder_hidden_states=states).sample
+                return self.unet(latents, timestep, encoder_hidden_states=states, **added).sample
             finally:
                 self.unet.disable_gradient_checkpointing()
 

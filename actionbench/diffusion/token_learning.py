@@ -6,7 +6,7 @@ layers, L = 1 if all layers share it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from actionbench.diffusion.denoising import Noised, add_noise, loss_scale, losse
 from actionbench.diffusion.exemplars import Exemplars
 from actionbench.diffusion.shared_text import encode_equal
 from actionbench.errors import UserError
+from actionbench.files.kinds import KINDS
 from actionbench.method import MEASURES, Customization, Method, Presets, Work
 from actionbench.progress import SILENT, Progress
 from actionbench.settings import setting
@@ -436,6 +437,7 @@ class TokenMethod(Method[T]):
     """
 
     presets: ClassVar[Presets] = {"puppet-diffusion": PUPPET_WORDS}
+    kinds: ClassVar[Collection[str]] = tuple(KINDS)
     rule: GradientRule | None = None
     """Override it by a method to make the update from each sample's own gradient.
 

@@ -32,6 +32,8 @@ class Kind:
     """The folders of its tokenizers."""
     without: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of `from_pretrained` that leave out what would change an image afterwards."""
+    controlled: str | None = None
+    """The class of diffusers that draws with a ControlNet; None if there is none."""
     facts: tuple[str, ...] = ()
     """Entries of `model_index.json` that decide what is drawn."""
 
@@ -65,12 +67,27 @@ UNET = Kind(
     ),
     networks=("vae", "unet", "text_encoder"),
     adapter="actionbench.diffusion.unet:OneEncoder",
+    controlled="StableDiffusionControlNetPipeline",
     # The safety checker would replace what it takes for unsafe by a black image, and the judges
     # would count that against the method.
     without={"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False},
 )
 
-KINDS = {kind.name: kind for kind in (UNET,)}
+UNET_TWO = Kind(
+    name="unet-two",
+    title="UNet, two encoders",
+    models="SDXL",
+    pipelines=("StableDiffusionXLPipeline",),
+    networks=("vae", "unet", "text_encoder", "text_encoder_2"),
+    adapter="actionbench.diffusion.unet_two:TwoEncoders",
+    tokenizers=("tokenizer", "tokenizer_2"),
+    without={"add_watermarker": False},
+    controlled="StableDiffusionXLControlNetPipeline",
+    facts=("force_zeros_for_empty_prompt",),
+)
+
+KINDS = {kind.name: kind for kind in (UNET, UNET_TWO)}
+"""All kinds by name."""
 
 
 def kind_of(index: Mapping[str, Any], where: object) -> Kind:

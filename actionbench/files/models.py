@@ -18,7 +18,7 @@ from typing import Any
 from actionbench.errors import UserError, unknown
 from actionbench.files.hashing import sha256_of
 from actionbench.files.hub import Repository, fetch
-from actionbench.files.kinds import KINDS, UNET, Kind, kind_of
+from actionbench.files.kinds import KINDS, Kind, kind_of
 from actionbench.progress import SILENT, Progress
 
 FP16 = "fp16"
@@ -100,8 +100,11 @@ class ModelSource:
     """Hash of the weights, configs, classes and tokenizer, 16 hexadecimal digits."""
     half: tuple[str, ...] = ()
     """The parts whose weights are in the folder in half precision only."""
-    kind: Kind = UNET
-    """What kind of model it is."""
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of model it is."""
+        return kind_of_folder(self.path)
 
     def variant(self, part: str) -> str | None:
         """Return what the libraries call a part's weights: `fp16`, or None for plain ones."""
@@ -199,7 +202,7 @@ def resolve_model(path_or_id: str, progress: Progress = SILENT) -> ModelSource:
     if preset is not None:
         _check_preset(preset, folder)
     own = preset_name(path_or_id, folder)
-    return ModelSource(folder.resolve(), name, own, fingerprint, half, kind_of_folder(folder))
+    return ModelSource(folder.resolve(), name, own, fingerprint, half)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -152,7 +153,7 @@ def tiny_pipeline(
             norm_num_groups=4,
             **structure,
         )
-        _make_text_matter(text_encoder, unet)
+        make_text_matter([text_encoder], unet)
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
@@ -169,11 +170,12 @@ def tiny_pipeline(
     return Path(folder)
 
 
-def _make_text_matter(text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
+def make_text_matter(text_encoders: Sequence[torch.nn.Module], denoiser: torch.nn.Module) -> None:
     """Enlarge some weights: random ones hardly react to the prompt, as a trained model does."""
     with torch.no_grad():
-        text_encoder.get_input_embeddings().weight.mul_(30.0)
-        for name, module in unet.named_modules():
+        for text_encoder in text_encoders:
+            text_encoder.get_input_embeddings().weight.mul_(30.0)
+        for name, module in denoiser.named_modules():
             if name.endswith("attn2"):
                 module.to_q.weight.mul_(2.0)
                 module.to_k.weight.mul_(2.0)
@@ -193,7 +195,7 @@ def backbone_state(backbone: Backbone) -> dict[str, str]:
     state = {
         "pipeline class": type(backbone.pipeline).__name__,
         "parts of the pipeline": str(sorted(backbone.pipeline.components)),
-        "tokenizer": str(len(backbone.pipeline.tokenizer)),
+        "tokenizers": str([len(getattr(backbone.pipeline, t)) for t in backbone.kind.tokenizers]),
         "scheduler class": type(backbone.pipeline.scheduler).__name__,
         "scheduler config": str(dict(backbone.pipeline.scheduler.config)),
         "noise schedule": str(dict(backbone.noise_schedule.config)),

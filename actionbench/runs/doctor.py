@@ -22,6 +22,7 @@ from actionbench.files.hub import how_to_get
 from actionbench.files.models import (
     Network,
     check_shape,
+    kind_of_folder,
     local_model,
     model_repositories,
     model_traits,
@@ -31,7 +32,7 @@ from actionbench.files.models import (
 )
 from actionbench.files.networks import check_network, check_pipeline
 from actionbench.judge import Judge
-from actionbench.method import Method
+from actionbench.method import Method, check_kind
 from actionbench.registry import (
     get_judge,
     get_method,
@@ -113,7 +114,10 @@ def examine(
     for method in methods:
         try:
             kind = get_method(method)
-            systems.append(configure(kind, traits, options.profile, options.prompts, words))
+            made = configure(kind, traits, options.profile, options.prompts, words)
+            if folder is not None and made.needs_backbone:
+                check_kind(made, kind_of_folder(folder), name)
+            systems.append(made)
         except UserError as error:
             yield Finding(method, "fail", str(error))
     if tasks is not None:

@@ -119,6 +119,11 @@ def test_a_folder_that_is_not_a_pipeline_is_reported(model: Path, tmp_path: Path
     refused("not a whole pipeline: unet missing")
     edit(model / "model_index.json", lambda facts: facts.update(text_encoder_2=["a", "b"]))
     refused("two text encoders")
+    edit(model / "model_index.json", lambda facts: facts.update(_class_name="KolorsPipeline"))
+    refused(
+        r"is a KolorsPipeline, which cannot be customized here: known are UNet, one encoder "
+        r"\(StableDiffusionPipeline\); UNet, two encoders \(StableDiffusionXLPipeline\)"
+    )
     (model / "model_index.json").write_text("{")
     refused("model_index.json is damaged")
 
