@@ -64,7 +64,10 @@ class ControlNet(Method[Settings]):
     title = "ControlNet"
     reference = "Zhang et al., ICCV 2023, arXiv 2302.05543"
     Settings = Settings
-    kinds = tuple(KINDS)
+    kinds = tuple(kind.name for kind in KINDS.values() if kind.controlled)
+    unserved: ClassVar[dict[str, str]] = {
+        "transformer": "diffusers has no ControlNet pipeline for PixArt-Sigma"
+    }
     described = True
     presets: ClassVar[Presets] = {
         "puppet-diffusion": {"controlnet": CONTROLNET},

@@ -160,7 +160,9 @@ class CustomDiffusion(Method[Settings]):
         settings = self.settings
         token_rate = settings.token_learning_rate
         factor = learning_rate_factor(settings)
-        with first_position_detached(key_value_projections(backbone)):
+        # Position 0 is the text's beginning, where it has one.
+        projections = key_value_projections(backbone) if backbone.kind.begins else []
+        with first_position_detached(projections):
             fitted = finetune(
                 backbone,
                 settings,

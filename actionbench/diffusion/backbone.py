@@ -111,7 +111,9 @@ class Backbone(ABC):
         self.image_size = int(self.latent_size * pipeline.vae_scale_factor)
         self.noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
         """The noise of training; the pipeline's own scheduler is for sampling."""
-        self.length = prompt_length(pipeline.tokenizer, pipeline.text_encoder.config, name)
+        self.length = prompt_length(
+            pipeline.tokenizer, pipeline.text_encoder.config, name, self.kind
+        )
         """How many tokens a prompt has, beginning, end and padding included."""
         self.drawn: dict[str, Tensor] = {}
         """What a fit drew beforehand and others can use as well, by the names of
@@ -121,7 +123,7 @@ class Backbone(ABC):
         for part in (self.denoiser, pipeline.vae, *self.text_encoders):
             part.eval().requires_grad_(False)
         if resources.gradient_checkpointing:
-            self.denoiser.enable_gradient_checkpointing()
+            self._checkpoint_blocks()
         if resources.vae_slicing:
             pipeline.vae.enable_slicing()
         if resources.compile:
@@ -206,6 +208,10 @@ class Backbone(ABC):
             states: of B prompts.
             negative: the negative prompt's, one row.
         """
+
+    def _checkpoint_blocks(self) -> None:
+        """Have the denoiser's blocks computed again for the backward pass, to save memory."""
+        self.denoiser.enable_gradient_checkpointing()
 
     # -- parts -----------------------------------------------------------------------------
 
@@ -315,29 +321,37 @@ class Backbone(ABC):
 
     def _tokenize(self, text: str, slot_length: int) -> Tokens:
         tokenizer = self.pipeline.tokenizer
-        before, *after = text.split(SLOT)
+        before, *after = self._prepared(text).split(SLOT)
         if len(after) > 1:
             raise UserError(f"a prompt may hold the identifier {SLOT} only once: '{text}'")
         length = self.length
         head = tokenizer(before, add_special_tokens=False).input_ids
         tail = tokenizer(after[0], add_special_tokens=False).input_ids if after else []
-        start = 1 + len(head)
+        start = self.kind.begins + len(head)
         slot = tuple(range(start, start + slot_length)) if after else ()
         if slot and slot[-1] > length - 2:
             raise UserError(f"no room for the identifier within {length} tokens: '{text}'")
-        body = (head + [FILLER] * len(slot) + tail)[: length - 2]
-        ids = [tokenizer.bos_token_id, *body, tokenizer.eos_token_id]
+        body = (head + [FILLER] * len(slot) + tail)[: length - self.kind.around]
+        beginning = [tokenizer.bos_token_id] * self.kind.begins
+        ids = [*beginning, *body, tokenizer.eos_token_id]
         # SD 2 pads with "!" and attends to it, SD 1 with EOS: use the tokenizer's own padding.
         return Tokens((*ids, *[tokenizer.pad_token_id] * (length - len(ids))), slot)
 
     def word_ids(self, text: str) -> list[int]:
         """Return the token ids of a text, without beginning and end."""
-        return list(self.pipeline.tokenizer(text, add_special_tokens=False).input_ids)
+        return list(
+            self.pipeline.tokenizer(self._prepared(text), add_special_tokens=False).input_ids
+        )
+
+    def _prepared(self, text: str) -> str:
+        """Write a text as the stock pipeline does before it is tokenized."""
+        return text.lower().strip() if self.kind.lowers else text
 
     def own_ids(self, prompt: Tokens) -> list[int]:
         """Return the ids of a prompt's words, without beginning, end, padding and identifier."""
-        end = prompt.ids.index(self.pipeline.tokenizer.eos_token_id)
-        return [t for n, t in enumerate(prompt.ids[:end]) if n > 0 and n not in prompt.slot]
+        first = int(self.kind.begins)
+        own = range(first, prompt.ids.index(self.pipeline.tokenizer.eos_token_id))
+        return [prompt.ids[place] for place in own if place not in prompt.slot]
 
     def word_embedding(self, text: str) -> Tensor:
         """Return the mean token embedding of a word or phrase, float32 [D] on the CPU.
@@ -452,11 +466,14 @@ class Backbone(ABC):
         return torch.cat(parts)
 
     def _negative(self, text: str, states: Tensor) -> Tensor:
-        """Return the negative prompt's states, one row tiled to the width of `states`."""
+        """Return the negative prompt's states, one row of the shape of `states`."""
         if text not in self._negatives:
             with torch.no_grad():
                 self._negatives[text] = self._encode_negative(text)
-        plain = self._negatives[text]
+        return self._tiled(self._negatives[text], states)
+
+    def _tiled(self, plain: Tensor, states: Tensor) -> Tensor:
+        """Repeat states that all layers share so that they are of the shape of `states`."""
         return plain.repeat(1, 1, states.shape[-1] // plain.shape[-1])
 
     def _encode_negative(self, text: str) -> Tensor:
@@ -490,7 +507,9 @@ class Backbone(ABC):
                 output_type="latent",
                 **extra,
             ).images
-            self._check(latents, "the latents that the UNet drew", self._drawing_advice())
+            self._check(
+                latents, f"the latents that the {self.kind.noun} drew", self._drawing_advice()
+            )
             return latents if output_type == "latent" else self._decode(latents)
 
     def _decode(self, latents: Tensor) -> list[Image.Image]:
@@ -542,6 +561,10 @@ def compile_blocks(denoiser: Any, backend: str = "inductor") -> None:
     torch._dynamo.config.skip_nnmodule_hook_guards = False
     # Compile for every width, batch size and trained or frozen weights: no silent fallback.
     torch._dynamo.config.recompile_limit = 64
+    if not denoiser._repeated_blocks:
+        raise UserError(
+            f"--compile knows no blocks of a {type(denoiser).__name__}: leave --compile out"
+        )
     denoiser.compile_repeated_blocks(backend=backend)
 
 

@@ -170,8 +170,8 @@ def train_unet(
             mean = float(running) / (step % CHECK_EVERY or CHECK_EVERY)
             if not math.isfinite(mean):
                 raise UserError(
-                    f"the loss of training the UNet is no finite number after {step} steps: "
-                    f"try a lower learning rate than {learning_rate:g}"
+                    f"the loss of training the {backbone.kind.noun} is no finite number after "
+                    f"{step} steps: try a lower learning rate than {learning_rate:g}"
                 )
             history.append(round(mean, 6))
             running.zero_()
@@ -335,8 +335,8 @@ def changed_weights(backbone: Backbone, changes: Mapping[str, Tensor]) -> dict[s
         there = tuple(own[name].shape) if name in own else "missing"
         if there != tuple(change.shape):
             raise UserError(
-                f"the customization does not fit the UNet of {backbone.name}: it changes {name} "
-                f"{tuple(change.shape)}, which is {there} there"
+                f"the customization does not fit the {backbone.kind.noun} of {backbone.name}: it "
+                f"changes {name} {tuple(change.shape)}, which is {there} there"
             )
         weight = own[name].detach()
         changed[name] = (weight.float() + change.to(weight.device)).to(weight.dtype)

@@ -44,7 +44,7 @@ class TwoEncoders(UNet):
                 "SDXL does"
             )
         super().__init__(pipeline, name=name, **options)
-        length = prompt_length(second, pipeline.text_encoder_2.config, name)
+        length = prompt_length(second, pipeline.text_encoder_2.config, name, self.kind)
         self.length = min(self.length, length)
         self._prefixes: dict[tuple[int, ...], tuple[Prefix, Prefix]] = {}
         vae = pipeline.vae

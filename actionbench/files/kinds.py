@@ -34,6 +34,14 @@ class Kind:
     """Arguments of `from_pretrained` that leave out what would change an image afterwards."""
     controlled: str | None = None
     """The class of diffusers that draws with a ControlNet; None if there is none."""
+    prompt_length: int | None = None
+    """How many tokens a prompt has at most; None if the text encoder's config says it."""
+    begins: bool = True
+    """Whether a prompt's tokens have one for the beginning, besides that for the end."""
+    lowers: bool = False
+    """Whether the pipeline writes prompts in small letters."""
+    text_width: str = "cross_attention_dim"
+    """The entry of the denoiser's config that is as wide as the text encoders' states."""
     facts: tuple[str, ...] = ()
     """Entries of `model_index.json` that decide what is drawn."""
 
@@ -46,6 +54,16 @@ class Kind:
     def denoiser(self) -> str:
         """The folder of the network that denoises."""
         return self.networks[1]
+
+    @property
+    def noun(self) -> str:
+        """What messages call the denoiser."""
+        return {"unet": "UNet"}.get(self.denoiser, self.denoiser)
+
+    @property
+    def around(self) -> int:
+        """Tokens around a prompt's words: its beginning, if there is one, and its end."""
+        return 1 + self.begins
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
@@ -86,7 +104,20 @@ UNET_TWO = Kind(
     facts=("force_zeros_for_empty_prompt",),
 )
 
-KINDS = {kind.name: kind for kind in (UNET, UNET_TWO)}
+TRANSFORMER = Kind(
+    name="transformer",
+    title="cross-attention transformer",
+    models="PixArt-Sigma",
+    pipelines=("PixArtSigmaPipeline",),
+    networks=("vae", "transformer", "text_encoder"),
+    adapter="actionbench.diffusion.transformer:CrossAttentionTransformer",
+    prompt_length=300,  # read: diffusers' pipeline, after the paper
+    begins=False,
+    lowers=True,
+    text_width="caption_channels",
+)
+
+KINDS = {kind.name: kind for kind in (UNET, UNET_TWO, TRANSFORMER)}
 """All kinds by name."""
 
 

@@ -242,7 +242,7 @@ def _token_rms(weights: tuple[Path, ...]) -> float | None:
         try:
             with safe_open(path, framework="np") as file:
                 for name in file.keys():  # noqa: SIM118, it is no dictionary
-                    if name.endswith("token_embedding.weight"):
+                    if name.endswith(("token_embedding.weight", "shared.weight")):
                         squares.append(np.square(_read_tensor(path, name).astype(np.float64)))
         except SafetensorError as error:
             raise UserError(f"{path} is damaged ({error}): delete it and fetch it again") from error
@@ -596,23 +596,25 @@ def _how_to_convert(file: Path) -> str:
 
 def _check_channels(folder: Path, kind: Kind) -> None:
     """Raise UserError if the parts do not fit each other, as an inpainting UNet does not."""
-    vae, unet, *texts = (_read_json(folder / part / "config.json") for part in kind.networks)
+    vae, denoiser, *texts = (_read_json(folder / part / "config.json") for part in kind.networks)
+    noun = kind.noun
     latents = vae.get("latent_channels", 4)
-    channels = unet.get("in_channels", 4)
+    channels = denoiser.get("in_channels", 4)
     if channels != latents:
         use = _UNET_CHANNELS.get(channels)
         raise UserError(
-            f"{folder} cannot draw from a text alone: its UNet takes {channels} channels, the "
+            f"{folder} cannot draw from a text alone: its {noun} takes {channels} channels, the "
             f"autoencoder's latents have {latents}"
             + (f" (a model for {use})" if use else "")
             + "; take the plain model that it was made from"
         )
-    width = unet.get("cross_attention_dim")
-    own = [w for w in (text.get("hidden_size") for text in texts) if isinstance(w, int)]
+    width = denoiser.get(kind.text_width)
+    widths = (text.get("hidden_size", text.get("d_model")) for text in texts)
+    own = [width for width in widths if isinstance(width, int)]
     if isinstance(width, int) and len(own) == len(texts) and width != sum(own):
         encoders = "text encoder's are" if len(own) == 1 else "text encoders' are together"
         raise UserError(
-            f"{folder}: its UNet takes text states {width} wide, its {encoders} {sum(own)}: "
+            f"{folder}: its {noun} takes text states {width} wide, its {encoders} {sum(own)}: "
             "the parts are of different models"
         )
 
@@ -634,7 +636,8 @@ def _read_folder(folder: Path, progress: Progress) -> tuple[tuple[str, ...], str
                 content = _hash_weights(path, progress)
             elif path.suffix == ".json":
                 content = _hash_config(path)
-            elif path.suffix == ".txt":
+            # The first kinds' fingerprints were made without such files.
+            elif path.suffix == ".txt" or (path.suffix == ".model" and not kind.begins):
                 content = hashlib.sha256(path.read_bytes()).hexdigest()
             else:
                 continue

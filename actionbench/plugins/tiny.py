@@ -39,19 +39,22 @@ END_OF_WORD = "</w>"
 WORDS = "a an the photo picture of person man with red green blue hair shirt on and in"
 
 
+def prompt_words() -> list[str]:
+    """List the words of the benchmark's prompts, in small letters."""
+    lists = benchmark_lists()
+    texts = [row["description"] for row in lists["actions"] + lists["development_actions"]]
+    texts += [row["phrase"] for row in lists["subjects"]]
+    return sorted({word for text in [*texts, WORDS] for word in text.lower().split()})
+
+
 def tiny_tokenizer(pad_token: str = "!", max_length: int = 32) -> CLIPTokenizer:
     """Train CLIP's byte-level BPE on the prompts' words, so that each is one token.
 
     The alphabet is sorted as in CLIP's own vocabulary, so that "!" is id 0, the padding of SD 2.
     """
-    lists = benchmark_lists()
-    texts = [row["description"] for row in lists["actions"] + lists["development_actions"]]
-    texts += [row["phrase"] for row in lists["subjects"]]
     model = Tokenizer(BPE(end_of_word_suffix=END_OF_WORD))
     trainer = BpeTrainer(vocab_size=10_000, end_of_word_suffix=END_OF_WORD, show_progress=False)
-    model.train_from_iterator(
-        sorted({w for t in [*texts, WORDS] for w in t.lower().split()}), trainer
-    )
+    model.train_from_iterator(prompt_words(), trainer)
     merges = [tuple(pair) for pair in json.loads(model.to_str())["model"]["merges"]]
     letters = sorted(ByteLevel.alphabet())
     tokens = [*letters, *(letter + END_OF_WORD for letter in letters), *map("".join, merges)]

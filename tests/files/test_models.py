@@ -122,7 +122,8 @@ def test_a_folder_that_is_not_a_pipeline_is_reported(model: Path, tmp_path: Path
     edit(model / "model_index.json", lambda facts: facts.update(_class_name="KolorsPipeline"))
     refused(
         r"is a KolorsPipeline, which cannot be customized here: known are UNet, one encoder "
-        r"\(StableDiffusionPipeline\); UNet, two encoders \(StableDiffusionXLPipeline\)"
+        r"\(StableDiffusionPipeline\); UNet, two encoders \(StableDiffusionXLPipeline\); "
+        r"cross-attention transformer \(PixArtSigmaPipeline\)"
     )
     (model / "model_index.json").write_text("{")
     refused("model_index.json is damaged")
