@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -12,6 +12,7 @@ from PIL.Image import Image
 from actionbench.device import out_of_memory
 from actionbench.errors import UserError
 from actionbench.files.hashing import canonical_json
+from actionbench.files.kinds import KINDS, UNET, Kind
 from actionbench.files.models import Network, from_hub
 from actionbench.settings import NoSettings
 
@@ -169,11 +170,23 @@ class Method(ABC, Generic[S]):
     lockstep: ClassVar[bool] = False
     """True if `fit_many` makes several fits faster than one after the other: a run then gives it
     several actions (`--fits-at-once`)."""
+    kinds: ClassVar[Collection[str]] = (UNET.name,)
+    """The kinds of models that it serves, by their names in `files.kinds.KINDS`; a run on another
+    is refused. `methods check` tries all that are claimed."""
+    unserved: ClassVar[Mapping[str, str]] = {}
+    """Why it does not serve a kind, by its name: "ControlNets need a UNet"."""
     version: ClassVar[int] = 1
     """Raise it when the same settings no longer give the same result: fits are then made anew."""
 
     def __init__(self, settings: S | None = None) -> None:
         self.settings: S = self.Settings() if settings is None else settings
+
+    @classmethod
+    def refusal(cls, kind: Kind) -> str | None:
+        """Say in a few words why it does not serve a kind of models; None if it does."""
+        if kind.name in cls.kinds:
+            return None
+        return cls.unserved.get(kind.name, "it does not claim that kind (`Method.kinds`)")
 
     @property
     def fingerprint(self) -> str:
@@ -319,6 +332,19 @@ class Method(ABC, Generic[S]):
         Raises:
             UserError: a customization that does not fit the backbone.
         """
+
+
+def check_kind(method: Method[Any], kind: Kind, model: str) -> None:
+    """Raise UserError if a method does not serve a model's kind.
+
+    Args:
+        model: its name, for the message.
+    """
+    if why := method.refusal(kind):
+        served = "; ".join(KINDS[name].title for name in method.kinds if name in KINDS)
+        raise UserError(
+            f"{method.name} cannot be run on {model} ({kind.title}): {why}; it serves {served}"
+        )
 
 
 def check_fitted(fitted: Any, *, method: str, action: str, model: str) -> None:

@@ -83,7 +83,7 @@ def main() -> None:
 
     source = resolve_model(options.model)
     backbone = Backbone.load(source, device=options.device)
-    unet = backbone.pipeline.unet
+    unet = backbone.denoiser
     task = next(iter(suite.tasks.values()))
     generator = torch.Generator().manual_seed(0)
 

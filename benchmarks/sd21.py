@@ -80,7 +80,8 @@ def make_backbone(size: int, tiny: bool, device: str, dtype: str, resources: Any
     """Make the pipeline in memory, on the device; its weights are small noise."""
     import torch
 
-    from actionbench.diffusion.backbone import DTYPES, Backbone
+    from actionbench.diffusion.backbone import DTYPES
+    from actionbench.diffusion.unet import OneEncoder
     from actionbench.files.networks import quiet_libraries
     from actionbench.plugins.tiny import sd_scheduler, tiny_tokenizer
     from actionbench.suite.items import Sampling
@@ -120,7 +121,7 @@ def make_backbone(size: int, tiny: bool, device: str, dtype: str, resources: Any
         requires_safety_checker=False,
     )
     pipeline.set_progress_bar_config(disable=True)
-    backbone = Backbone(
+    backbone = OneEncoder(
         pipeline,
         name="random",
         fingerprint="random",
@@ -235,7 +236,7 @@ def pool_seconds(backbone: Any, settings: Any, work: Any, wait: Any) -> float:
     latents = torch.zeros(1, 4, side, side, device=backbone.device, dtype=backbone.dtype)
     times = []
     for steps in (1, 1, 3):
-        with restored(backbone.pipeline.unet):
+        with restored(backbone.denoiser):
             began = wait()
             train_unet(
                 backbone,

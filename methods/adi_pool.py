@@ -203,7 +203,7 @@ def _draw_pool(
             *(backbone, anchors.latents[rows], trained, settings.pool_batch_size),
             anchors.mask(rows),
         )
-        with restored(backbone.pipeline.unet):
+        with restored(backbone.denoiser):
             with backbone.text_encoder_resting():
                 train_unet(
                     backbone,

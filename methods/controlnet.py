@@ -16,6 +16,7 @@ import numpy as np
 
 from actionbench.diffusion.control import Control, check_fit, load_controlnet, new_controlnet
 from actionbench.errors import UserError
+from actionbench.files.kinds import KINDS
 from actionbench.files.models import ControlNetSource, Network, resolve_controlnet
 from actionbench.method import Customization, Method, Presets, Work
 from actionbench.progress import Progress
@@ -63,6 +64,10 @@ class ControlNet(Method[Settings]):
     title = "ControlNet"
     reference = "Zhang et al., ICCV 2023, arXiv 2302.05543"
     Settings = Settings
+    kinds = tuple(kind.name for kind in KINDS.values() if kind.controlled)
+    unserved: ClassVar[dict[str, str]] = {
+        "transformer": "diffusers has no ControlNet pipeline for PixArt-Sigma"
+    }
     described = True
     presets: ClassVar[Presets] = {
         "puppet-diffusion": {"controlnet": CONTROLNET},

@@ -27,6 +27,7 @@ from actionbench.diffusion.finetune import (
     shared_class_images,
 )
 from actionbench.diffusion.token_learning import TrainingPrompts, relative_norm
+from actionbench.files.kinds import KINDS
 from actionbench.method import MEASURES, Customization, Method, Presets, Work
 from actionbench.progress import Progress
 from actionbench.settings import setting
@@ -119,6 +120,7 @@ class CustomDiffusion(Method[Settings]):
     title = "Custom Diffusion"
     reference = "Kumari et al., CVPR 2023, arXiv 2212.04488"
     Settings = Settings
+    kinds = tuple(KINDS)
     presets: ClassVar[Presets] = {
         "puppet-diffusion": {"class_sampling_steps": 8, "class_guidance_scale": 4.0}
     }
@@ -158,7 +160,9 @@ class CustomDiffusion(Method[Settings]):
         settings = self.settings
         token_rate = settings.token_learning_rate
         factor = learning_rate_factor(settings)
-        with first_position_detached(key_value_projections(backbone)):
+        # Position 0 is the text's beginning, where it has one.
+        projections = key_value_projections(backbone) if backbone.kind.begins else []
+        with first_position_detached(projections):
             fitted = finetune(
                 backbone,
                 settings,
@@ -231,27 +235,17 @@ def learning_rate_factor(settings: Settings) -> float:
 def trained_weights(backbone: Backbone, trained: str) -> list[Tensor]:
     """List the weights that learn: keys and values, or all of the cross-attention layers."""
     modules = (
-        key_value_projections(backbone)
-        if trained == "key-value"
-        else [layer.attn2 for layer in cross_attention_blocks(backbone)]
+        key_value_projections(backbone) if trained == "key-value" else backbone.cross_attentions()
     )
     return [weight for module in modules for weight in module.parameters()]
 
 
-def cross_attention_blocks(backbone: Backbone) -> list[torch.nn.Module]:
-    """List the transformer blocks of every cross-attention layer."""
-    unet = backbone.pipeline.unet
-    return [
-        block for layer in backbone.layers for block in unet.get_submodule(layer).transformer_blocks
-    ]
-
-
 def key_value_projections(backbone: Backbone) -> list[torch.nn.Module]:
-    """List `to_k` and `to_v` of every cross-attention layer: all of the UNet that sees the text."""
+    """List `to_k` and `to_v` of every attention to the text."""
     return [
         projection
-        for block in cross_attention_blocks(backbone)
-        for projection in (block.attn2.to_k, block.attn2.to_v)
+        for attention in backbone.cross_attentions()
+        for projection in (attention.to_k, attention.to_v)
     ]
 
 
@@ -295,7 +289,7 @@ class Views:
     def __init__(
         self, backbone: Backbone, task: ActionTask, settings: Settings, generator: torch.Generator
     ) -> None:
-        cells = int(backbone.pipeline.unet.config.sample_size)
+        cells = backbone.latent_size
         images = [e.image for e in task.exemplars]
         if settings.augment:
             size = backbone.image_size

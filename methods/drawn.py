@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actionbench.errors import UserError, unknown
+from actionbench.files.kinds import KINDS
 from actionbench.method import Customization, Method
 from actionbench.progress import Progress
 from actionbench.puppets.drawing.holding import anywhere, held, packed, ways
@@ -36,6 +37,7 @@ class Drawn(Method[NoSettings]):
     name = "drawn"
     title = "Drawn (ceiling)"
     reference = "the suite's own drawings"
+    kinds = tuple(KINDS)
     needs_backbone = False
     ranked = False
 

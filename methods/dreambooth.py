@@ -23,6 +23,7 @@ from actionbench.diffusion.finetune import (
     shared_class_images,
 )
 from actionbench.diffusion.token_learning import TrainingPrompts
+from actionbench.files.kinds import KINDS
 from actionbench.method import Customization, Method, Presets, Work
 from actionbench.progress import SILENT, Progress
 from actionbench.settings import setting
@@ -52,6 +53,7 @@ class DreamBooth(Method[Settings]):
     title = "DreamBooth"
     reference = "Ruiz et al., CVPR 2023, arXiv 2208.12242"
     Settings = Settings
+    kinds = tuple(KINDS)
     presets: ClassVar[Presets] = {
         "puppet-diffusion": {"class_sampling_steps": 8, "class_guidance_scale": 4.0}
     }

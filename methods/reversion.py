@@ -137,8 +137,7 @@ class ReVersion(TokenMethod[Settings]):
     }
 
     def batches(self, fit: Fit) -> DrawBatch:
-        timesteps = fit.backbone.noise_schedule.config.num_train_timesteps
-        weights = focal_weights(timesteps, self.settings.focus)
+        weights = focal_weights(fit.backbone.timesteps, self.settings.focus)
         return ExemplarBatches(
             fit.backbone, fit.task, self.settings, weights, progress=fit.progress
         ).draw
@@ -168,8 +167,7 @@ class Steering:
 
     def __init__(self, backbone: Backbone, settings: Settings) -> None:
         self.settings = settings
-        self.tokenizer = backbone.pipeline.tokenizer
-        self.table = backbone.pipeline.text_encoder.get_input_embeddings().weight.detach()
+        self.backbone = backbone
         words = " ".join(BASES.get(entry, entry) for entry in settings.basis).split()
         ids = self._single_tokens(words)
         if not ids:
@@ -194,24 +192,17 @@ class Steering:
     def named(self, prompt: Tokens) -> Tensor:
         """Look up unit embeddings [M, D] of the prompt's words but stop and basis words."""
         if prompt not in self._named:
-            end = prompt.ids.index(self.tokenizer.eos_token_id)
-            self._named[prompt] = self._unit(
-                [
-                    token
-                    for place, token in enumerate(prompt.ids[:end])
-                    if place > 0 and place not in prompt.slot and token not in self.ignored
-                ]
-            )
+            own = self.backbone.own_ids(prompt)
+            self._named[prompt] = self._unit([t for t in own if t not in self.ignored])
         return self._named[prompt]
 
     def _single_tokens(self, words: Sequence[str]) -> list[int]:
         """List the ids of those words that the tokenizer knows whole."""
-        split = [self.tokenizer(word, add_special_tokens=False).input_ids for word in words]
+        split = [self.backbone.word_ids(word) for word in words]
         return list(dict.fromkeys(ids[0] for ids in split if len(ids) == 1))
 
     def _unit(self, ids: Sequence[int]) -> Tensor:
-        rows = self.table[torch.tensor(ids, dtype=torch.long, device=self.table.device)]
-        return normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)
+        return normalize(self.backbone.token_embeddings(ids), dim=-1)
 
 
 def steering_loss(

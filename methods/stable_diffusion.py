@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from actionbench.files.kinds import KINDS
 from actionbench.method import Customization, Method
 from actionbench.progress import Progress
 from actionbench.settings import NoSettings
@@ -23,6 +24,7 @@ class StableDiffusion(Method[NoSettings]):
     title = "Stable Diffusion"
     reference = "Rombach et al., CVPR 2022, arXiv 2112.10752"
     needs_fit = False
+    kinds = tuple(KINDS)
     described = True
 
     def fit(

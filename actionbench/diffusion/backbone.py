@@ -1,31 +1,32 @@
-"""The model that methods customize: a diffusers Stable Diffusion pipeline and what all fits share.
+"""The model that methods customize: the protocol that every kind of diffusers pipeline keeps.
 
-Shapes: B samples, T token positions, D the text encoder's width, L cross-attention layers,
+Shapes: B samples, T token positions, D the width of a token's embedding, L conditioned layers,
 N identifier tokens. An identifier is a float32 tensor [L, N, D], or [1, N, D] if all layers share
-one (Textual Inversion).
+one (Textual Inversion). A text's conditioning, its "states", is one tensor with a row for each
+prompt: rows may be picked, stacked and repeated, and only the backbone knows what is in them.
 """
 
 from __future__ import annotations
 
-import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
 from diffusers import DDPMScheduler
-from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from actionbench.device import BATCH_SIZE, PLAIN, Resources
 from actionbench.diffusion.denoising import randn
 from actionbench.diffusion.lengths import prompt_length
-from actionbench.diffusion.text_prefix import Prefix, encode_from, encode_prefix
 from actionbench.errors import UserError
+from actionbench.files.kinds import Kind
 from actionbench.files.models import ModelSource
 from actionbench.files.networks import check_finite, load_pipeline
 from actionbench.suite.items import SLOT, Sampling
@@ -34,8 +35,7 @@ if TYPE_CHECKING:
     from actionbench.diffusion.control import Control
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-KEPT_PREFIXES = 64
-"""How many beginnings of prompts have their encoding kept: a few MB each for Stable Diffusion."""
+_PREDICTIONS = ("epsilon", "v_prediction")
 FILLER = 0
 """The token id in the slot before its embedding is overwritten; any valid id would do."""
 
@@ -52,7 +52,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class LatentDistribution:
-    """The autoencoder's posterior of a few images, scaled as the UNet wants it.
+    """The autoencoder's posterior of a few images, scaled as the denoiser wants it.
 
     The images of a fit never change, so they are encoded once and only resampled.
     """
@@ -73,11 +73,14 @@ class LatentDistribution:
         return self.mean + self.std * randn(self.mean.shape, generator, self.mean)
 
 
-class Backbone:
-    """A frozen Stable-Diffusion-shaped pipeline. Sampling does not change its weights.
+class Backbone(ABC):
+    """A frozen text-to-image pipeline, as methods see it. Sampling does not change its weights.
 
-    A method that changes them during a fit puts them back.
+    A method that changes them during a fit puts them back. What is abstract here is what kinds
+    differ in; a kind whose noise or autoencoder is of another sort overrides that as well.
     """
+
+    kind: ClassVar[Kind]
 
     def __init__(
         self,
@@ -102,48 +105,51 @@ class Backbone:
         """How images are drawn; a run sets it to its suite's sampling."""
         self.batch_size = BATCH_SIZE
         """Images drawn at once. It changes speed and memory, and images by rounding only."""
-        self.layers = cross_attention_layers(pipeline.unet)
-        """Names of the cross-attention layers in the order of computation, L of them."""
-        self.image_size = int(pipeline.unet.config.sample_size * pipeline.vae_scale_factor)
+        self.layers = self.conditioned_layers(self.denoiser)
+        """Names of the denoiser's conditioned layers in the order of computation, L of them."""
+        self.latent_size = int(self.denoiser.config.sample_size)
+        """Cells on a side of the latents."""
+        self.image_size = int(self.latent_size * pipeline.vae_scale_factor)
         self.noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
         """The noise of training; the pipeline's own scheduler is for sampling."""
-        self.length = prompt_length(pipeline.tokenizer, pipeline.text_encoder.config, name)
+        self.length = prompt_length(
+            pipeline.tokenizer, pipeline.text_encoder.config, name, self.kind
+        )
         """How many tokens a prompt has, beginning, end and padding included."""
         self.drawn: dict[str, Tensor] = {}
         """What a fit drew beforehand and others can use as well, by the names of
         `Method.shared`; a run keeps it in its store."""
         self._tokens: dict[tuple[str, int], Tokens] = {}
-        self._prefixes: dict[tuple[int, ...], Prefix] = {}
         self._negatives: dict[str, Tensor] = {}
-        for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        for part in (self.denoiser, pipeline.vae, *self.text_encoders):
             part.eval().requires_grad_(False)
         if resources.gradient_checkpointing:
-            pipeline.unet.enable_gradient_checkpointing()
+            self._checkpoint_blocks()
         if resources.vae_slicing:
             pipeline.vae.enable_slicing()
         if resources.compile:
-            compile_blocks(pipeline.unet)
+            compile_blocks(self.denoiser)
 
-    @classmethod
+    @staticmethod
     def load(
-        cls,
         source: ModelSource,
         device: str = "cpu",
         dtype: str = "float32",
         resources: Resources = PLAIN,
     ) -> Backbone:
-        """Load a pipeline folder, whatever dtype it has on disk, as `dtype` on `device`.
+        """Load a pipeline folder of any kind, whatever dtype it has on disk, as `dtype`.
 
         Raises:
-            UserError: if the folder holds no Stable Diffusion pipeline, if names or shapes of its
+            UserError: if the folder holds no pipeline of a known kind, if names or shapes of its
                 weights are not those that its classes need, or if this machine cannot do what
                 `resources` ask for.
         """
         if resources.compile:
             check_compiler(device)
+        adapter = adapter_of(source.kind)
         pipeline = load_pipeline(source.path, dtype, source.variant)
         pipeline.set_progress_bar_config(disable=True)
-        return cls(
+        return adapter(
             pipeline.to(device),
             name=source.name,
             fingerprint=source.fingerprint,
@@ -153,15 +159,119 @@ class Backbone:
             resources=resources,
         )
 
+    # -- what kinds differ in --------------------------------------------------------------
+
     @property
+    @abstractmethod
     def width(self) -> int:
         """D, the width of a token's embedding and of one layer's conditioning."""
-        return int(self.pipeline.text_encoder.config.hidden_size)
+
+    @staticmethod
+    @abstractmethod
+    def conditioned_layers(denoiser: Any) -> tuple[str, ...]:
+        """Return the names of a denoiser's conditioned layers in the order of computation.
+
+        Each can be given an identifier of its own. The weights are not looked at.
+        """
+
+    @abstractmethod
+    def cross_attentions(self) -> list[torch.nn.Module]:
+        """List the denoiser's attentions to the text, in order: each has `to_k` and `to_v`."""
+
+    @abstractmethod
+    def token_embeddings(self, ids: Sequence[int]) -> Tensor:
+        """Look up embeddings of the vocabulary, float32 or wider [n, D]."""
+
+    @abstractmethod
+    def token_norms(self) -> Tensor:
+        """Return the norm of each embedding of the vocabulary, float32 [V]."""
+
+    @abstractmethod
+    def _encode_rows(self, prompts: Sequence[Tokens], vectors: Tensor | None) -> Tensor:
+        """Encode prompts, one row of the text encoder for each prompt and layer.
+
+        `vectors` are the prompts' own [B, L, N, D].
+        """
+
+    @abstractmethod
+    def layer_conditioning(self) -> AbstractContextManager[None]:
+        """Give each conditioned layer its own part of layer-wise states, while inside.
+
+        States of identifiers that all layers share reach every layer unchanged.
+        """
+
+    @abstractmethod
+    def predict(self, noisy: Tensor, timesteps: Tensor, states: Tensor) -> Tensor:
+        """Return the denoiser's prediction [B, C, h, w] under states from `encode_prompts`."""
+
+    @abstractmethod
+    def _arguments(self, states: Tensor, negative: Tensor) -> dict[str, Any]:
+        """Return the arguments by which the stock pipeline takes conditioning.
+
+        Args:
+            states: of B prompts.
+            negative: the negative prompt's, one row.
+        """
+
+    def _checkpoint_blocks(self) -> None:
+        """Have the denoiser's blocks computed again for the backward pass, to save memory."""
+        self.denoiser.enable_gradient_checkpointing()
+
+    # -- parts -----------------------------------------------------------------------------
+
+    @property
+    def denoiser(self) -> Any:
+        """The network that denoises; fine-tuning trains it or parts of it."""
+        return getattr(self.pipeline, self.kind.denoiser)
+
+    @property
+    def text_encoders(self) -> list[Any]:
+        """The networks that encode texts."""
+        return [getattr(self.pipeline, part) for part in self.kind.text_encoders]
+
+    # -- noise -----------------------------------------------------------------------------
 
     @property
     def prediction_type(self) -> str:
-        """What the UNet predicts: `epsilon` (noise) or `v_prediction` (velocity)."""
+        """What the denoiser predicts: `epsilon` (noise) or `v_prediction` (velocity)."""
         return str(self.noise_schedule.config.prediction_type)
+
+    @property
+    def timesteps(self) -> int:
+        """How many timesteps training draws from."""
+        return int(self.noise_schedule.config.num_train_timesteps)
+
+    def draw_timesteps(
+        self, count: int, generator: torch.Generator, weights: Tensor | None = None
+    ) -> Tensor:
+        """Draw the timesteps of `count` samples on the CPU.
+
+        Args:
+            generator: a CPU generator.
+            weights: [timesteps], probabilities up to a factor; as the model was trained if None.
+        """
+        if weights is None:
+            return torch.randint(self.timesteps, (count,), generator=generator)
+        return torch.multinomial(weights, count, replacement=True, generator=generator)
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """Mix latents with noise [B, C, h, w] at timesteps [B].
+
+        Returns:
+            The noisy latents, and what the denoiser should predict for them.
+
+        Raises:
+            UserError: for a model that predicts neither noise nor velocity.
+        """
+        if self.prediction_type not in _PREDICTIONS:
+            raise UserError(
+                f"model {self.name} predicts '{self.prediction_type}' (prediction_type of its "
+                f"scheduler): only {' and '.join(_PREDICTIONS)} models can be customized"
+            )
+        schedule = self.noise_schedule
+        velocity = self.prediction_type == "v_prediction"
+        target = schedule.get_velocity(latents, noise, timesteps) if velocity else noise
+        return schedule.add_noise(latents, noise, timesteps), target
 
     # -- images ----------------------------------------------------------------------------
 
@@ -188,13 +298,13 @@ class Backbone:
         vae = self.pipeline.vae
         with torch.no_grad():
             posteriors = [
-                vae.encode(part.to(self.device, self.dtype)).latent_dist
+                vae.encode(part.to(self.device, vae.dtype)).latent_dist
                 for part in scaled.split(self.batch_size)
             ]
         # The stock pipeline decodes with the scaling factor and nothing else: so does this.
         factor = vae.config.scaling_factor
-        mean = torch.cat([p.mean for p in posteriors]) * factor
-        std = torch.cat([p.std for p in posteriors]) * factor
+        mean = (torch.cat([p.mean for p in posteriors]) * factor).to(self.dtype)
+        std = (torch.cat([p.std for p in posteriors]) * factor).to(self.dtype)
         self._check(torch.stack([mean, std], 1), "the autoencoder's latents of exemplars")
         return LatentDistribution(mean, std)
 
@@ -217,20 +327,37 @@ class Backbone:
 
     def _tokenize(self, text: str, slot_length: int) -> Tokens:
         tokenizer = self.pipeline.tokenizer
-        before, *after = text.split(SLOT)
+        before, *after = self._prepared(text).split(SLOT)
         if len(after) > 1:
             raise UserError(f"a prompt may hold the identifier {SLOT} only once: '{text}'")
         length = self.length
         head = tokenizer(before, add_special_tokens=False).input_ids
         tail = tokenizer(after[0], add_special_tokens=False).input_ids if after else []
-        start = 1 + len(head)
+        start = self.kind.begins + len(head)
         slot = tuple(range(start, start + slot_length)) if after else ()
         if slot and slot[-1] > length - 2:
             raise UserError(f"no room for the identifier within {length} tokens: '{text}'")
-        body = (head + [FILLER] * len(slot) + tail)[: length - 2]
-        ids = [tokenizer.bos_token_id, *body, tokenizer.eos_token_id]
+        body = (head + [FILLER] * len(slot) + tail)[: length - self.kind.around]
+        beginning = [tokenizer.bos_token_id] * self.kind.begins
+        ids = [*beginning, *body, tokenizer.eos_token_id]
         # SD 2 pads with "!" and attends to it, SD 1 with EOS: use the tokenizer's own padding.
         return Tokens((*ids, *[tokenizer.pad_token_id] * (length - len(ids))), slot)
+
+    def word_ids(self, text: str) -> list[int]:
+        """Return the token ids of a text, without beginning and end."""
+        return list(
+            self.pipeline.tokenizer(self._prepared(text), add_special_tokens=False).input_ids
+        )
+
+    def _prepared(self, text: str) -> str:
+        """Write a text as the stock pipeline does before it is tokenized."""
+        return text.lower().strip() if self.kind.lowers else text
+
+    def own_ids(self, prompt: Tokens) -> list[int]:
+        """Return the ids of a prompt's words, without beginning, end, padding and identifier."""
+        first = int(self.kind.begins)
+        own = range(first, prompt.ids.index(self.pipeline.tokenizer.eos_token_id))
+        return [prompt.ids[place] for place in own if place not in prompt.slot]
 
     def word_embedding(self, text: str) -> Tensor:
         """Return the mean token embedding of a word or phrase, float32 [D] on the CPU.
@@ -238,13 +365,12 @@ class Backbone:
         Raises:
             UserError: for a text without a token.
         """
-        ids = self.pipeline.tokenizer(text, add_special_tokens=False).input_ids
+        ids = self.word_ids(text)
         if not ids:
             raise UserError(
                 f"'{text}' has no token to take an embedding from: give a word that the model knows"
             )
-        table = self.pipeline.text_encoder.get_input_embeddings().weight
-        return table[ids].detach().float().mean(0).cpu()
+        return self.token_embeddings(ids).mean(0).cpu()
 
     def encode_prompts(
         self,
@@ -252,7 +378,7 @@ class Backbone:
         vectors: Tensor | None = None,
         owners: Sequence[int] | None = None,
     ) -> Tensor:
-        """Encode B prompts as conditioning for the UNet.
+        """Encode B prompts as conditioning for the denoiser.
 
         Args:
             prompts: B tokenized prompts, all with the same number N of slot positions.
@@ -279,96 +405,19 @@ class Backbone:
         row = {pair: number for number, pair in enumerate(unique)}
         return states[[row[pair] for pair in wanted]]
 
-    def _encode_rows(self, prompts: Sequence[Tokens], vectors: Tensor | None) -> Tensor:
-        """Encode prompts, one row of the text encoder for each prompt and layer.
-
-        `vectors` are the prompts' own [B, L, N, D].
-        """
-        ids = torch.tensor([p.ids for p in prompts], device=self.device)
-        if vectors is None:
-            return self.pipeline.text_encoder(ids).last_hidden_state
-        layers = vectors.shape[1]
-        vectors = vectors.to(self.device).flatten(0, 1)
-        # The positions before every slot do not depend on the identifier.
-        start = min(p.slot[0] for p in prompts)
-        slots = torch.tensor([p.slot for p in prompts], device=self.device) - start
-        table = self.pipeline.text_encoder.get_input_embeddings()
-        embeddings = place_vectors(
-            table(ids[:, start:]).repeat_interleave(layers, 0),
-            slots.repeat_interleave(layers, 0),
-            vectors,
-        )
-        prefixes = [self._prefix(p.ids[:start]) for p in prompts]
-        rows = encode_from(
-            self.pipeline.text_encoder,
-            embeddings,
-            prefixes,
-            checkpointing=self.resources.gradient_checkpointing,
-        )
-        if layers == 1:
-            return rows
-        return rows.unflatten(0, (len(prompts), layers)).transpose(1, 2).flatten(2)
-
-    def _prefix(self, ids: tuple[int, ...]) -> Prefix:
-        if ids not in self._prefixes:
-            if len(self._prefixes) >= KEPT_PREFIXES:
-                self._prefixes.clear()
-            self._prefixes[ids] = encode_prefix(self.pipeline.text_encoder, ids)
-        return self._prefixes[ids]
-
-    # -- UNet ------------------------------------------------------------------------------
-
-    @contextmanager
-    def layer_conditioning(self) -> Iterator[None]:
-        """Give each cross-attention layer its own D columns of packed states, while inside.
-
-        States [B, T, D] reach every layer unchanged. This is a pre-hook and not an attention
-        processor, because it keeps the stock kernels and compiles.
-        """
-        width = self.width
-        packed = width * len(self.layers)
-
-        def slicer(number: int) -> Any:
-            own = slice(number * width, (number + 1) * width)
-
-            def take(_module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-                states = kwargs["encoder_hidden_states"]
-                if states.shape[-1] == packed:
-                    kwargs = {**kwargs, "encoder_hidden_states": states[..., own]}
-                return args, kwargs
-
-            return take
-
-        handles = [
-            self.pipeline.unet.get_submodule(name).register_forward_pre_hook(
-                slicer(number), with_kwargs=True
-            )
-            for number, name in enumerate(self.layers)
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
     @contextmanager
     def text_encoder_resting(self) -> Iterator[None]:
-        """Let the text encoder wait in main memory if offloading; nothing may run it inside."""
+        """Let the text encoders wait in main memory if offloading; nothing may run them inside."""
         if not self.resources.offload:
             yield
             return
         try:
-            self.pipeline.text_encoder.to("cpu")
+            for encoder in self.text_encoders:
+                encoder.to("cpu")
             yield
         finally:
-            self.pipeline.text_encoder.to(self.device)
-
-    def predict(self, noisy: Tensor, timesteps: Tensor, states: Tensor) -> Tensor:
-        """Return the UNet's prediction [B, C, h, w] under conditioning from `encode_prompts`."""
-        with self.layer_conditioning():
-            return self.pipeline.unet(
-                noisy, timesteps, encoder_hidden_states=states, return_dict=False
-            )[0]
+            for encoder in self.text_encoders:
+                encoder.to(self.device)
 
     # -- sampling --------------------------------------------------------------------------
 
@@ -422,7 +471,7 @@ class Backbone:
     def sample_latents(
         self, states: Tensor, seeds: Sequence[int], sampling: Sampling, negative: str = ""
     ) -> Tensor:
-        """Do as `sample`, but return latents [B, C, h, w], scaled as the UNet wants them."""
+        """Do as `sample`, but return latents [B, C, h, w], scaled as the denoiser wants them."""
         without = self._negative(negative, states)
         parts = [
             self._run(
@@ -437,12 +486,18 @@ class Backbone:
         return torch.cat(parts)
 
     def _negative(self, text: str, states: Tensor) -> Tensor:
-        """Return the negative prompt's states [1, T, D], tiled to the width of `states`."""
+        """Return the negative prompt's states, one row of the shape of `states`."""
         if text not in self._negatives:
             with torch.no_grad():
-                self._negatives[text] = self.encode_prompts([self.tokenize(text)])
-        plain = self._negatives[text]
+                self._negatives[text] = self._encode_negative(text)
+        return self._tiled(self._negatives[text], states)
+
+    def _tiled(self, plain: Tensor, states: Tensor) -> Tensor:
+        """Repeat states that all layers share so that they are of the shape of `states`."""
         return plain.repeat(1, 1, states.shape[-1] // plain.shape[-1])
+
+    def _encode_negative(self, text: str) -> Tensor:
+        return self.encode_prompts([self.tokenize(text)])
 
     def _run(
         self,
@@ -459,14 +514,12 @@ class Backbone:
         guided = sampling.guidance_scale > 1
         steering = nullcontext() if control is None else control.steering(guided)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        unet = self.pipeline.unet.config
-        shape = (1, unet.in_channels, unet.sample_size, unet.sample_size)
+        shape = (1, self.denoiser.config.in_channels, self.latent_size, self.latent_size)
         noise = torch.cat([randn(shape, generator, states) for generator in generators])
         # Hooks are removed before the first image is handed out: a caller may stop half way.
         with torch.no_grad(), self.layer_conditioning(), self.text_encoder_resting(), steering:
             latents = pipeline(
-                prompt_embeds=states,
-                negative_prompt_embeds=negative.expand(len(states), -1, -1),
+                **self._arguments(states, negative),
                 latents=noise,
                 generator=generators,
                 num_inference_steps=sampling.steps,
@@ -474,13 +527,16 @@ class Backbone:
                 output_type="latent",
                 **extra,
             ).images
-            self._check(latents, "the latents that the UNet drew", self._drawing_advice())
+            self._check(
+                latents, f"the latents that the {self.kind.noun} drew", self._drawing_advice()
+            )
             return latents if output_type == "latent" else self._decode(latents)
 
     def _decode(self, latents: Tensor) -> list[Image.Image]:
         """Decode latents [B, C, h, w] as the stock pipeline does, which looks at no number."""
         vae = self.pipeline.vae
-        pixels = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
+        scaled = latents.to(vae.dtype) / vae.config.scaling_factor
+        pixels = vae.decode(scaled, return_dict=False)[0]
         self._check(pixels, "the pixels that the autoencoder decoded")
         images: list[Image.Image] = self.pipeline.image_processor.postprocess(pixels)
         return images
@@ -509,17 +565,27 @@ class Backbone:
         return f"{advice}; or another scheduler than {kind} suits it (scheduler_config.json)"
 
 
-def compile_blocks(unet: Any, backend: str = "inductor") -> None:
-    """Have the UNet's transformer blocks compiled when they first run.
+def adapter_of(kind: Kind) -> type[Backbone]:
+    """Import and return the backbone's class for a kind."""
+    module, _, name = kind.adapter.partition(":")
+    return cast("type[Backbone]", getattr(import_module(module), name))
 
-    The blocks and not the whole UNet, because they take most of the time, few of them differ, and
+
+def compile_blocks(denoiser: Any, backend: str = "inductor") -> None:
+    """Have the denoiser's transformer blocks compiled when they first run.
+
+    The blocks and not the whole of it, because they take most of the time, few of them differ, and
     `layer_conditioning` hooks the layers around them.
     """
     # Custom Diffusion hooks projections in a block for a while: look for hooks at each call.
     torch._dynamo.config.skip_nnmodule_hook_guards = False
     # Compile for every width, batch size and trained or frozen weights: no silent fallback.
     torch._dynamo.config.recompile_limit = 64
-    unet.compile_repeated_blocks(backend=backend)
+    if not denoiser._repeated_blocks:
+        raise UserError(
+            f"--compile knows no blocks of a {type(denoiser).__name__}: leave --compile out"
+        )
+    denoiser.compile_repeated_blocks(backend=backend)
 
 
 def check_compiler(device: str) -> None:
@@ -562,17 +628,3 @@ def place_vectors(embeddings: Tensor, slots: Tensor, vectors: Tensor) -> Tensor:
     """
     where = slots.unsqueeze(-1).expand(-1, -1, embeddings.shape[-1])
     return embeddings.scatter(1, where, vectors.to(embeddings.dtype))
-
-
-def cross_attention_layers(unet: torch.nn.Module) -> tuple[str, ...]:
-    """Return the names of the UNet's cross-attention layers in the order of computation.
-
-    That is down, mid, up; they are sorted because a UNet registers its middle block last.
-    """
-    stages = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
-
-    def place(name: str) -> tuple[int, ...]:
-        return (stages[name.split(".")[0]], *map(int, re.findall(r"\d+", name)))
-
-    names = [n for n, module in unet.named_modules() if isinstance(module, Transformer2DModel)]
-    return tuple(sorted(names, key=place))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from actionbench.errors import UserError
-from actionbench.files.networks import load_weights
+from actionbench.files.networks import library_class, load_weights
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -72,10 +72,10 @@ class Control:
 
     def pipeline(self, backbone: Backbone) -> Any:
         """Make the stock pipeline of the backbone's own parts and this ControlNet."""
-        from diffusers import StableDiffusionControlNetPipeline
-
-        made = StableDiffusionControlNetPipeline(
-            **backbone.pipeline.components, controlnet=self.network, requires_safety_checker=False
+        kind = backbone.kind
+        without = {name: on for name, on in kind.without.items() if on is not None}
+        made = library_class(f"diffusers.{kind.controlled}")(
+            **backbone.pipeline.components, controlnet=self.network, **without
         )
         made.set_progress_bar_config(disable=True)
         return made
@@ -83,7 +83,7 @@ class Control:
 
 def check_fit(backbone: Backbone, source: ControlNetSource) -> None:
     """Raise UserError if the ControlNet was made for a UNet of another shape."""
-    unet = backbone.pipeline.unet.config
+    unet = backbone.denoiser.config
     for name in _FITTING:
         own, needed = _plain(source.config.get(name, unet[name])), _plain(unet[name])
         if own != needed:
@@ -126,7 +126,7 @@ def new_controlnet(backbone: Backbone, seed: int = 0, *, zero: bool = True) -> A
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ControlNetModel.from_unet(
-            backbone.pipeline.unet, conditioning_embedding_out_channels=CONDITIONING_CHANNELS
+            backbone.denoiser, conditioning_embedding_out_channels=CONDITIONING_CHANNELS
         )
     if not zero:
         generator = torch.Generator().manual_seed(seed)

@@ -20,7 +20,10 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from actionbench.diffusion.backbone import adapter_of
 from actionbench.diffusion.text_prefix import encode_from, encode_prefix
+from actionbench.files.kinds import TRANSFORMER, UNET, UNET_TWO
+from actionbench.files.models import kind_of_folder
 from actionbench.method import Work
 
 
@@ -35,51 +38,77 @@ class Cost:
 
 
 class Networks:
-    """The networks of a pipeline folder, without content; a cost is counted when asked for."""
+    """The networks of a pipeline folder, without content; a cost is counted when asked for.
+
+    The folder may hold the parts' configs alone; without an index it is of the first kind.
+    """
 
     def __init__(self, folder: Path, *, gradient_checkpointing: bool = False) -> None:
-        from diffusers import AutoencoderKL, UNet2DConditionModel
-        from transformers import CLIPTextConfig, CLIPTextModel
+        from diffusers import AutoencoderKL, PixArtTransformer2DModel, UNet2DConditionModel
+        from transformers import CLIPTextConfig, T5Config
 
         def config(part: str) -> Any:
             return json.loads((folder / part / "config.json").read_text("utf-8"))
 
+        indexed = (folder / "model_index.json").is_file()
+        self.kind = kind_of_folder(folder) if indexed else UNET
         with torch.device("meta"):
-            self.unet = UNet2DConditionModel.from_config(config("unet"))
+            transformer = self.kind is TRANSFORMER
+            denoiser = PixArtTransformer2DModel if transformer else UNet2DConditionModel
+            self.denoiser = denoiser.from_config(config(self.kind.denoiser))
             self.vae = AutoencoderKL.from_config(config("vae"))
-            self.text_encoder = CLIPTextModel(CLIPTextConfig.from_dict(config("text_encoder")))
-        for part in (self.unet, self.vae, self.text_encoder):
+            # Without the projection of pooled text, which is one row of a matrix product.
+            text = T5Config if transformer else CLIPTextConfig
+            self.text_encoders = [
+                self._encoder(text.from_dict(config(part))) for part in self.kind.text_encoders
+            ]
+        for part in (self.denoiser, self.vae, *self.text_encoders):
             part.eval().requires_grad_(False)
         self.checkpointing = gradient_checkpointing
-        self.side = int(self.unet.config.sample_size)
+        self.side = int(self.denoiser.config.sample_size)
         """The latents' side."""
         self.pixels = self.side * 2 ** (len(self.vae.config.block_out_channels) - 1)
-        self.length = int(self.text_encoder.config.max_position_embeddings)
+        self.length = self.kind.prompt_length or int(
+            self.text_encoders[0].config.max_position_embeddings
+        )
+
+    def _encoder(self, config: Any) -> Any:
+        from transformers import CLIPTextModel, T5EncoderModel
+
+        return (T5EncoderModel if self.kind is TRANSFORMER else CLIPTextModel)(config)
+
+    @property
+    def layers(self) -> int:
+        """How many layers a layer-wise identifier has."""
+        return len(adapter_of(self.kind).conditioned_layers(self.denoiser))
 
     @property
     def parameters(self) -> dict[str, int]:
         """The number of parameters of each network."""
-        parts = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoder}
-        return {name: sum(p.numel() for p in module.parameters()) for name, module in parts.items()}
+        modules = (self.vae, self.denoiser, *self.text_encoders)
+        return {
+            name: sum(p.numel() for p in module.parameters())
+            for name, module in zip(self.kind.networks, modules, strict=True)
+        }
 
     @cached_property
     def forward(self) -> Cost:
         """The UNet without gradients, as in sampling (which runs it twice per step)."""
-        return self._unet(states_learn=False)
+        return self._denoiser(states_learn=False)
 
     @cached_property
     def conditioned(self) -> Cost:
         """The frozen UNet forward and backward to the text's states, as tokens are learned."""
-        return self._unet(states_learn=True)
+        return self._denoiser(states_learn=True)
 
     @cached_property
     def trained(self) -> Cost:
         """The whole UNet forward and backward to its own weights."""
-        self.unet.requires_grad_(True)
+        self.denoiser.requires_grad_(True)
         try:
-            return self._unet(states_learn=False)
+            return self._denoiser(states_learn=False)
         finally:
-            self.unet.requires_grad_(False)
+            self.denoiser.requires_grad_(False)
 
     @cached_property
     def decoded(self) -> Cost:
@@ -96,37 +125,57 @@ class Networks:
 
     @cached_property
     def text(self) -> Cost:
-        """A row of the text encoder forward and backward to a token right after its beginning."""
-        from transformers import CLIPTextModel
+        """A row of the text encoders forward and backward to a token right after its beginning."""
+        costs = [self._text(encoder.config) for encoder in self.text_encoders]
+        return Cost(sum(cost.flops for cost in costs), sum(cost.kept for cost in costs))
 
-        config = copy.deepcopy(self.text_encoder.config)
+    def _text(self, whole: Any) -> Cost:
+        config = copy.deepcopy(whole)
         config.num_hidden_layers = 1  # the layers are alike, so one is counted
         with torch.device("meta"):
-            encoder = CLIPTextModel(config).eval().requires_grad_(False)
-        prefix = encode_prefix(encoder, [0])
-        rest = torch.empty(1, self.length - 1, config.hidden_size, requires_grad=True, **_META)
-        layer = self._count_checkpointed(
-            encoder, lambda again: encode_from(encoder, rest, [prefix], checkpointing=again)
-        )
-        layers = self.text_encoder.config.num_hidden_layers
+            encoder = self._encoder(config).eval().requires_grad_(False)
+        # A CLIP encoder is causal, so that its beginning is encoded once.
+        length = self.length - self.kind.begins
+        rest = torch.empty(1, length, config.hidden_size, requires_grad=True, **_META)
+        if self.kind is TRANSFORMER:
+            layer = _count(encoder, lambda: encoder(inputs_embeds=rest).last_hidden_state)
+        else:
+            prefix = encode_prefix(encoder, [0])
+            layer = self._count_checkpointed(
+                encoder, lambda again: encode_from(encoder, rest, [prefix], checkpointing=again)
+            )
+        layers = whole.num_hidden_layers
         return Cost(layers * layer.flops, layers * layer.kept)
 
-    def _unet(self, *, states_learn: bool) -> Cost:
-        config = self.unet.config
+    def _denoiser(self, *, states_learn: bool) -> Cost:
+        config = self.denoiser.config
         latents = torch.empty(1, config.in_channels, self.side, self.side, **_META)
-        width = config.cross_attention_dim
+        width = config[self.kind.text_width]
         states = torch.empty(1, self.length, width, requires_grad=states_learn, **_META)
-        timestep = torch.zeros((), dtype=torch.long, **_META)
+        timestep = torch.zeros(1, dtype=torch.long, **_META)
+        added: dict[str, Any] = {}
+        if self.kind is TRANSFORMER:
+            added["added_cond_kwargs"] = {"resolution": None, "aspect_ratio": None}
+        if self.kind is UNET_TWO:
+            sizes = 6
+            pooled = config.projection_class_embeddings_input_dim
+            pooled -= sizes * config.addition_time_embed_dim
+            added["added_cond_kwargs"] = {
+                "text_embeds": torch.empty(1, pooled, **_META),
+                "time_ids": torch.empty(1, sizes, **_META),
+            }
 
         def run(again: bool) -> Tensor:
             if again:
-                self.unet.enable_gradient_checkpointing()
+                self.denoiser.enable_gradient_checkpointing()
             try:
-                return self.unet(latents, timestep, encoder_hidden_states=states).sample
+                return self.denoiser(
+                    latents, timestep=timestep, encoder_hidden_states=states, **added
+                ).sample
             finally:
-                self.unet.disable_gradient_checkpointing()
+                self.denoiser.disable_gradient_checkpointing()
 
-        return self._count_checkpointed(self.unet, run)
+        return self._count_checkpointed(self.denoiser, run)
 
     def _count_checkpointed(self, module: torch.nn.Module, run: Callable[[bool], Tensor]) -> Cost:
         """Count `run(checkpoint)`: with checkpoints it is computed once more, and keeps less."""
@@ -169,7 +218,7 @@ class Networks:
         if work.trained:
             each = size + 8 + (8 if size < 4 else 0)
             batch = work.trained_batch * self.trained.kept
-            activations.append(each * self.parameters["unet"] + size * batch)
+            activations.append(each * self.parameters[self.kind.denoiser] + size * batch)
         return weights + max(activations, default=0)
 
 

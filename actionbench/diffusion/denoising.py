@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from actionbench.errors import UserError
-
 if TYPE_CHECKING:
     from actionbench.diffusion.backbone import Backbone
-
-_PREDICTIONS = ("epsilon", "v_prediction")
 
 
 def loss_scale(dtype: torch.dtype) -> float:
@@ -33,14 +29,14 @@ def randn(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Ten
 
 @dataclass(frozen=True)
 class Noised:
-    """B latents with noise on them, and what the UNet should predict for them."""
+    """B latents with noise on them, and what the denoiser should predict for them."""
 
     latents: Tensor
     """[B, C, h, w]"""
     timesteps: Tensor
     """[B]"""
     target: Tensor
-    """[B, C, h, w]: the noise, or the velocity for a v-prediction model."""
+    """[B, C, h, w]: the noise or a velocity, as the model predicts."""
 
 
 def add_noise(
@@ -57,32 +53,24 @@ def add_noise(
     Args:
         share_timestep, share_noise: so many neighbouring samples get the same timestep (noise);
             both divide B.
-        timestep_weights: probabilities of the timesteps, up to a factor; uniform if None.
+        timestep_weights: probabilities of the timesteps, up to a factor; as the model was trained
+            if None.
 
     Raises:
-        UserError: for a model that predicts neither noise nor velocity.
+        UserError: for a model that predicts what no kind is known to.
     """
-    if backbone.prediction_type not in _PREDICTIONS:
-        raise UserError(
-            f"model {backbone.name} predicts '{backbone.prediction_type}' (prediction_type of its "
-            f"scheduler): only {' and '.join(_PREDICTIONS)} models can be customized"
-        )
-    schedule = backbone.noise_schedule
     count = len(latents)
-    draws = count // share_timestep
-    if timestep_weights is None:
-        last = schedule.config.num_train_timesteps
-        timesteps = torch.randint(last, (draws,), generator=generator)
-    else:
-        timesteps = torch.multinomial(
-            timestep_weights, draws, replacement=True, generator=generator
-        )
+    timesteps = backbone.draw_timesteps(count // share_timestep, generator, timestep_weights)
     timesteps = timesteps.repeat_interleave(share_timestep).to(latents.device)
     noise = randn((count // share_noise, *latents.shape[1:]), generator, latents)
     noise = noise.repeat_interleave(share_noise, 0)
-    velocity = backbone.prediction_type == "v_prediction"
-    target = schedule.get_velocity(latents, noise, timesteps) if velocity else noise
-    return Noised(schedule.add_noise(latents, noise, timesteps), timesteps, target)
+    noisy, target = backbone.add_noise(latents, noise, timesteps)
+    return Noised(noisy, timesteps, target)
+
+
+def widened(values: Tensor) -> Tensor:
+    """Return `values` in float32, or wider if they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def losses(
@@ -93,8 +81,7 @@ def losses(
     With a `mask` [B, 1, h, w] of zeros and ones, a sample's mean is only over its ones.
     """
     prediction = backbone.predict(noised.latents, noised.timesteps, states)
-    wide = torch.promote_types(prediction.dtype, torch.float32)
-    errors = (prediction.to(wide) - noised.target.to(wide)).square()
+    errors = (widened(prediction) - widened(noised.target)).square()
     if mask is None:
         return errors.flatten(1).mean(1)
     return (errors.mean(1, keepdim=True) * mask).flatten(1).sum(1) / mask.flatten(1).sum(1)

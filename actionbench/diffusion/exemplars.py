@@ -40,7 +40,7 @@ def content_masks(backbone: Backbone, images: Sequence[Image.Image]) -> Tensor |
     Images that are no squares get bars when they are encoded, and those are left out as well.
     """
     size = backbone.image_size
-    cells = int(backbone.pipeline.unet.config.sample_size)
+    cells = backbone.latent_size
     cell = size // cells
     masks = torch.zeros(len(images), 1, cells, cells)
     for mask, image in zip(masks, images, strict=True):

@@ -141,8 +141,7 @@ def train_unet(
     steps are done. Returns the mean loss of each `CHECK_EVERY` steps.
     Raises UserError when the loss is no longer a finite number.
     """
-    unet = backbone.pipeline.unet
-    own = list(unet.parameters()) if parameters is None else list(parameters)
+    own = list(backbone.denoiser.parameters()) if parameters is None else list(parameters)
     weights = [*own, *tokens]
     for weight in weights:
         weight.requires_grad_(True)
@@ -177,8 +176,8 @@ def train_unet(
             mean = float(running) / (step % CHECK_EVERY or CHECK_EVERY)
             if not math.isfinite(mean):
                 raise UserError(
-                    f"the loss of training the UNet is no finite number after {step} steps: "
-                    f"try a lower learning rate than {learning_rate:g}"
+                    f"the loss of training the {backbone.kind.noun} is no finite number after "
+                    f"{step} steps: try a lower learning rate than {learning_rate:g}"
                 )
             history.append(round(mean, 6))
             running.zero_()
@@ -296,10 +295,10 @@ def finetune(
     not run the text encoder.
     """
     draw = with_prior(backbone, draw, settings, progress)
-    unet = backbone.pipeline.unet
-    # If the whole UNet is trained, the batches' states are encoded already.
+    denoiser = backbone.denoiser
+    # If the whole denoiser is trained, the batches' states are encoded already.
     resting = backbone.text_encoder_resting() if parameters is None else nullcontext()
-    with resting, restored(unet, parameters) as before:
+    with resting, restored(denoiser, parameters) as before:
         history = train_unet(
             backbone,
             draw,
@@ -313,7 +312,7 @@ def finetune(
             token_learning_rate=token_learning_rate,
             report=lambda step: progress.update(step, settings.steps, "learning"),
         )
-        return Finetuned(weight_changes(unet, before), history)
+        return Finetuned(weight_changes(denoiser, before), history)
 
 
 def weight_changes(module: torch.nn.Module, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -338,14 +337,14 @@ def changed_weights(backbone: Backbone, changes: Mapping[str, Tensor]) -> dict[s
 
     Raises UserError if the UNet has no such parameter, or one of another shape.
     """
-    own = dict(backbone.pipeline.unet.named_parameters())
+    own = dict(backbone.denoiser.named_parameters())
     changed = {}
     for name, change in changes.items():
         there = tuple(own[name].shape) if name in own else "missing"
         if there != tuple(change.shape):
             raise UserError(
-                f"the customization does not fit the UNet of {backbone.name}: it changes {name} "
-                f"{tuple(change.shape)}, which is {there} there"
+                f"the customization does not fit the {backbone.kind.noun} of {backbone.name}: it "
+                f"changes {name} {tuple(change.shape)}, which is {there} there"
             )
         weight = own[name].detach()
         changed[name] = (weight.float() + change.to(weight.device)).to(weight.dtype)
@@ -381,6 +380,6 @@ def generate_with(
     weights = changed_weights(backbone, changes)
     for start in range(0, len(prompts), backbone.batch_size):
         part = slice(start, start + backbone.batch_size)
-        with using(backbone.pipeline.unet, weights):
+        with using(backbone.denoiser, weights):
             images = list(backbone.generate(prompts[part], seeds[part], vectors))
         yield from images

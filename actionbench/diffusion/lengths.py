@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from actionbench.errors import UserError
-from actionbench.files.models import network_class
+from actionbench.files.kinds import UNET, Kind
+from actionbench.files.models import kind_of_folder, network_class
 from actionbench.files.networks import library_class, load_part
 from actionbench.method import Method
 from actionbench.suite.items import SLOT, Action, ActionTask, Item, Subject
 
-AROUND = 2
-"""Tokens around a prompt: its beginning and its end."""
 _SHOWN = 3
 """So many texts are named in a message; the rest is counted."""
 
@@ -55,12 +54,15 @@ class PromptLengths:
         kind = library_class(network_class(folder, "tokenizer"))
         self.tokenizer = load_part(kind, folder / "tokenizer")
         config = load_part(AutoConfig, folder / "text_encoder")
-        self.length = prompt_length(self.tokenizer, getattr(config, "text_config", config), folder)
+        self.kind = kind_of_folder(folder)
+        config = getattr(config, "text_config", config)
+        self.length = prompt_length(self.tokenizer, config, folder, self.kind)
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text, without beginning and end."""
         if not texts:
             return []
+        texts = [text.lower() for text in texts] if self.kind.lowers else texts
         rows = self.tokenizer([*texts], add_special_tokens=False, verbose=False).input_ids
         return [len(row) for row in rows]
 
@@ -69,13 +71,13 @@ class PromptLengths:
         parts = [text.template.partition(SLOT) for text in texts]
         until = self.count([b + (t.action or "") for (b, _, _), t in zip(parts, texts)])
         after = self.count([part[2] for part in parts])
-        room = self.length - AROUND
+        room = self.length - self.kind.around
         cut = []
         for text, (_, slot, _), head, tail in zip(texts, parts, until, after, strict=True):
             head += bool(slot) and text.action is None
             if head + tail > room:
                 loses = bool(slot) and head > room
-                cut.append(Cut(text, head + tail + AROUND, loses))
+                cut.append(Cut(text, head + tail + self.kind.around, loses))
         return cut
 
     def cut_prompts(
@@ -96,7 +98,7 @@ class PromptLengths:
             Text(f"prompt of {subject.name}{name}", first, word)
             for subject, first, outer in zip(subjects, firsts, around, strict=True)
             for (name, word), inner in zip(words, own, strict=True)
-            if outer + inner > self.length - AROUND - 2
+            if outer + inner > self.length - self.kind.around - 2
         ]
         return self.cut(near)
 
@@ -107,7 +109,7 @@ def lengths_of(folder: Path) -> PromptLengths:
     return PromptLengths(folder)
 
 
-def prompt_length(tokenizer: Any, config: Any, name: object) -> int:
+def prompt_length(tokenizer: Any, config: Any, name: object, kind: Kind = UNET) -> int:
     """Return how many tokens a prompt has: what the tokenizer says, within the text encoder's.
 
     A tokenizer that was saved without a length says 1e30.
@@ -115,14 +117,15 @@ def prompt_length(tokenizer: Any, config: Any, name: object) -> int:
     Args:
         config: the text encoder's.
         name: the model, for messages.
+        kind: the model's.
 
     Raises:
         UserError: if neither says it, or if the tokenizer lacks the tokens around a prompt.
     """
-    for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
+    for token in ("bos_token_id", "eos_token_id", "pad_token_id")[not kind.begins :]:
         if getattr(tokenizer, token) is None:
             raise UserError(f"model {name}: its tokenizer has no {token}: take the original's")
-    places = getattr(config, "max_position_embeddings", None)
+    places = kind.prompt_length or getattr(config, "max_position_embeddings", None)
     if places is None:
         raise UserError(
             f"model {name}: its text encoder's config has no max_position_embeddings, so that the "

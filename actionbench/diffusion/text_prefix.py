@@ -23,6 +23,8 @@ class Prefix:
 
     states: Tensor
     """[P, D], the encoder's output."""
+    penultimate: Tensor
+    """[P, D], what its last layer takes."""
     keys: tuple[Tensor, ...]
     """[heads, P, head width] for each layer of the encoder."""
     values: tuple[Tensor, ...]
@@ -34,8 +36,22 @@ def encode_prefix(text_encoder: Any, ids: Sequence[int]) -> Prefix:
     with torch.no_grad():
         tokens = torch.tensor([ids], device=text_encoder.device)
         embeddings = text_encoder.get_input_embeddings()(tokens)
-        states, keys, values = _encode(text_encoder, embeddings, None)
-    return Prefix(states[0], tuple(k[0] for k in keys), tuple(v[0] for v in values))
+        states, penultimate, keys, values = _encode(text_encoder, embeddings, None)
+    return Prefix(states[0], penultimate[0], tuple(k[0] for k in keys), tuple(v[0] for v in values))
+
+
+def encode_both(text_encoder: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Encode whole prompts, ids [B, T].
+
+    The library's own `output_hidden_states` would leave hooks in the encoder.
+
+    Returns:
+        The encoder's output, and what its last layer takes, each [B, T, D].
+    """
+    states, penultimate, _, _ = _encode(
+        text_encoder, text_encoder.get_input_embeddings()(ids), None
+    )
+    return states, penultimate
 
 
 def encode_from(
@@ -45,7 +61,23 @@ def encode_from(
     *,
     checkpointing: bool = False,
 ) -> Tensor:
-    """Return the encoder's output for R prompts whose first P positions are encoded already.
+    """Return the encoder's output for R prompts; arguments as for `encode_both_from`.
+
+    Returns:
+        [R, P + S, D], differentiable in `embeddings`.
+    """
+    states, _ = encode_both_from(text_encoder, embeddings, prefixes, checkpointing=checkpointing)
+    return states
+
+
+def encode_both_from(
+    text_encoder: Any,
+    embeddings: Tensor,
+    prefixes: Sequence[Prefix],
+    *,
+    checkpointing: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Encode R prompts whose first P positions are encoded already.
 
     Args:
         embeddings: token embeddings [R, S, D] of the positions from P on.
@@ -54,7 +86,8 @@ def encode_from(
         checkpointing: keep only the layers' inputs for the backward pass.
 
     Returns:
-        [R, P + S, D], differentiable in `embeddings`.
+        The encoder's output, and what its last layer takes, each [R, P + S, D] and differentiable
+        in `embeddings`.
     """
     copies = len(embeddings) // len(prefixes)
 
@@ -65,8 +98,11 @@ def encode_from(
         (rows([p.keys[layer] for p in prefixes]), rows([p.values[layer] for p in prefixes]))
         for layer in range(len(prefixes[0].keys))
     ]
-    states, _, _ = _encode(text_encoder, embeddings, past, checkpointing)
-    return torch.cat([rows([p.states for p in prefixes]), states], 1)
+    states, penultimate, _, _ = _encode(text_encoder, embeddings, past, checkpointing)
+    return (
+        torch.cat([rows([p.states for p in prefixes]), states], 1),
+        torch.cat([rows([p.penultimate for p in prefixes]), penultimate], 1),
+    )
 
 
 def _encode(
@@ -74,11 +110,12 @@ def _encode(
     embeddings: Tensor,
     past: list[tuple[Tensor, Tensor]] | None,
     checkpointing: bool = False,
-) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
     """Run the encoder's layers on [R, S, D] after `past` keys and values.
 
     Returns:
-        The output [R, S, D]; and, if `past` is None, each layer's keys and values.
+        The output and what the last layer takes, [R, S, D]; and, if `past` is None, each layer's
+        keys and values.
     """
     before = 0 if past is None else past[0][0].shape[2]
     length = embeddings.shape[1]
@@ -88,6 +125,7 @@ def _encode(
     all_keys: list[Tensor] = []
     all_values: list[Tensor] = []
     for number, layer in enumerate(text_encoder.encoder.layers):
+        penultimate = hidden
         if past is None:
             hidden, keys, values = _layer(layer, hidden, seen)
             all_keys.append(keys)
@@ -96,7 +134,7 @@ def _encode(
             hidden = checkpoint(_layer, layer, hidden, seen, *past[number], use_reentrant=False)[0]
         else:
             hidden = _layer(layer, hidden, seen, *past[number])[0]
-    return text_encoder.final_layer_norm(hidden), all_keys, all_values
+    return text_encoder.final_layer_norm(hidden), penultimate, all_keys, all_values
 
 
 def _layer(

@@ -7,7 +7,7 @@ layers, L = 1 if all layers share it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
@@ -20,6 +20,7 @@ from actionbench.diffusion.denoising import Noised, add_noise, loss_scale, losse
 from actionbench.diffusion.exemplars import Exemplars
 from actionbench.diffusion.shared_text import encode_equal
 from actionbench.errors import UserError
+from actionbench.files.kinds import KINDS
 from actionbench.method import MEASURES, Customization, FitRequest, Method, Presets, Work
 from actionbench.progress import SILENT, Progress
 from actionbench.settings import setting
@@ -594,8 +595,7 @@ def relative_norm(backbone: Backbone, vectors: Tensor) -> float:
     The mean over its tokens [L, N, D]. DTI (arXiv 2512.13672): a token that has outgrown the
     vocabulary, often twentyfold, makes the model ignore the rest of the prompt.
     """
-    table = backbone.pipeline.text_encoder.get_input_embeddings().weight.detach().float()
-    return float(vectors.float().norm(dim=-1).mean()) / float(table.norm(dim=-1).median())
+    return float(vectors.float().norm(dim=-1).mean()) / float(backbone.token_norms().median())
 
 
 T = TypeVar("T", bound=TokenSettings)
@@ -624,6 +624,7 @@ class TokenMethod(Method[T]):
     """
 
     presets: ClassVar[Presets] = {"puppet-diffusion": PUPPET_WORDS}
+    kinds: ClassVar[Collection[str]] = tuple(KINDS)
     lockstep: ClassVar[bool] = True
     rule: GradientRule | None = None
     """Override it by a method to make the update from each sample's own gradient.

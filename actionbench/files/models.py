@@ -18,11 +18,8 @@ from typing import Any
 from actionbench.errors import UserError, unknown
 from actionbench.files.hashing import sha256_of
 from actionbench.files.hub import Repository, fetch
+from actionbench.files.kinds import KINDS, Kind, kind_of
 from actionbench.progress import SILENT, Progress
-
-NETWORKS = ("vae", "unet", "text_encoder")
-COMPONENTS = (*NETWORKS, "tokenizer", "scheduler")
-"""The parts of a Stable-Diffusion-shaped pipeline, each in a folder of its own."""
 
 FP16 = "fp16"
 _NAME = r"(diffusion_pytorch_)?model"
@@ -103,6 +100,11 @@ class ModelSource:
     """Hash of the weights, configs, classes and tokenizer, 16 hexadecimal digits."""
     half: tuple[str, ...] = ()
     """The parts whose weights are in the folder in half precision only."""
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of model it is."""
+        return kind_of_folder(self.path)
 
     def variant(self, part: str) -> str | None:
         """Return what the libraries call a part's weights: `fp16`, or None for plain ones."""
@@ -191,8 +193,8 @@ def resolve_model(path_or_id: str, progress: Progress = SILENT) -> ModelSource:
             `owner/name@revision`). A folder with a preset's name comes before the preset.
 
     Raises:
-        UserError: if the model cannot be fetched, is damaged, is not shaped like Stable Diffusion
-            1 or 2, or is not what its preset says.
+        UserError: if the model cannot be fetched, is damaged, is of no known kind, or is not what
+            its preset says.
     """
     folder, name = _model_folder(path_or_id)
     half, fingerprint = _read_folder(folder, progress)
@@ -224,26 +226,30 @@ def model_traits(preset: str | None, folder: Path | None) -> ModelTraits:
     if folder is None or not folder.is_dir():
         return ModelTraits(preset)
     recipe = _own_facts(folder).get("recipe", {})
-    encoder = folder / "text_encoder"
-    weights = weight_files(encoder, variant_of(encoder))
+    encoders = [folder / part for part in kind_of_folder(folder).text_encoders]
+    weights = [path for place in encoders for path in weight_files(place, variant_of(place))]
     return ModelTraits(preset, recipe.get("diffusion_rate"), _token_rms(tuple(weights)))
 
 
 @lru_cache
 def _token_rms(weights: tuple[Path, ...]) -> float | None:
+    """Compute it over the tables of all text encoders, which an identifier lives in at once."""
     import numpy as np
     from safetensors import SafetensorError, safe_open
 
+    squares = []
     for path in weights:
         try:
             with safe_open(path, framework="np") as file:
                 for name in file.keys():  # noqa: SIM118, it is no dictionary
-                    if name.endswith("token_embedding.weight"):
-                        table = _read_tensor(path, name).astype(np.float64)
-                        return float(np.sqrt(np.square(table).mean()))
+                    if name.endswith(("token_embedding.weight", "shared.weight")):
+                        squares.append(np.square(_read_tensor(path, name).astype(np.float64)))
         except SafetensorError as error:
             raise UserError(f"{path} is damaged ({error}): delete it and fetch it again") from error
-    return None
+    if not squares:
+        return None
+    size = sum(table.size for table in squares)
+    return float(np.sqrt(sum(table.mean() * (table.size / size) for table in squares)))
 
 
 def _read_tensor(path: Path, name: str) -> Any:
@@ -293,7 +299,9 @@ def model_repositories(path_or_id: str) -> list[Repository]:
     """Return the repositories of a preset or Hub id, in the order of preference."""
     preset = _preset(path_or_id)
     ids = (_hub_id(path_or_id, "model"),) if preset is None else preset.mirrors
-    wanted = ("model_index.json", "actionbench.json", *(f"{part}/*" for part in COMPONENTS))
+    # Which kind it is, its index will say.
+    parts = dict.fromkeys(part for kind in KINDS.values() for part in kind.components)
+    wanted = ("model_index.json", "actionbench.json", *(f"{part}/*" for part in parts))
     return [Repository(hub_id, wanted, lacking_pipeline) for hub_id in ids]
 
 
@@ -320,10 +328,12 @@ def _model_folder(path_or_id: str) -> tuple[Path, str]:
 def _check_preset(preset: ModelPreset, folder: Path) -> None:
     """Raise UserError if a folder is not what its preset says."""
     scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
-    unet, vae = (_read_json(folder / part / "config.json") for part in ("unet", "vae"))
+    vae, denoiser = (
+        _read_json(folder / part / "config.json") for part in kind_of_folder(folder).networks[:2]
+    )
     facts = {
         "prediction_type": scheduler.get("prediction_type", "epsilon"),
-        "image_size": unet.get("sample_size", 0)
+        "image_size": denoiser.get("sample_size", 0)
         * 2 ** (len(vae.get("block_out_channels", (64,))) - 1),
     }
     for fact, value in facts.items():
@@ -420,16 +430,19 @@ def weight_files(folder: Path, variant: str | None = None) -> list[Path]:
 
 
 def lacking_pipeline(folder: Path) -> list[str]:
-    """List the files that a folder lacks of a whole Stable Diffusion pipeline, by their paths."""
+    """List the files that a folder lacks of a whole pipeline of its kind, by their paths."""
     if not (folder / "model_index.json").is_file():
         return ["model_index.json"]
-    if "text_encoder_2" in _read_json(folder / "model_index.json"):
-        return []  # whole or not, it is refused for its shape
+    try:
+        kind = kind_of_folder(folder)
+    except UserError:
+        return []  # whole or not, it is refused for its class
     lacking = []
-    for part in NETWORKS:
-        stem = _STEMS[part == "text_encoder"]
+    for part in kind.networks:
+        stem = _STEMS[part in kind.text_encoders]
         lacking += [f"{part}/{name}" for name in lacking_network(folder / part, stem=stem)]
-    lacking += [f"tokenizer/{name}" for name in _lacking_beside(folder / "tokenizer", "tokenizer")]
+    for part in kind.tokenizers:
+        lacking += [f"{part}/{name}" for name in _lacking_beside(folder / part, "tokenizer")]
     scheduler = "scheduler/scheduler_config.json"
     return lacking + [scheduler] * (not (folder / scheduler).is_file())
 
@@ -494,6 +507,22 @@ def stored_shapes(folder: Path, variant: str | None = None) -> dict[str, tuple[i
     return shapes
 
 
+def kind_of_folder(folder: Path) -> Kind:
+    """Return which kind of pipeline a folder holds.
+
+    Raises:
+        UserError: if none that is known, or if its index is missing or damaged.
+    """
+    index = _read_json(folder / "model_index.json")
+    kind = kind_of(index, folder)
+    if "text_encoder_2" in index and "text_encoder_2" not in kind.networks:
+        raise UserError(
+            f"{folder} is a {kind.pipelines[0]} with two text encoders, and it has one: correct "
+            "its model_index.json, or fetch it again"
+        )
+    return kind
+
+
 def network_class(folder: Path, part: str) -> str:
     """Return which class loads a part of a pipeline: `diffusers.AutoencoderKL`.
 
@@ -520,7 +549,7 @@ def _hub_id(path_or_id: str, kind: str) -> str:
 
 
 def check_shape(folder: Path) -> tuple[str, ...]:
-    """Check that a folder is a whole pipeline of Stable Diffusion's shape, by its configs.
+    """Check that a folder is a whole pipeline of a known kind, by its configs.
 
     Returns:
         The parts whose weights are there in half precision only.
@@ -537,28 +566,24 @@ def check_shape(folder: Path) -> tuple[str, ...]:
             f"{folder} is not a diffusers pipeline folder: model_index.json is missing"
             + (f"; for a model in a single file, {_how_to_convert(whole[0])}" if whole else "")
         )
-    if "text_encoder_2" in _read_json(index):
-        raise UserError(
-            f"{folder} has two text encoders (SD-XL's shape): "
-            "only Stable Diffusion 1 and 2 shaped pipelines are supported"
-        )
-    missing = [part for part in COMPONENTS if not (folder / part).is_dir()]
+    kind = kind_of_folder(folder)
+    missing = [part for part in kind.components if not (folder / part).is_dir()]
     if missing:
         raise UserError(f"{folder} is not a whole pipeline: {', '.join(missing)} missing")
-    for part in NETWORKS:
+    for part in kind.networks:
         if not any(weight_files(folder / part, variant) for variant in _WEIGHTS):
             raise UserError(
                 f"{folder / part} holds no safetensors weights: fetch them, or save the pipeline "
                 "anew with safe_serialization=True"
             )
     _check_whole(folder, "pipeline", lacking_pipeline(folder))
-    _check_channels(folder)
+    _check_channels(folder, kind)
     # All parts of one kind if there are such, because that is what the folder's hash was made of.
-    variants = {part: variant_of(folder / part) for part in NETWORKS}
+    variants = {part: variant_of(folder / part) for part in kind.networks}
     if any(variants.values()) and not any(
-        any(_lacking_weights(folder / part, FP16, "model")) for part in NETWORKS
+        any(_lacking_weights(folder / part, FP16, "model")) for part in kind.networks
     ):
-        return NETWORKS
+        return kind.networks
     return tuple(part for part, variant in variants.items() if variant is not None)
 
 
@@ -577,23 +602,27 @@ def _how_to_convert(file: Path) -> str:
     )
 
 
-def _check_channels(folder: Path) -> None:
+def _check_channels(folder: Path, kind: Kind) -> None:
     """Raise UserError if the parts do not fit each other, as an inpainting UNet does not."""
-    vae, unet, text = (_read_json(folder / part / "config.json") for part in NETWORKS)
+    vae, denoiser, *texts = (_read_json(folder / part / "config.json") for part in kind.networks)
+    noun = kind.noun
     latents = vae.get("latent_channels", 4)
-    channels = unet.get("in_channels", 4)
+    channels = denoiser.get("in_channels", 4)
     if channels != latents:
         use = _UNET_CHANNELS.get(channels)
         raise UserError(
-            f"{folder} cannot draw from a text alone: its UNet takes {channels} channels, the "
+            f"{folder} cannot draw from a text alone: its {noun} takes {channels} channels, the "
             f"autoencoder's latents have {latents}"
             + (f" (a model for {use})" if use else "")
             + "; take the plain model that it was made from"
         )
-    width, own = unet.get("cross_attention_dim"), text.get("hidden_size")
-    if isinstance(width, int) and isinstance(own, int) and width != own:
+    width = denoiser.get(kind.text_width)
+    widths = (text.get("hidden_size", text.get("d_model")) for text in texts)
+    own = [width for width in widths if isinstance(width, int)]
+    if isinstance(width, int) and len(own) == len(texts) and width != sum(own):
+        encoders = "text encoder's are" if len(own) == 1 else "text encoders' are together"
         raise UserError(
-            f"{folder}: its UNet takes text states {width} wide, its text encoder's are {own}: "
+            f"{folder}: its {noun} takes text states {width} wide, its {encoders} {sum(own)}: "
             "the parts are of different models"
         )
 
@@ -602,8 +631,11 @@ def _read_folder(folder: Path, progress: Progress) -> tuple[tuple[str, ...], str
     """Return which parts are in half precision only, and the pipeline's fingerprint."""
     half = check_shape(folder)
     parts = _read_json(folder / "model_index.json")
+    kind = kind_of_folder(folder)
     digest = hashlib.sha256()
-    for part in COMPONENTS:
+    for fact in kind.facts:
+        digest.update(f"{fact} {json.dumps(parts.get(fact))}\n".encode())
+    for part in kind.components:
         # The index says which class loads a part; another class makes another model of its files.
         digest.update(f"{part} {json.dumps(parts.get(part))}\n".encode())
         weights = weight_files(folder / part, FP16 if part in half else None)
@@ -612,7 +644,8 @@ def _read_folder(folder: Path, progress: Progress) -> tuple[tuple[str, ...], str
                 content = _hash_weights(path, progress)
             elif path.suffix == ".json":
                 content = _hash_config(path)
-            elif path.suffix == ".txt":
+            # The first kinds' fingerprints were made without such files.
+            elif path.suffix == ".txt" or (path.suffix == ".model" and not kind.begins):
                 content = hashlib.sha256(path.read_bytes()).hexdigest()
             else:
                 continue

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from actionbench.errors import UserError
 from actionbench.files.models import (
-    NETWORKS,
+    kind_of_folder,
     network_class,
     stored_shapes,
     variant_of,
@@ -230,7 +230,7 @@ def check_pipeline(folder: Path, half: Sequence[str] = ()) -> dict[str, Differen
             folder / part,
             "fp16" if part in half else None,
         )
-        for part in NETWORKS
+        for part in kind_of_folder(folder).networks
     }
 
 
@@ -297,10 +297,9 @@ def load_weights(kind: Any, folder: Path, name: str | None = None, **more: Any) 
 def load_pipeline(
     folder: Path, dtype: str = "float32", variant: Callable[[str], str | None] = lambda part: None
 ) -> Any:
-    """Load a Stable Diffusion pipeline, whatever number format it has on disk, as `dtype`.
+    """Load a pipeline of a known kind, whatever number format it has on disk, as `dtype`.
 
-    Its safety checker is left out if it has one: it would replace what it takes for unsafe by a
-    black image, and the judges would count that against the method.
+    What would change an image afterwards is left out (`Kind.without`).
 
     Args:
         variant: says which weights are loaded of a part: `fp16`, or None for plain ones.
@@ -311,9 +310,7 @@ def load_pipeline(
     quiet_libraries()
     import torch
 
-    # Imported after the line above, because transformers warns of a missing torchvision.
-    from diffusers import StableDiffusionPipeline
-
+    kind = kind_of_folder(folder)
     networks = {
         part: load_weights(
             library_class(network_class(folder, part)),
@@ -321,16 +318,15 @@ def load_pipeline(
             dtype=getattr(torch, dtype),
             variant=variant(part),
         )
-        for part in NETWORKS
+        for part in kind.networks
     }
     return load_part(
-        StableDiffusionPipeline,
+        # After `quiet_libraries`, because transformers warns of a missing torchvision.
+        library_class(f"diffusers.{kind.pipelines[0]}"),
         folder,
         **networks,
         low_cpu_mem_usage=False,  # otherwise it asks for accelerate
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+        **kind.without,
     )
 
 

@@ -14,7 +14,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,21 +25,38 @@ import torch
 
 from actionbench.diffusion.backbone import Backbone
 from actionbench.errors import UserError, one_line
+from actionbench.files.kinds import TRANSFORMER, UNET, UNET_TWO, Kind
 from actionbench.method import Customization, Method, check_fitted, check_images
 from actionbench.plugins.tiny import backbone_state, load_tiny, tiny_items, tiny_pipeline, tiny_task
+from actionbench.plugins.tiny_pixart import tiny_pixart_pipeline
+from actionbench.plugins.tiny_xl import tiny_xl_pipeline
 from actionbench.progress import SILENT, Progress
 from actionbench.runs.record import FitCost
 from actionbench.runs.store import Store
 from actionbench.settings import build_settings
 from actionbench.suite.items import ActionTask, Item, Sampling, make_items
 
-PIPELINES: dict[str, dict[str, Any]] = {
-    "epsilon": {"levels": 2, "layers_per_block": 1},
-    "v-prediction": {"levels": 2, "layers_per_block": 1, "prediction_type": "v_prediction"},
-    "16 layers": {"levels": 3, "layers_per_block": 2},
+
+@dataclasses.dataclass(frozen=True)
+class TinyModel:
+    """A tiny pipeline that methods are checked on."""
+
+    kind: Kind
+    make: Callable[[Path], Path]
+    """Saves it to a folder."""
+
+
+PIPELINES: dict[str, TinyModel] = {
+    "epsilon": TinyModel(UNET, partial(tiny_pipeline, levels=2, layers_per_block=1)),
+    "v-prediction": TinyModel(
+        UNET,
+        partial(tiny_pipeline, prediction_type="v_prediction", levels=2, layers_per_block=1),
+    ),
+    "16 layers": TinyModel(UNET, partial(tiny_pipeline, levels=3, layers_per_block=2)),
+    "two encoders": TinyModel(UNET_TWO, tiny_xl_pipeline),
+    "transformer": TinyModel(TRANSFORMER, tiny_pixart_pipeline),
 }
-"""The arguments that the tiny pipelines are made with. The first two have 7 cross-attention
-layers."""
+"""The first two have 7 cross-attention layers."""
 
 PRESET = "tiny"
 """The preset of a method that needs other settings than its defaults on these pipelines."""
@@ -76,14 +93,14 @@ class Broken(Exception):
 def check_method(
     method: type[Method[Any]],
     *,
-    pipelines: Sequence[str] = tuple(PIPELINES),
+    pipelines: Sequence[str] | None = None,
     progress: Progress = SILENT,
 ) -> list[CheckResult]:
     """Run all `CHECKS` of a method on the named `PIPELINES`.
 
     Args:
         method: the class, registered or not.
-        pipelines: names of `PIPELINES`.
+        pipelines: names of `PIPELINES`; by default those of the kinds that the method claims.
         progress: is updated after each check.
 
     Returns:
@@ -93,6 +110,8 @@ def check_method(
         assert all(result.passed for result in check_method(MyMethod))
     """
     results: list[CheckResult] = []
+    if pipelines is None:
+        pipelines = [name for name, made in PIPELINES.items() if made.kind.name in method.kinds]
     total = len(pipelines) * len(CHECKS)
     with _random_state_kept():
         for pipeline in pipelines:
@@ -107,7 +126,7 @@ def check_method(
 def _pristine(pipeline: str) -> Backbone:
     """Make one of the `PIPELINES`, once in a process; every check works on a copy."""
     with TemporaryDirectory() as folder:
-        backbone = load_tiny(tiny_pipeline(Path(folder), **PIPELINES[pipeline]), PRESET)
+        backbone = load_tiny(PIPELINES[pipeline].make(Path(folder)), PRESET)
     backbone.sampling = Sampling(steps=2, guidance_scale=4.0)
     return backbone
 

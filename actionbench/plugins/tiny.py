@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from actionbench.diffusion.backbone import Backbone
 from actionbench.files.hashing import canonical_json
-from actionbench.files.models import NETWORKS, ModelSource
+from actionbench.files.models import ModelSource
 from actionbench.files.networks import quiet_libraries
 from actionbench.puppets.drawing.holding import packed, ways
 from actionbench.suite.items import (
@@ -38,19 +39,22 @@ END_OF_WORD = "</w>"
 WORDS = "a an the photo picture of person man with red green blue hair shirt on and in"
 
 
+def prompt_words() -> list[str]:
+    """List the words of the benchmark's prompts, in small letters."""
+    lists = benchmark_lists()
+    texts = [row["description"] for row in lists["actions"] + lists["development_actions"]]
+    texts += [row["phrase"] for row in lists["subjects"]]
+    return sorted({word for text in [*texts, WORDS] for word in text.lower().split()})
+
+
 def tiny_tokenizer(pad_token: str = "!", max_length: int = 32) -> CLIPTokenizer:
     """Train CLIP's byte-level BPE on the prompts' words, so that each is one token.
 
     The alphabet is sorted as in CLIP's own vocabulary, so that "!" is id 0, the padding of SD 2.
     """
-    lists = benchmark_lists()
-    texts = [row["description"] for row in lists["actions"] + lists["development_actions"]]
-    texts += [row["phrase"] for row in lists["subjects"]]
     model = Tokenizer(BPE(end_of_word_suffix=END_OF_WORD))
     trainer = BpeTrainer(vocab_size=10_000, end_of_word_suffix=END_OF_WORD, show_progress=False)
-    model.train_from_iterator(
-        sorted({w for t in [*texts, WORDS] for w in t.lower().split()}), trainer
-    )
+    model.train_from_iterator(prompt_words(), trainer)
     merges = [tuple(pair) for pair in json.loads(model.to_str())["model"]["merges"]]
     letters = sorted(ByteLevel.alphabet())
     tokens = [*letters, *(letter + END_OF_WORD for letter in letters), *map("".join, merges)]
@@ -152,7 +156,7 @@ def tiny_pipeline(
             norm_num_groups=4,
             **structure,
         )
-        _make_text_matter(text_encoder, unet)
+        make_text_matter([text_encoder], unet)
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
@@ -169,11 +173,12 @@ def tiny_pipeline(
     return Path(folder)
 
 
-def _make_text_matter(text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
+def make_text_matter(text_encoders: Sequence[torch.nn.Module], denoiser: torch.nn.Module) -> None:
     """Enlarge some weights: random ones hardly react to the prompt, as a trained model does."""
     with torch.no_grad():
-        text_encoder.get_input_embeddings().weight.mul_(30.0)
-        for name, module in unet.named_modules():
+        for text_encoder in text_encoders:
+            text_encoder.get_input_embeddings().weight.mul_(30.0)
+        for name, module in denoiser.named_modules():
             if name.endswith("attn2"):
                 module.to_q.weight.mul_(2.0)
                 module.to_k.weight.mul_(2.0)
@@ -193,7 +198,7 @@ def backbone_state(backbone: Backbone) -> dict[str, str]:
     state = {
         "pipeline class": type(backbone.pipeline).__name__,
         "parts of the pipeline": str(sorted(backbone.pipeline.components)),
-        "tokenizer": str(len(backbone.pipeline.tokenizer)),
+        "tokenizers": str([len(getattr(backbone.pipeline, t)) for t in backbone.kind.tokenizers]),
         "scheduler class": type(backbone.pipeline.scheduler).__name__,
         "scheduler config": str(dict(backbone.pipeline.scheduler.config)),
         "noise schedule": str(dict(backbone.noise_schedule.config)),
@@ -201,7 +206,7 @@ def backbone_state(backbone: Backbone) -> dict[str, str]:
         "backbone's batch_size": str(backbone.batch_size),
         "backbone's layers": str(backbone.layers),
     }
-    for part in NETWORKS:
+    for part in backbone.kind.networks:
         module = getattr(backbone.pipeline, part)
         modules = dict(module.named_modules())
         weights = hashlib.sha256()

@@ -16,7 +16,7 @@ from actionbench.diffusion.lengths import check_texts
 from actionbench.errors import MethodError, UserError, one_line
 from actionbench.files.models import ModelSource, model_traits, resolve_model
 from actionbench.judge import Judge
-from actionbench.method import Method
+from actionbench.method import Method, check_kind
 from actionbench.progress import SILENT, Observer, Progress
 from actionbench.registry import make_judge
 from actionbench.runs.execute import Execution, RunResult
@@ -58,12 +58,16 @@ class Setup:
             seed: the run's seed; by default that of the options.
 
         Raises:
-            UserError: as `plan_run`, and if the text encoder has no room for the action.
+            UserError: as `plan_run`, if the method does not serve the model's kind, and if the text
+                encoder has no room for the action.
         """
         options = self.options if seed is None else replace(self.options, seed=seed)
+        method = self.method(kind, words)
+        if method.needs_backbone:
+            check_kind(method, self.source.kind, self.source.name)
         plan = plan_run(
             suite=self.suite,
-            method=self.method(kind, words),
+            method=method,
             source=self.source,
             judge=self.judge,
             options=options,

@@ -22,6 +22,7 @@ from actionbench.files.hub import how_to_get
 from actionbench.files.models import (
     Network,
     check_shape,
+    kind_of_folder,
     local_model,
     model_repositories,
     model_traits,
@@ -31,7 +32,7 @@ from actionbench.files.models import (
 )
 from actionbench.files.networks import check_network, check_pipeline
 from actionbench.judge import Judge
-from actionbench.method import Method
+from actionbench.method import Method, check_kind
 from actionbench.registry import (
     get_judge,
     get_method,
@@ -113,7 +114,10 @@ def examine(
     for method in methods:
         try:
             kind = get_method(method)
-            systems.append(configure(kind, traits, options.profile, options.prompts, words))
+            made = configure(kind, traits, options.profile, options.prompts, words)
+            if folder is not None and made.needs_backbone:
+                check_kind(made, kind_of_folder(folder), name)
+            systems.append(made)
         except UserError as error:
             yield Finding(method, "fail", str(error))
     if tasks is not None:
@@ -390,11 +394,11 @@ def estimate(
         exemplars: the number of exemplars per action.
         folder: the base model.
     """
-    from actionbench.diffusion.backbone import DTYPES, cross_attention_layers
+    from actionbench.diffusion.backbone import DTYPES
     from actionbench.diffusion.cost import Networks
 
     networks = Networks(folder, gradient_checkpointing=options.gradient_checkpointing)
-    layers = len(cross_attention_layers(networks.unet))
+    layers = networks.layers
     dtype = DTYPES[options.dtype]
     speed = matmul_speed(device, dtype)
     free, _ = memory(device)
@@ -421,7 +425,7 @@ def estimate(
         total = (len(actions) * flops + once + drawing) / speed
         message = f"{_took(fits, images, total)}; a fit needs at least {needed / GIB:.1f} GiB"
         if work.trained_batch and not work.conditioned:
-            disk += len(actions) * 2 * networks.parameters["unet"]
+            disk += len(actions) * 2 * networks.parameters[networks.kind.denoiser]
         if needed > free:
             fix = "take --gradient-checkpointing, --dtype bfloat16 or a model of smaller images"
             yield Finding(method.name, "fail", f"{message}, {free / GIB:.1f} GiB are free", fix)

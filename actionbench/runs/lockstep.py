@@ -61,14 +61,14 @@ def bytes_of_fits(plan: Plan, at_once: int) -> float:
     size = sum(file.stat().st_size for file in plan.source.path.rglob("*.safetensors"))
     if size < SMALL:
         return GUESS * size * at_once
-    from actionbench.diffusion.backbone import DTYPES, cross_attention_layers
+    from actionbench.diffusion.backbone import DTYPES
     from actionbench.diffusion.cost import Networks
 
     networks = Networks(
         plan.source.path, gradient_checkpointing=plan.options.gradient_checkpointing
     )
     exemplars = max(len(action.task.exemplars) for action in plan.actions)
-    work = plan.method.fit_work(exemplars, len(cross_attention_layers(networks.unet))) or Work()
+    work = plan.method.fit_work(exemplars, networks.layers) or Work()
     work = replace(work, batch=at_once * work.batch, rows=at_once * work.rows)
     return ROOM * networks.fit_bytes(work, DTYPES[plan.options.dtype])
 

@@ -12,7 +12,6 @@ from actionbench.errors import UserError, one_line
 from actionbench.files.hashing import sha256_of
 from actionbench.files.hub import Repository, fetch
 from actionbench.files.models import (
-    NETWORKS,
     Network,
     local_model,
     model_repositories,
@@ -83,7 +82,7 @@ def _model(name: str, report: Callable[[str], None], progress: Progress) -> Fetc
         differences.refuse(source.path / part, network_class(source.path, part))
     pins = [
         f"{path.relative_to(source.path).as_posix()} sha256 {sha256_of(path)}"
-        for part in NETWORKS
+        for part in source.kind.networks
         for path in weight_files(source.path / part, source.variant(part))
     ]
     if source.path.parent.name == "snapshots":  # in the Hub's cache, the folder is the commit

@@ -49,8 +49,7 @@ class Direction(TokenMethod[Settings]):
         return [Question("norm", "Norm", varied(cls.name, "relative_norm", "0.5", "1", "2", "8"))]
 
     def start(self, backbone: Backbone, layers: int) -> Tensor:
-        table = backbone.pipeline.text_encoder.get_input_embeddings().weight.detach().float()
-        norm = self.settings.relative_norm * float(table.norm(dim=-1).median())
+        norm = self.settings.relative_norm * float(backbone.token_norms().median())
         return norm * normalize(super().start(backbone, layers), dim=-1)
 
     def after_step(self, vectors: Tensor, start: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from torch import Tensor
 from actionbench.diffusion.backbone import (
     Backbone,
     Tokens,
-    cross_attention_layers,
     place_vectors,
 )
 from actionbench.diffusion.shared_text import encode_equal
@@ -344,7 +343,7 @@ def test_an_error_without_a_message_is_reported_by_its_type(
 
 
 def test_layer_names(tiny: Backbone) -> None:
-    names = cross_attention_layers(tiny.pipeline.unet)
+    names = tiny.conditioned_layers(tiny.pipeline.unet)
     assert names[0] == "down_blocks.0.attentions.0"
     assert names[6] == "mid_block.attentions.0"
     assert names[-1] == "up_blocks.2.attentions.2"

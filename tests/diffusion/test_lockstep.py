@@ -27,7 +27,7 @@ from actionbench.diffusion.token_learning import (
     learn_tokens,
 )
 from actionbench.errors import UserError
-from actionbench.files.models import NETWORKS, ModelTraits
+from actionbench.files.models import ModelTraits
 from actionbench.method import MEASURES, Customization, FitRequest, Method
 from actionbench.plugins.tiny import load_tiny, state_hash, tiny_pipeline, tiny_task
 from actionbench.progress import SILENT, Progress
@@ -64,7 +64,7 @@ def tiny(small_model: Path) -> Backbone:
 @pytest.fixture
 def exact(tiny: Backbone) -> Backbone:
     """The pipeline in float64: what company changes beyond rounding shows."""
-    for name in NETWORKS:
+    for name in tiny.kind.networks:
         torch.nn.Module.to(getattr(tiny.pipeline, name), torch.float64)
     tiny.dtype = torch.float64
     return tiny

@@ -15,9 +15,8 @@ from huggingface_hub import constants
 
 from actionbench.diffusion.backbone import Backbone
 from actionbench.errors import UserError
-from actionbench.files import hub
+from actionbench.files import hub, kinds
 from actionbench.files.models import (
-    NETWORKS,
     Network,
     check_shape,
     lacking_network,
@@ -228,7 +227,7 @@ def halve(folder: Path, parts: Sequence[str]) -> None:
             path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
 
 
-@pytest.mark.parametrize("parts", [("unet",), ("vae", "text_encoder"), NETWORKS])
+@pytest.mark.parametrize("parts", [("unet",), ("vae", "text_encoder"), kinds.UNET.networks])
 def test_half_precision_files_of_some_parts(
     cache: Path, tmp_path: Path, parts: tuple[str, ...]
 ) -> None:
@@ -239,7 +238,7 @@ def test_half_precision_files_of_some_parts(
     assert set(source.half) == set(parts)
     assert not any(check_pipeline(folder, source.half).values())
     backbone = Backbone.load(source)
-    for part in NETWORKS:
+    for part in kinds.UNET.networks:
         own, other = (getattr(b.pipeline, part).state_dict() for b in (backbone, plain))
         assert all(torch.equal(own[name], other[name]) for name in other)
     put(cache, "somebody/half", folder)

@@ -24,8 +24,8 @@ from actionbench.diffusion.backbone import Backbone
 from actionbench.errors import UserError
 from actionbench.files import hashing, models
 from actionbench.files.hub import Repository, how_to_get
+from actionbench.files.kinds import UNET
 from actionbench.files.models import (
-    NETWORKS,
     lacking_network,
     local_model,
     preset_name,
@@ -119,6 +119,12 @@ def test_a_folder_that_is_not_a_pipeline_is_reported(model: Path, tmp_path: Path
     refused("not a whole pipeline: unet missing")
     edit(model / "model_index.json", lambda facts: facts.update(text_encoder_2=["a", "b"]))
     refused("two text encoders")
+    edit(model / "model_index.json", lambda facts: facts.update(_class_name="KolorsPipeline"))
+    refused(
+        r"is a KolorsPipeline, which cannot be customized here: known are UNet, one encoder "
+        r"\(StableDiffusionPipeline\); UNet, two encoders \(StableDiffusionXLPipeline\); "
+        r"cross-attention transformer \(PixArtSigmaPipeline\)"
+    )
     (model / "model_index.json").write_text("{")
     refused("model_index.json is damaged")
 
@@ -266,7 +272,7 @@ def test_a_folder_with_half_precision_alone_is_read_as_such(tmp_path: Path) -> N
     for path in folder.rglob("*.safetensors"):
         path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
     source = resolve_model(str(folder))
-    assert source.half == NETWORKS and source.fingerprint != plain
+    assert source.half == UNET.networks and source.fingerprint != plain
     backbone = Backbone.load(source)
     assert backbone.pipeline.unet.dtype == torch.float32
     (folder / "vae" / "diffusion_pytorch_model.fp16.safetensors").unlink()

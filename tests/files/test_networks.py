@@ -20,8 +20,8 @@ from transformers import AutoModel, CLIPTextModel, LlamaConfig, LlamaForCausalLM
 from actionbench.diffusion.backbone import Backbone
 from actionbench.diffusion.control import load_controlnet, new_controlnet
 from actionbench.errors import UserError
+from actionbench.files.kinds import UNET
 from actionbench.files.models import (
-    NETWORKS,
     Network,
     resolve_controlnet,
     resolve_model,
@@ -40,7 +40,7 @@ from actionbench.plugins.tiny import load_tiny
 from tests.helpers.tiny_judges import tiny_clip, tiny_detector, tiny_llava, tiny_qwen, tiny_vitpose
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = dict.fromkeys(NETWORKS, "diffusion_pytorch_model.safetensors") | {
+FILES = dict.fromkeys(UNET.networks, "diffusion_pytorch_model.safetensors") | {
     "text_encoder": "model.safetensors"
 }
 
@@ -94,7 +94,7 @@ def enlarge_one(tensors: dict[str, Tensor]) -> None:
 # -- the base model ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("part", NETWORKS)
+@pytest.mark.parametrize("part", UNET.networks)
 def test_a_part_with_two_renamed_weights_is_refused_by_their_names(model: Path, part: str) -> None:
     file = model / part / FILES[part]
     names = sorted(load_file(file))[:2]
@@ -108,11 +108,11 @@ def test_a_part_with_two_renamed_weights_is_refused_by_their_names(model: Path, 
         assert name.removeprefix("text_model.") in message and f"renamed.{name}" in message
     # The same from the headers alone, and of this part only.
     differences = check_pipeline(model)
-    assert [p for p in NETWORKS if differences[p]] == [part]
+    assert [p for p in UNET.networks if differences[p]] == [part]
     assert str(differences[part]) in message
 
 
-@pytest.mark.parametrize("part", NETWORKS)
+@pytest.mark.parametrize("part", UNET.networks)
 def test_a_weight_of_another_shape_is_refused_by_its_shapes(model: Path, part: str) -> None:
     rewrite(model / part / FILES[part], enlarge_one)
     with pytest.raises(UserError, match=rf"{part}: .* 1 of another shape \(.* \[3, .*, needed \["):
@@ -144,7 +144,7 @@ def test_old_names_that_the_libraries_convert_are_no_difference(
     rewrite(model / "text_encoder" / FILES["text_encoder"], to_old_text)
     assert not any(check_pipeline(model).values())
     old, new = load_tiny(model), load_tiny(tiny_model)
-    for part in NETWORKS:
+    for part in UNET.networks:
         own, other = (getattr(b.pipeline, part).state_dict() for b in (old, new))
         assert own.keys() == other.keys()
         assert all(torch.equal(own[name], other[name]) for name in own)

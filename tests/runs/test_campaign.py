@@ -6,16 +6,19 @@ import gc
 import re
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 import actionbench.runs.workers.session
+from actionbench.errors import UserError
 from actionbench.files.models import resolve_model
+from actionbench.plugins.tiny_xl import tiny_xl_pipeline
 from actionbench.runs.campaign import Setup, execute_each
 from actionbench.runs.options import RunOptions
 from actionbench.runs.workers.session import load_backbone
 from leaderboards import build_board
+from methods.stable_diffusion import StableDiffusion
 from tests.helpers.small_run import Brightness, Drift, Faulty, Plain, small_suite
 
 
@@ -36,6 +39,24 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(actionbench.runs.workers.session, "load_backbone", load)
     return loaded
+
+
+def test_a_model_of_a_kind_that_a_method_does_not_serve_is_refused_before_any_work(
+    tmp_path: Path,
+) -> None:
+    class OnlyOne(Plain):
+        unserved: ClassVar[dict[str, str]] = {"unet-two": "it edits the one token table"}
+
+    setup = small_setup(tiny_xl_pipeline(tmp_path / "xl"), tmp_path)
+    said = (
+        r"^plain cannot be run on xl \(UNet, two encoders\): it edits the one token table; "
+        r"it serves UNet, one encoder$"
+    )
+    with pytest.raises(UserError, match=said):
+        setup.plan(OnlyOne)
+    with pytest.raises(UserError, match="does not claim that kind"):
+        setup.plan(Plain)
+    assert setup.plan(StableDiffusion).method.name == "stable-diffusion"
 
 
 def test_a_failure_is_its_own_and_the_backbone_is_shared(
