@@ -160,6 +160,9 @@ def _claim(entry: Any) -> Claim:
         for method in listed:
             if method not in method_names():
                 raise unknown("method", str(method), method_names())
+    both = sorted({*methods["above"]} & {*methods["below"]})
+    if both:
+        raise UserError(f"{', '.join(both)} cannot be above itself: leave it out of one part")
     n = entry["n"]
     if not isinstance(n, Mapping) or n.keys() != {"actions", "seeds"}:
         raise UserError("'n' must be {actions: NUMBER, seeds: NUMBER}")

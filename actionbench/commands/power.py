@@ -46,7 +46,8 @@ def power(
     wide the interval of their total accuracy is by labels alone, with the judge's verdicts, and at
     the floor that no number of labels passes.
     """
-    from evaluation.measures.comparison import ALPHA
+    from evaluation.measures.comparison import ALPHA, least_p
+    from evaluation.measures.power import can_tell
     from leaderboards import build_board
     from leaderboards.reference import find_reference
 
@@ -70,6 +71,13 @@ def power(
             say(
                 "–: cannot be told; each action has one fit, and what lies between fits is not "
                 "known: run further seeds with --seed."
+            )
+        few = [count for count in actions if not can_tell(count, 1, "actions at large", alpha)]
+        if few:
+            least = least_p(max(few), "actions at large")
+            say(
+                f"With {', '.join(map(str, few))} actions at large no difference is told, however "
+                f"large: the smallest p of {max(few)} is {least:.2g}, and {alpha:.2g} is asked for."
             )
         _say_labels(group, budget)
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 ALPHA = 0.05
 """Two methods are told apart if the two-sided p-value, corrected within its family, lies below."""
+RESAMPLES = 9999
+"""Patterns of signs: all are taken if they are no more, and else so many are drawn."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,23 @@ def p_text(p: float | None) -> str:
     return f"{p:.3f}" if p >= 0.0005 else "<0.001"
 
 
+def least_p(units: int, of: Estimand, resamples: int = RESAMPLES) -> float:
+    """Compute the smallest p-value that a comparison of so many units can have.
+
+    Two of the 2^units patterns of signs are as extreme as all of one sign. At large, from the size
+    on at which patterns are drawn, it is two of these.
+    """
+    signs = 2.0 ** (1 - units)
+    return signs if of == "these actions" or 2**units <= resamples else 2 / (resamples + 1)
+
+
 def compare(
     first: pd.DataFrame,
     second: pd.DataFrame,
     measure: str = "total",
     of: Estimand | None = None,
     *,
-    resamples: int = 9999,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
     """Compare two methods' verdicts, of one run each or pooled over seeds.
@@ -112,7 +124,7 @@ def compare_fits(
     measure: str = "total",
     of: Estimand | None = None,
     *,
-    resamples: int = 9999,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
     """Compare two methods on the same items, from counts by fit.
@@ -166,7 +178,7 @@ def compare_fits(
         units = len(first) if paired else len(first) + len(second)
         made = replace(made, units=units, unit="pair of fits" if paired else "fit")
         p_value = _student(difference, parts / len(differences) ** 2, own)
-        p_value = max(p_value, 2.0 ** (1 - units))
+        p_value = max(p_value, least_p(units, of))
         ends = [_equal_strata(fits, measure) for fits in (first, second)]
         together = np.zeros(())
         if paired:

@@ -4,7 +4,8 @@ From the variance of paired differences at hand: between actions, and between th
 action. A design of `actions` x `seeds` has the variance (action + fit / seeds) / actions of a
 difference of actions at large, and fit / (actions seeds) of these actions. The test is Student's on
 one value an action (at large) or a fit (these), and its power is that of the noncentral t
-(Cohen 1988, Statistical Power Analysis, chapter 2).
+(Cohen 1988, Statistical Power Analysis, chapter 2). Where so few units leave no p-value below the
+level, as eight actions in a family of seven, nothing is detected, however large.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from scipy.optimize import brentq
 from scipy.stats import nct, t
 
 from evaluation.measures.accuracy import MIN_ACTIONS, Estimand
-from evaluation.measures.comparison import ALPHA, action_means
+from evaluation.measures.comparison import ALPHA, action_means, least_p
 from evaluation.measures.components import nested
 from evaluation.measures.fits import Fits
 
@@ -89,6 +90,12 @@ def degrees(actions: int, seeds: int, of: Estimand) -> int:
     return actions - 1 if of == "actions at large" else actions * (seeds - 1)
 
 
+def can_tell(actions: int, seeds: int, of: Estimand, alpha: float = ALPHA) -> bool:
+    """Whether a design's smallest p-value lies below the level, fits being paired."""
+    units = actions if of == "actions at large" else actions * seeds
+    return least_p(units, of) < alpha
+
+
 def power(difference: float, variance: float, free: float, alpha: float = ALPHA) -> float:
     """Compute the power of a two-sided t-test of a mean with this variance and `free` degrees."""
     limit = float(t.isf(alpha / 2, free))
@@ -121,6 +128,8 @@ def actions_needed(
         variance = paired.of_mean(actions, seeds, "actions at large")
         if variance is None:
             return None
+        if not can_tell(actions, seeds, "actions at large", alpha):
+            return False
         return detectable(variance, actions - 1, alpha) <= gap
 
     low, high = 1, MOST_ACTIONS
@@ -149,11 +158,11 @@ class Power:
         self, actions: int, seeds: int, of: Estimand, alpha: float = ALPHA
     ) -> float | None:
         """Compute the smallest detectable difference, the median over pairs; None if it cannot be
-        told: too few units, or differences that do not vary."""
+        told: too few units for any p-value below `alpha`, or differences that do not vary."""
         free = degrees(actions, seeds, of)
         variances = [pair.of_mean(actions, seeds, of) for pair in self.pairs]
         known = [variance for variance in variances if variance is not None]
-        if free < 1 or not known or self.constant:
+        if free < 1 or not known or self.constant or not can_tell(actions, seeds, of, alpha):
             return None
         # Differences scale with the standard error: the pair in the middle is so for any alpha.
         return detectable(float(np.median(known)), free, alpha)
@@ -191,14 +200,18 @@ class Power:
         alike = ", whose differences do not vary" if self.constant else ""
         return f"cannot be told with {self.design}{alike}"
 
-    def smallest(self, of: Estimand) -> tuple[float, float] | None:
+    def smallest(self, of: Estimand) -> tuple[float, float | None] | None:
         """Compute what the board's own design detects: alone, and in the family of the lead's
-        comparisons; None if it cannot be told."""
+        comparisons, None if nothing; None if it cannot be told."""
         alone = self.detectable(self.actions, self.seeds, of)
-        strict = self.detectable(self.actions, self.seeds, of, ALPHA / max(1, self.family))
-        if alone is None or strict is None:
+        if alone is None or (of == "actions at large" and self.actions < MIN_ACTIONS):
             return None
-        return None if of == "actions at large" and self.actions < MIN_ACTIONS else (alone, strict)
+        return alone, self.detectable(self.actions, self.seeds, of, ALPHA / max(1, self.family))
+
+    def in_family(self, strict: float | None, digits: int = 0) -> str:
+        """Write what is detected in the family of the lead's comparisons, in points."""
+        found = "none, however large," if strict is None else f"{100 * strict:.{digits}f}"
+        return f"{found} in a family of {self.family}"
 
     @property
     def lines(self) -> list[str]:
@@ -210,7 +223,7 @@ class Power:
                 lines.append(f"Smallest detectable difference, {of}: {self.untold}.")
                 continue
             alone, strict = found
-            family = f", {100 * strict:.0f} in a family of {self.family}" if self.family > 1 else ""
+            family = f", {self.in_family(strict)}" if self.family > 1 else ""
             lines.append(
                 f"Smallest difference of total accuracy that {self.design} detect with 80% power, "
                 f"{of}: {100 * alone:.0f} points{family}."

@@ -58,11 +58,16 @@ def read_calibration(folder: Path) -> Error:
 
 
 def _figure(share: Any) -> Figure:
-    return Figure(*(float(share[name]) for name in ("share", "low", "high")))
+    # Fewer actions than say anything at large leave a share without an interval, which is null.
+    values = (share[name] for name in ("share", "low", "high"))
+    return Figure(*(math.nan if value is None else float(value) for value in values))
 
 
 def corrected_share(share: Share, error: Error) -> Figure:
-    """Correct a judge's share of right actions by its error; NaN if the judge tells too little."""
+    """Correct a judge's share of right actions by its error; NaN if the judge tells too little.
+
+    Without an interval of the share, or of the error, the correction has none either.
+    """
     apart = error.right.value - error.false.value
     if not share.n or apart < LEAST:
         return UNKNOWN
@@ -73,6 +78,8 @@ def corrected_share(share: Share, error: Error) -> Figure:
         value**2 * _variance(error.right.low, error.right.high),
     )
     half = NORMAL * math.sqrt(sum(parts)) / apart
+    if math.isnan(half):
+        return Figure(value, math.nan, math.nan)
     return Figure(value, max(0.0, value - half), min(1.0, value + half))
 
 

@@ -233,16 +233,19 @@ def interval(
 
 @dataclass(frozen=True)
 class Figure:
-    """A share with its 95% interval. NaN if there are too few labels."""
+    """A share with its 95% interval. NaN if there are too few labels; the ends alone if no interval
+    can be told."""
 
     value: float
     low: float
     high: float
 
     def text(self, digits: int = 1) -> str:
-        """Share and interval in %: "54.9 [46–63]"."""
+        """Share and interval in %: "54.9 [46–63]"; the share alone if no interval can be told."""
         if math.isnan(self.value):
             return "–"
+        if math.isnan(self.low):
+            return f"{100 * self.value:.{digits}f}"
         return f"{100 * self.value:.{digits}f} [{100 * self.low:.0f}–{100 * self.high:.0f}]"
 
     @property

@@ -51,8 +51,9 @@ def labels_each(budget: int, rows: int) -> int:
     """
     share = budget // rows
     if share < MIN_LABELS:
+        over = f"{rows} row{'' if rows == 1 else 's'}"
         raise UserError(
-            f"{budget} images over {rows} rows are {share} each, and nothing is estimated "
+            f"{budget} images over {over} are {share} each, and nothing is estimated "
             f"from fewer than {MIN_LABELS}: --budget {MIN_LABELS * rows} or fewer runs"
         )
     return share

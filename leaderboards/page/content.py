@@ -137,9 +137,9 @@ def _detectable(power: Power) -> Tile:
     words = "smallest difference found with 80% power"
     for of in get_args(Estimand):
         if (found := power.smallest(of)) is not None:
-            alone, strict = (f"{100 * value:.1f}" for value in found)
-            family = f"points; {strict} in a family of {power.family}" if power.family > 1 else ""
-            return Tile(alone, family or "points", f"{words}, {of}")
+            alone, strict = found
+            family = f"points; {power.in_family(strict, 1)}" if power.family > 1 else "points"
+            return Tile(f"{100 * alone:.1f}", family, f"{words}, {of}")
     return Tile("–", power.untold, words)
 
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks.coverage import Case, draw
+from evaluation.measures.comparison import ALPHA, compare_fits, least_p
 from evaluation.measures.components import nested, split
 from evaluation.measures.power import (
     PairedVariance,
+    Power,
     actions_needed,
     detectable,
     measure_power,
@@ -107,6 +109,30 @@ def test_the_protocols_figures() -> None:
     assert actions_needed(0.107, PairedVariance(0.26**2, None), 1) in (48, 49)
     assert actions_needed(0.107, PairedVariance(0.26**2, None), 2) is None, "cannot be told"
     assert actions_needed(1e-4, PairedVariance(0.26**2, None), 1) is None, "out of reach"
+
+
+def test_too_few_units_for_a_small_p_detect_nothing() -> None:
+    """Eight actions in a family of seven: 2/256 > 0.05/7, whatever Student's t would detect."""
+    found = Power((PairedVariance(0.26**2, 0.05),), actions=8, seeds=1, methods=8)
+    assert found.detectable(8, 1, "actions at large") == pytest.approx(0.301, abs=5e-4)
+    assert found.detectable(8, 1, "actions at large", ALPHA / 7) is None
+    assert found.detectable(9, 1, "actions at large", ALPHA / 7) is not None
+    assert found.detectable(5, 1, "actions at large") is None
+    alone, family = found.smallest("actions at large") or (None, 0.0)
+    assert alone is not None and family is None
+    assert found.lines[0].endswith("30 points, none, however large, in a family of 7.")
+    # The gap could not be told with eight actions, however wide it is.
+    assert found.needed(5.0, 1) == 6 and found.needed(5.0, 1, ALPHA / 7) == 9
+    # Two actions with two fits each have four pairs of fits: no p below 2/16.
+    assert found.detectable(2, 2, "these actions") is None
+    assert found.detectable(2, 3, "these actions") is not None
+
+
+def test_the_smallest_p_is_that_of_the_clearest_comparison() -> None:
+    for actions in (6, 8, 20):
+        all_right, all_wrong = (make_fits(np.full((actions, 1), n)) for n in (IMAGES, 0))
+        best = compare_fits(all_right, all_wrong)
+        assert best.p_value == pytest.approx(least_p(actions, "actions at large"))
 
 
 @pytest.mark.parametrize("first_seed", [0, 50])

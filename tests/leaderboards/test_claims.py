@@ -124,6 +124,7 @@ def test_seeds_that_were_not_registered_are_not_looked_at(tmp_path: Path) -> Non
         ({"n": {"actions": 0, "seeds": 1}}, "'n.actions' must be"),
         ({"over": 0.8}, "unknown part 'over'"),
         ({"below": []}, "'below' must be a list"),
+        ({"below": ["p-plus", "adi"]}, "adi cannot be above itself"),
     ],
 )
 def test_a_file_with_a_mistake(tmp_path: Path, change: dict[str, Any], message: str) -> None:

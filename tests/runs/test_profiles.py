@@ -240,6 +240,7 @@ def test_the_list_prints_every_figure_with_its_origin(typed: Callable[..., Any])
     assert "stable-diffusion has no settings" in text
     there = typed("methods", "list", "--settings", "--method", "p-plus", "--model", "sd-2.1")
     assert "0.005" in there.stdout and "the weights are not here" in there.stdout
+    assert "rates stand as published" in there.stdout and "rate not known" not in there.stdout
     tuned = typed(
         *("methods", "list", "--settings", "--method", "p-plus"),
         *("--model", "sd-2.1", "--profile", "tuned"),

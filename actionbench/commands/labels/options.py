@@ -85,7 +85,8 @@ def begin(store: Store, names: Sequence[str], path: Path, options: StudyOptions)
     items = labels.items("image")
     several = sum(item.raters > 1 for item in items)
     say(
-        f"planned {len(items)} images of {len(run_ids)} rows in {path}; {several} of them are for "
+        f"planned {len(items)} images of {len(run_ids)} row{'' if len(run_ids) == 1 else 's'} in "
+        f"{path}; {several} of them are for "
         f"three raters, so {sum(item.raters for item in items)} answers in all"
     )
     print_table(table([bought(store, run_id, items) for run_id in run_ids]).rich())

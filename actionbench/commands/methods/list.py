@@ -20,6 +20,7 @@ from actionbench.method import Method
 from actionbench.printing import say
 from actionbench.registry import get_method, method_names
 from actionbench.runs.profiles import (
+    SD_2_1,
     SD_PRETRAINING_RATE,
     SD_TOKEN_RMS,
     Figure,
@@ -75,12 +76,14 @@ def list_methods(
 
 def _heading(model: str, profile: str, traits: ModelTraits) -> str:
     rate, size = traits.pretraining_rate, traits.token_rms
+    rms = "not known, the weights are not here" if size is None else f"{size:.4f}, computed"
+    rms = f"token table's RMS {rms} (SD 2.1's {SD_TOKEN_RMS:g}, recalled)"
+    if profile == "published" and traits.preset in SD_2_1:
+        return f"profile {profile} on {model}: rates stand as published; {rms}"
     return (
         f"profile {profile} on {model}: pretraining rate "
         f"{'not known' if rate is None else f'{rate:g}'} (Stable Diffusion's "
-        f"{SD_PRETRAINING_RATE:g}), token table's RMS "
-        f"{'not known, the weights are not here' if size is None else f'{size:.4f}, computed'} "
-        f"(SD 2.1's {SD_TOKEN_RMS:g}, recalled)"
+        f"{SD_PRETRAINING_RATE:g}), {rms}"
     )
 
 

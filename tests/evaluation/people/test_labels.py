@@ -110,6 +110,8 @@ def test_a_budget_that_leaves_a_row_too_few_says_what_is_needed() -> None:
     rows = {f"r{n}": make_verdicts(lambda *_: (True, True)) for n in range(8)}
     with pytest.raises(UserError, match=r"300 images over 8 rows are 37 each.*--budget 320"):
         choose_images(rows, 300)
+    with pytest.raises(UserError, match="39 images over 1 row are 39 each"):
+        choose_images({"r0": rows["r0"]}, 39)
     short = {"few": make_verdicts(lambda *_: (True, True), subjects=4, images_per_pair=1)}
     with pytest.raises(UserError, match="run few has 32 images"):
         choose_images(short, 40)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from actionbench.runs.store import Store, read_image
 from actionbench.suite.items import Item
 from actionbench.suite.suite import get_suite
 from evaluation.judges.human import HumanJudge, HumanSettings
-from evaluation.measures.accuracy import wilson
+from evaluation.measures.accuracy import Share, wilson
 from evaluation.people.budget import expect
 from evaluation.people.calibrated import Error, corrected_share, read_calibration
 from evaluation.people.estimates import Figure
@@ -140,6 +142,12 @@ def test_calibration_corrects_where_nobody_labelled() -> None:
     assert low.value == 0 and low.low == 0 < low.high
     blind = Error("clip", "f", "s", Figure(0.5, 0.4, 0.6), Figure(0.45, 0.4, 0.5))
     assert corrected_share(share, blind).text() == "–"
+    # Few actions: no interval of the error, or of the share, and so none from 0 to 100 either.
+    few = Figure(0.9, math.nan, math.nan)
+    assert corrected_share(share, replace(error, right=few)).text() == "50.0"
+    assert corrected_share(Share(50, 100, math.nan, math.nan, "cannot be told"), error).text() == (
+        "50.0"
+    )
 
 
 def test_a_calibration_is_read_and_shown(
@@ -160,6 +168,13 @@ def test_a_calibration_is_read_and_shown(
     done = typed("report", "--calibration", folder, "--html", "none")
     assert done.returncode == 0 and "calibrated" in done.stdout, done.stderr
     assert "Rogan and Gladen" in done.stdout
+    facts["right"] = {"share": 0.95, "low": None, "high": None}  # fewer than six actions
+    (folder / "calibration.json").write_text(json.dumps(facts))
+    assert math.isnan(read_calibration(folder).right.low)
+    done = typed("report", "--calibration", folder, "--html", "none")
+    assert done.returncode == 0 and "calibrated" in done.stdout, done.stderr
+    written = (tmp_path / "runs/report/board.json").read_text()
+    assert "NaN" not in written
     (folder / "calibration.json").write_text("{}")
     with pytest.raises(UserError, match="is no calibration"):
         read_calibration(folder)
