@@ -81,7 +81,7 @@ def test_the_closest_base_model_is_shipped_within_wider_limits(
     if frozen_too:
         assert made.freeze([replace(SUBJECT, share=share)]).exists()
         return
-    with pytest.raises(UserError, match=f"not accepted: {check.SUBJECT}"):
+    with pytest.raises(UserError, match=rf"not accepted \({check.SUBJECT}\)"):
         made.freeze([replace(SUBJECT, share=share)])
     assert not frozen.exists()
 
