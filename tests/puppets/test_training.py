@@ -347,10 +347,11 @@ def _goes_on_elsewhere(training: Training, tmp_path: Path) -> None:
     assert len(restore(kept, elsewhere)) == 5, "autoencoder, decoder, CLIP, checkpoint and its log"
     assert restore(kept, elsewhere) == []
     other = Training(SMALL, elsewhere)
-    assert other.latest()[2] == SMALL.diffusion_steps
-    for name, value in other.latest()[0].state_dict().items():
-        ours = training.latest()[0].state_dict()[name]
-        assert torch.equal(value, ours.half().float()), name
+    theirs, _, step = other.latest()
+    assert step == SMALL.diffusion_steps
+    ours = training.latest()[0].state_dict()
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(value, ours[name].half().float()), name
     assert other.decoder_done and not list(elsewhere.glob("vae-*.safetensors"))
 
 
