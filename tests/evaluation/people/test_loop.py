@@ -20,6 +20,7 @@ from actionbench.suite.items import Item
 from actionbench.suite.suite import get_suite
 from evaluation.judges.human import HumanJudge, HumanSettings
 from evaluation.measures.accuracy import Share, wilson
+from evaluation.measures.comparison import holm
 from evaluation.people.budget import expect
 from evaluation.people.calibrated import Error, corrected_share, read_calibration
 from evaluation.people.estimates import Figure
@@ -69,7 +70,14 @@ def test_from_runs_to_a_corrected_board(
     assert "SIMULATED" in done.stdout and "corrected" in done.stdout
     board = Path("runs/report/board.md").read_text()
     assert "### People (human-v1), SIMULATED" in board and "told apart" in board
-    rows = pd.DataFrame(json.loads(Path("runs/report/board.json").read_text())["people"]["rows"])
+    assert "after Holm's correction for the number of these differences" in board
+    people = json.loads(Path("runs/report/board.json").read_text())["people"]
+    pairs = people["differences"]
+    assert [pair["p_holm"] for pair in pairs] == pytest.approx(
+        holm([pair["p_value"] for pair in pairs]), abs=1e-5
+    )
+    assert len(pairs) == 3 and min(pair["p_value"] for pair in pairs) >= 0.0078
+    rows = pd.DataFrame(people["rows"])
     by_row = rows.set_index(["method", "measure"])
     truth = pd.read_csv(drawn / "truth.csv")
     for method, known in (("drawn", 1.0), ("other-action", 0.0)):
