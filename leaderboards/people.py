@@ -14,6 +14,7 @@ from evaluation.measures.accuracy import cluster_names, outcomes
 from evaluation.measures.comparison import p_text
 from evaluation.people.calibrated import Error, corrected_share
 from evaluation.people.estimates import (
+    UNKNOWN,
     Difference,
     Figure,
     RowFigures,
@@ -235,30 +236,39 @@ def _points(figure: Figure) -> str:
 
 
 def flat_people(board: Board) -> list[dict[str, Any]]:
-    """List a flat dictionary a row and measure that people labelled; shares are in [0, 1]."""
-    lines = []
-    for group in board.groups:
-        for row in group.people.rows if group.people else ():
-            for measure, found in row.figures.items():
-                share = row.row.shares[measure]
-                lines.append(
-                    {
-                        "heading": group.heading,
-                        "protocol": PROTOCOL,
-                        "simulated": group.people is not None and group.people.simulated,
-                        "method": row.row.method,
-                        "label": row.row.label,
-                        "run_id": row.row.run_id,
-                        "measure": measure,
-                        "labels": found.labels,
-                        "units": found.units,
-                        "power": _six(found.power),
-                        **_columns("judge", Figure(share.value, share.low, share.high)),
-                        **_columns("people", found.people),
-                        **_columns("corrected", found.corrected),
-                    }
-                )
-    return lines
+    """List a flat dictionary a row and measure; shares are in [0, 1].
+
+    Of rows that people labelled all measures, of those that a calibration corrects the action.
+    """
+    return [
+        {
+            "heading": group.heading,
+            "protocol": PROTOCOL,
+            "simulated": group.people is not None and group.people.simulated,
+            "method": row.row.method,
+            "label": row.row.label,
+            "run_id": row.row.run_id,
+            "measure": measure,
+            **_figure_columns(row, measure),
+        }
+        for group in board.groups
+        for row in (group.people.rows if group.people else ())
+        for measure in (row.figures or (() if row.calibrated is None else ("action",)))
+    ]
+
+
+def _figure_columns(row: PeopleRow, measure: str) -> dict[str, float | None]:
+    share, found = row.row.shares[measure], row.figures.get(measure)
+    calibrated = row.calibrated if measure == "action" else None
+    return {
+        "labels": found.labels if found else 0,
+        "units": found.units if found else None,
+        "power": _six(found.power) if found else None,
+        **_columns("judge", Figure(share.value, share.low, share.high)),
+        **_columns("people", found.people if found else UNKNOWN),
+        **_columns("corrected", found.corrected if found else UNKNOWN),
+        **_columns("calibrated", calibrated or UNKNOWN),
+    }
 
 
 def _columns(name: str, figure: Figure) -> dict[str, float | None]:
