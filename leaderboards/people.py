@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from evaluation.measures.accuracy import cluster_names, outcomes
+from evaluation.measures.comparison import p_text
 from evaluation.people.calibrated import Error, corrected_share
 from evaluation.people.estimates import (
+    UNKNOWN,
     Difference,
     Figure,
     RowFigures,
     Tally,
+    correct_differences,
     difference,
     row_figures,
 )
@@ -31,6 +34,12 @@ if TYPE_CHECKING:
     from leaderboards.board import Board, BoardRow, Group
 
 MEASURES = ("action", "subject", "total")
+DIFFERENCES = (
+    "Told apart: p < 0.05 by Student's t of the corrected difference, p no less than that of as "
+    "many signs, after Holm's correction for the number of these differences. An interval is about "
+    "one difference alone, and may leave zero out where the two rows are not told apart. All other "
+    "pairs, corrected as one family: board.json."
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,8 @@ class People:
 
     rows: tuple[PeopleRow, ...]
     differences: Mapping[tuple[str, str], Difference]
-    """Of total accuracy, of every two labelled rows of the same fits, by their ids."""
+    """Of total accuracy, of every two labelled rows of the same fits, by their ids; corrected as
+    one family."""
     notes: tuple[str, ...]
     simulated: bool
 
@@ -59,6 +69,18 @@ class People:
     def title(self) -> str:
         simulated = ", SIMULATED: nobody's labels" if self.simulated else ""
         return f"People ({PROTOCOL}){simulated}; accuracies, %"
+
+    def against(self, lead: BoardRow, others: Iterable[BoardRow]) -> list[tuple[str, Difference]]:
+        """List the lead minus each other row that has labels: a family by itself, as the board's
+        comparisons with the lead are."""
+        both_ways = {
+            **self.differences,
+            **{(b, a): found.reversed for (a, b), found in self.differences.items()},
+        }
+        pairs = ((row.name, (lead.run_id, row.run_id)) for row in others)
+        found = [(name, both_ways[pair]) for name, pair in pairs if pair in both_ways]
+        family = correct_differences([one for _, one in found])
+        return [(name, one) for (name, _), one in zip(found, family, strict=True)]
 
 
 def add_people(board: Board, labels: Labels | None, error: Error | None = None) -> Board:
@@ -138,7 +160,8 @@ def _differences(rows: list[PeopleRow]) -> dict[tuple[str, str], Difference]:
         found = difference(a, b) if a.units == b.units else None
         if found is not None:
             pairs[first.row.run_id, second.row.run_id] = found
-    return pairs
+    family = correct_differences(list(pairs.values()))
+    return dict(zip(pairs, family, strict=True))
 
 
 def _notes(answers: pd.DataFrame, kept: pd.DataFrame) -> list[str]:
@@ -191,28 +214,20 @@ def differences_table(group: Group) -> Table | None:
     people, lead = group.people, group.lead
     if people is None or lead is None:
         return None
-    lines = []
-    for row in group.rows:
-        found = people.differences.get((lead.run_id, row.run_id))
-        other = people.differences.get((row.run_id, lead.run_id))
-        if found is None and other is None:
-            continue
-        cells = (
-            [_points(f) for f in (found.people, found.corrected)]
-            if found is not None
-            else [_points(_turned(f)) for f in (other.people, other.corrected)]  # type: ignore[union-attr]
+    lines = [
+        (
+            f"− {name}",
+            *(_points(figure) for figure in (found.people, found.corrected)),
+            p_text(found.p_holm),
+            "yes" if found.told_apart else "no",
         )
-        either = found or other
-        lines.append((f"− {row.name}", *cells, "yes" if either and either.told_apart else "no"))
+        for name, found in people.against(lead, group.rows)
+    ]
     if not lines:
         return None
-    columns = ("", "people, points [95%]", "corrected, points [95%]", "told apart")
+    columns = ("", "people, points [95%]", "corrected, points [95%]", "p (Holm)", "told apart")
     title = f"{lead.name} minus each other row, total accuracy by labels, paired by fit"
     return Table(title, columns, lines)
-
-
-def _turned(figure: Figure) -> Figure:
-    return Figure(-figure.value, -figure.high, -figure.low)
 
 
 def _points(figure: Figure) -> str:
@@ -221,30 +236,39 @@ def _points(figure: Figure) -> str:
 
 
 def flat_people(board: Board) -> list[dict[str, Any]]:
-    """List a flat dictionary a row and measure that people labelled; shares are in [0, 1]."""
-    lines = []
-    for group in board.groups:
-        for row in group.people.rows if group.people else ():
-            for measure, found in row.figures.items():
-                share = row.row.shares[measure]
-                lines.append(
-                    {
-                        "heading": group.heading,
-                        "protocol": PROTOCOL,
-                        "simulated": group.people is not None and group.people.simulated,
-                        "method": row.row.method,
-                        "label": row.row.label,
-                        "run_id": row.row.run_id,
-                        "measure": measure,
-                        "labels": found.labels,
-                        "units": found.units,
-                        "power": _six(found.power),
-                        **_columns("judge", Figure(share.value, share.low, share.high)),
-                        **_columns("people", found.people),
-                        **_columns("corrected", found.corrected),
-                    }
-                )
-    return lines
+    """List a flat dictionary a row and measure; shares are in [0, 1].
+
+    Of rows that people labelled all measures, of those that a calibration corrects the action.
+    """
+    return [
+        {
+            "heading": group.heading,
+            "protocol": PROTOCOL,
+            "simulated": group.people is not None and group.people.simulated,
+            "method": row.row.method,
+            "label": row.row.label,
+            "run_id": row.row.run_id,
+            "measure": measure,
+            **_figure_columns(row, measure),
+        }
+        for group in board.groups
+        for row in (group.people.rows if group.people else ())
+        for measure in (row.figures or (() if row.calibrated is None else ("action",)))
+    ]
+
+
+def _figure_columns(row: PeopleRow, measure: str) -> dict[str, float | None]:
+    share, found = row.row.shares[measure], row.figures.get(measure)
+    calibrated = row.calibrated if measure == "action" else None
+    return {
+        "labels": found.labels if found else 0,
+        "units": found.units if found else None,
+        "power": _six(found.power) if found else None,
+        **_columns("judge", Figure(share.value, share.low, share.high)),
+        **_columns("people", found.people if found else UNKNOWN),
+        **_columns("corrected", found.corrected if found else UNKNOWN),
+        **_columns("calibrated", calibrated or UNKNOWN),
+    }
 
 
 def _columns(name: str, figure: Figure) -> dict[str, float | None]:
@@ -270,6 +294,8 @@ def flat_differences(board: Board) -> list[dict[str, Any]]:
             "measure": "total",
             **_columns("people", found.people),
             **_columns("corrected", found.corrected),
+            "p_value": _six(found.p_value),
+            "p_holm": None if found.p_holm is None else _six(found.p_holm),
             "told_apart": found.told_apart,
         }
         for group in board.groups

@@ -19,6 +19,7 @@ from evaluation.measures.fits import MEASURES
 from evaluation.tables import NONE, Table, bullets, literal, write_texts
 from leaderboards.claims import claims_table, flat_claims
 from leaderboards.people import (
+    DIFFERENCES,
     differences_table,
     flat_differences,
     flat_people,
@@ -83,7 +84,7 @@ def print_board(board: Board, console: Console) -> None:
         if group.people is not None:
             _show(console, people_table(group.people).rich(), group.people.notes)
             if (apart := differences_table(group)) is not None:
-                _show(console, apart.rich(), ())
+                _show(console, apart.rich(), (DIFFERENCES,))
     if board.claims:
         _show(console, claims_table(board.claims).rich(), (CLAIMS,))
     source = board.published
@@ -505,7 +506,7 @@ def _markdown_people(group: Group) -> list[str]:
         f"### {group.people.title}",
         people_table(group.people).markdown(),
         bullets(group.people.notes),
-        *([f"{apart.title}:", apart.markdown()] if apart is not None else []),
+        *([f"{apart.title}:", apart.markdown(), DIFFERENCES] if apart is not None else []),
     ]
 
 

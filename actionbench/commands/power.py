@@ -44,7 +44,7 @@ def power(
     and how many actions a gap takes; two-sided tests at 5%, the median over pairs of methods. What
     several seeds are worth is known only from runs with several. Then what people's labels buy: how
     wide the interval of their total accuracy is by labels alone, with the judge's verdicts, and at
-    the floor that no number of labels passes.
+    the floor that no number of labels passes; with --budget also of a board with one method.
     """
     from evaluation.measures.comparison import ALPHA, least_p
     from evaluation.measures.power import can_tell
@@ -52,16 +52,27 @@ def power(
     from leaderboards.reference import find_reference
 
     board = build_board(find_reference(reference) if reference else runs, suite)
-    known = [group for group in board.groups if group.power is not None]
+    known = [
+        group
+        for group in board.groups
+        if group.power is not None or (budget and any(not row.partial for row in group.rows))
+    ]
     if not known:
+        lacking = "a complete run" if budget else "two complete methods on two actions"
         raise UserError(
-            f"no board of {reference or runs} has two complete methods on two actions: "
-            "`actionbench run --method a,b` makes one"
+            f"no board of {reference or runs} has {lacking}: `actionbench run --method a,b` "
+            f"makes one{'' if budget else '; what labels buy of one method, --budget says'}"
         )
     alpha = ALPHA / (family or 1)
     for group in known:
-        assert group.power is not None
         say(group.heading)
+        if group.power is None:
+            say(
+                "What actions and seeds tell cannot be said: it is read from the difference of two "
+                "complete methods on two actions; `actionbench run --method a,b` makes them."
+            )
+            _say_labels(group, budget)
+            continue
         for of in ("actions at large", "these actions"):
             print_table(detectable_table(group.power, of, actions, seeds, alpha).rich())
         print_table(needed_table(group.power, gaps, seeds, alpha).rich())

@@ -26,7 +26,7 @@ import torch
 from actionbench.diffusion.backbone import Backbone
 from actionbench.errors import UserError, one_line
 from actionbench.files.kinds import TRANSFORMER, UNET, UNET_TWO, Kind
-from actionbench.method import Customization, Method, check_fitted, check_images
+from actionbench.method import Customization, FitRequest, Method, check_fitted, check_images
 from actionbench.plugins.tiny import backbone_state, load_tiny, tiny_items, tiny_pipeline, tiny_task
 from actionbench.plugins.tiny_pixart import tiny_pixart_pipeline
 from actionbench.plugins.tiny_xl import tiny_xl_pipeline
@@ -63,6 +63,10 @@ PRESET = "tiny"
 
 LAST_BIT = 1
 """How far an image may differ, of 255, between batch sizes, which sum in another order."""
+
+COMPANY = 4e-5
+"""How far a number learned in company may be from that learned alone: 0.001 after 50 steps
+(docs/workers.md), so much after two."""
 
 _COSTLY = re.compile("steps|batch|images|samples|iterations|epochs")
 _RATE = re.compile("learning_rate|(^|_)lr$")
@@ -261,6 +265,48 @@ def item_seeds(trial: Trial) -> str:
     return ""
 
 
+def fits_in_company(trial: Trial) -> str:
+    """Check that `fit_many` learns of each of two tasks what `fit` learns of it alone."""
+    if not trial.kind.needs_fit:
+        return "nothing is fitted"
+    if not trial.kind.lockstep:
+        return "has no lockstep"
+    tasks = tiny_task("cheer", exemplars=2), tiny_task("gesture", exemplars=4)
+    # No exemplar of one is the other's.
+    tasks = tasks[0], dataclasses.replace(tasks[1], exemplars=tasks[1].exemplars[2:])
+    requests = [FitRequest(task, seed, SILENT) for seed, task in enumerate(tasks)]
+    # Global randomness and a backbone that fits change are for other checks: alike both times.
+    _set_global_seeds(1)
+    outcomes = list(trial.method().fit_many(trial.backbone(), requests))
+    if len(outcomes) != len(requests):
+        raise Broken(f"fit_many gave {len(outcomes)} results of {len(requests)} fits")
+    _set_global_seeds(1)
+    backbone = trial.backbone()
+    for request, fitted in zip(requests, outcomes, strict=True):
+        if isinstance(fitted, Exception):
+            raise fitted
+        action = request.task.action.name
+        check_fitted(fitted, method=trial.kind.name, action=action, model=backbone.fingerprint)
+        alone = trial.method().fit(backbone, request.task, seed=request.seed, progress=SILENT)
+        _check_company(fitted, alone)
+    return ""
+
+
+def _check_company(fitted: Customization, alone: Customization) -> None:
+    one, other = fitted.tensors, alone.tensors
+    shapes = [{name: tuple(t.shape) for name, t in each.items()} for each in (one, other)]
+    if shapes[0] != shapes[1]:
+        raise Broken(f"in company a fit gave tensors {shapes[0]}, and {shapes[1]} alone")
+    for name, tensor in one.items():
+        apart = (tensor.double() - other[name].double()).abs().flatten()
+        difference = float(apart.max()) if len(apart) else 0.0
+        if not difference <= COMPANY:
+            raise Broken(
+                f"'{name}' of {fitted.action} is up to {difference:.2g} from that of the same fit "
+                "alone: keep nothing of a fit on self"
+            )
+
+
 def backbone_after_fit(trial: Trial) -> str:
     """Check that a fit leaves weights, hooks, modes and schedule unchanged, bit for bit."""
     if not trial.kind.needs_fit:
@@ -391,6 +437,7 @@ CHECKS: dict[str, Callable[[Trial], str]] = {
     "same for a seed": same_for_a_seed,
     "batch size and order": batch_and_order,
     "item seeds": item_seeds,
+    "fits in company": fits_in_company,
     "backbone after fit": backbone_after_fit,
     "backbone after drawing": backbone_after_drawing,
     "saved and loaded": saved_and_loaded,

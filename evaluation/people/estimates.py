@@ -33,13 +33,15 @@ because few units understate it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import betaincinv
-from scipy.stats import norm
+from scipy.stats import norm, t
 
+from evaluation.measures.comparison import ALPHA, holm, least_p
 from evaluation.measures.intervals import LEVEL, t_quantile
 from evaluation.people.plan import MIN_LABELS
 
@@ -298,28 +300,57 @@ class Difference:
 
     people: Figure
     corrected: Figure
+    p_value: float
+    """Two-sided, of the corrected difference."""
+    p_holm: float | None = None
+    """The p-value after Holm's correction within the family that the difference belongs to."""
 
     @property
     def told_apart(self) -> bool:
-        """Whether the corrected interval leaves zero out."""
-        return self.corrected.low > 0 or self.corrected.high < 0
+        """Whether there is a difference, by the board's rule: p, corrected, lies below 5%."""
+        return (self.p_value if self.p_holm is None else self.p_holm) < ALPHA
+
+    @property
+    def reversed(self) -> Difference:
+        """Second minus first."""
+        return replace(self, people=_turned(self.people), corrected=_turned(self.corrected))
+
+
+def _turned(figure: Figure) -> Figure:
+    return Figure(-figure.value, -figure.high, -figure.low)
 
 
 def difference(first: Tally, second: Tally) -> Difference | None:
     """Estimate the difference of two rows of the same units, paired by unit.
+
+    Interval and p-value are Student's. The p-value is no less than that of as many signs, as the
+    board's are (`comparison.least_p`): labels of some images tell no more than all verdicts can.
 
     None if either has too few labels.
     """
     if min(first.labels.sum(), second.labels.sum()) < MIN_LABELS or first.units < MIN_UNITS:
         return None
     found = differences(first, second)
+    degrees = first.units - 1
 
     def figure(value: Floats, variance: Floats, fitted: int) -> Figure:
-        half = t_quantile(first.units - 1 - fitted) * math.sqrt(float(variance))
+        half = t_quantile(degrees - fitted) * math.sqrt(float(variance))
         low, high = max(-1.0, float(value) - half), min(1.0, float(value) + half)
         return Figure(float(value), low, high)
 
-    return Difference(figure(*found[0], 0), figure(*found[1], POWER))
+    value, error = (float(number) for number in (found[1][0], np.sqrt(found[1][1])))
+    if error > 0:
+        p_value = 2 * float(t.sf(abs(value) / error, degrees - POWER))
+    else:
+        p_value = 0.0 if value else 1.0
+    p_value = max(p_value, least_p(first.units, "these actions"))
+    return Difference(figure(*found[0], 0), figure(*found[1], POWER), p_value)
+
+
+def correct_differences(family: Sequence[Difference]) -> list[Difference]:
+    """Give each difference of a family its p-value after Holm's correction."""
+    p_values = holm([one.p_value for one in family])
+    return [replace(one, p_holm=p) for one, p in zip(family, p_values, strict=True)]
 
 
 def differences(first: Tally, second: Tally) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:

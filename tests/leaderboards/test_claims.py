@@ -230,3 +230,28 @@ def test_power_says_what_labels_buy_and_their_floor(
     assert "150 labels of a row (300 in all)" in default.stdout
     short = typed("power", "--runs", runs, "--budget", "79")
     assert short.returncode == 2 and "--budget 80 or fewer runs" in short.stderr
+
+
+def test_power_says_what_labels_buy_of_one_method(
+    tmp_path: Path, typed: Callable[..., Done]
+) -> None:
+    """Its row alone is enough, and what takes two methods is said to be missing."""
+    runs = tmp_path / "runs"
+    save(runs, "adi", lambda a, s, i: (s < 2 * a, True))
+    alone = typed("power", "--runs", runs, "--budget", "40,300")
+    assert alone.returncode == 0, alone.stderr
+    assert "two complete methods on two actions" in alone.stdout
+    assert "Smallest detectable" not in alone.stdout
+    lines = [line for line in alone.stdout.splitlines() if "labels of a row" in line]
+    assert [line.split(":")[0] for line in lines] == [
+        "40 labels of a row (40 in all)",
+        "300 labels of a row (300 in all)",
+    ]
+    unasked = typed("power", "--runs", runs)
+    assert unasked.returncode == 2 and "--budget says" in unasked.stderr
+    save(runs, "p-plus", lambda a, s, i: (s < 9, True))
+    both = typed("power", "--runs", runs, "--budget", "80")
+    row = next(line for line in alone.stdout.splitlines() if line.strip().startswith("adi"))
+    assert " ".join(row.split()) in " ".join(both.stdout.split()), "the same row, the same figures"
+    none = typed("power", "--runs", tmp_path / "empty", "--budget", "80")
+    assert none.returncode == 2 and none.stdout == ""

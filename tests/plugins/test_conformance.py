@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from actionbench.diffusion.backbone import Backbone
-from actionbench.method import Customization, Method
+from actionbench.diffusion.token_learning import DrawBatch, Fit
+from actionbench.method import Customization, FitRequest, Method
 from actionbench.plugins.conformance import (
     CHECKS,
     PIPELINES,
@@ -145,6 +146,32 @@ class KeepsToItself(TextualInversion):
         return super().generate(backbone, self.kept, items)
 
 
+class KeepsFitOnSelf(TextualInversion):
+    """Its batches are those of whichever fit was prepared last."""
+
+    def batches(self, fit: Fit) -> DrawBatch:
+        self.fit_at_hand = fit
+        return lambda generator: super(KeepsFitOnSelf, self).batches(self.fit_at_hand)(generator)
+
+
+class KeepsFirstExemplars(TextualInversion):
+    """A fit alone on a new object is right, and the next on the same one is not."""
+
+    kept: ActionTask | None = None
+
+    def fit(self, backbone: Backbone, task: ActionTask, **rest: Any) -> Customization:
+        self.kept = self.kept or task
+        shown = replace(task, exemplars=self.kept.exemplars)
+        return super().fit(backbone, shown, **rest)
+
+
+class LosesOne(TextualInversion):
+    def fit_many(
+        self, backbone: Backbone, requests: Sequence[FitRequest]
+    ) -> Iterator[Customization | Exception]:
+        return super().fit_many(backbone, requests[:1])
+
+
 class DeafToSettings(TextualInversion):
     def fit(self, backbone: Backbone, task: ActionTask, **rest: Any) -> Customization:
         plain = TextualInversion(quick_settings(TextualInversion.Settings, {}))
@@ -188,6 +215,9 @@ class RaisesWhenDiverging(TextualInversion):
         (SeedsByPlace, {"batch size and order": "in batches of 1 and another order, images diff"}),
         (GlobalNoise, {"same for a seed": "two fits with one seed gave another 'vectors'"}),
         (KeepsToItself, {"saved and loaded": "AttributeError: 'KeepsToItself' object has no attr"}),
+        (KeepsFitOnSelf, {"fits in company": "'vectors' of cheer is up to 0.0"}),
+        (KeepsFirstExemplars, {"fits in company": "'vectors' of gesture is up to 0.0"}),
+        (LosesOne, {"fits in company": "fit_many gave 1 results of 2 fits"}),
         (DeafToSettings, {"settings": "no effect of steps"}),
         (
             FailsOnOddInput,

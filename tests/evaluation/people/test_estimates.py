@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from benchmarks.people_coverage import Scenario, simulate
 from evaluation.people.estimates import (
     Figure,
     Tally,
+    correct_differences,
     difference,
     estimate,
     interval,
@@ -128,6 +130,38 @@ def test_the_difference_of_a_row_with_itself_is_none() -> None:
     other = dataclasses.replace(tally, images=tally.images[:-1])
     with pytest.raises(ValueError, match="other units"):
         difference(tally, other)
+
+
+def _row(right: int) -> Tally:
+    """Eight fits of 20 images, 10 labelled, of which about `right` are right; the judge sees it."""
+    rng = np.random.default_rng(right)
+    truth = np.concatenate(
+        [np.arange(20) % 10 < right + more for more in rng.permutation([-3, -1, 0, 0, 0, 0, 1, 3])]
+    )
+    labelled = np.flatnonzero(np.arange(160) % 20 < 10)
+    return Tally.of(truth, np.repeat(np.arange(8), 20), labelled, truth[labelled], np.ones(80))
+
+
+def test_differences_are_told_apart_after_holms_correction() -> None:
+    """As on the board, eight fits tell one difference apart, or six, and never seven."""
+    far = difference(_row(8), _row(3))
+    near = difference(_row(5), _row(3))
+    assert far is not None and near is not None
+    assert far.corrected.low > 0.3 and far.p_value == 2 / 2**8 and far.told_apart
+    # Its interval alone leaves zero out: p is Student's of 8 - 1 - 1 degrees of freedom.
+    low, high = near.corrected.low, near.corrected.high
+    statistic = near.corrected.value / ((high - low) / 2 / stats.t.ppf(0.975, 6))
+    assert low > 0 and near.p_value == pytest.approx(2 * stats.t.sf(statistic, 6))
+    assert 0.01 < near.p_value < 0.05 and near.told_apart
+    first, _, last = correct_differences([near, far, near])
+    assert first.p_holm == pytest.approx(2 * near.p_value) == last.p_holm
+    assert [one.told_apart for one in correct_differences([near, far, far])] == [True] * 3
+    assert not any(one.told_apart for one in correct_differences([near] * 4))
+    assert all(one.told_apart for one in correct_differences([far] * 6))
+    assert not any(one.told_apart for one in correct_differences([far] * 7))
+    back = near.reversed
+    assert (back.corrected.low, back.corrected.high) == (-high, -low)
+    assert back.p_value == near.p_value and back.people.value == -near.people.value
 
 
 def test_figures_read_as_shares() -> None:

@@ -20,6 +20,7 @@ from actionbench.suite.items import Item
 from actionbench.suite.suite import get_suite
 from evaluation.judges.human import HumanJudge, HumanSettings
 from evaluation.measures.accuracy import Share, wilson
+from evaluation.measures.comparison import holm
 from evaluation.people.budget import expect
 from evaluation.people.calibrated import Error, corrected_share, read_calibration
 from evaluation.people.estimates import Figure
@@ -69,7 +70,14 @@ def test_from_runs_to_a_corrected_board(
     assert "SIMULATED" in done.stdout and "corrected" in done.stdout
     board = Path("runs/report/board.md").read_text()
     assert "### People (human-v1), SIMULATED" in board and "told apart" in board
-    rows = pd.DataFrame(json.loads(Path("runs/report/board.json").read_text())["people"]["rows"])
+    assert "after Holm's correction for the number of these differences" in board
+    people = json.loads(Path("runs/report/board.json").read_text())["people"]
+    pairs = people["differences"]
+    assert [pair["p_holm"] for pair in pairs] == pytest.approx(
+        holm([pair["p_value"] for pair in pairs]), abs=1e-5
+    )
+    assert len(pairs) == 3 and min(pair["p_value"] for pair in pairs) >= 0.0078
+    rows = pd.DataFrame(people["rows"])
     by_row = rows.set_index(["method", "measure"])
     truth = pd.read_csv(drawn / "truth.csv")
     for method, known in (("drawn", 1.0), ("other-action", 0.0)):
@@ -168,6 +176,19 @@ def test_a_calibration_is_read_and_shown(
     done = typed("report", "--calibration", folder, "--html", "none")
     assert done.returncode == 0 and "calibrated" in done.stdout, done.stderr
     assert "Rogan and Gladen" in done.stdout
+    with Path("runs/report/tables/people.csv").open() as file:
+        listed = {row["method"]: row for row in csv.DictReader(file)}
+    assert listed.keys() == {"drawn", "other-action", "adi"}
+    in_json = json.loads(Path("runs/report/board.json").read_text())["people"]["rows"]
+    judge = {row["method"]: row["judge"] for row in in_json}
+    for row in in_json:
+        own = listed[row["method"]]
+        assert (row["measure"], row["labels"], row["people"]) == ("action", 0, None)
+        assert (own["corrected"], own["units"]) == ("", "")
+        assert float(own["calibrated"]) == row["calibrated"]
+        assert row["calibrated_low"] <= row["calibrated"] <= row["calibrated_high"]
+    (adi,) = [row["calibrated"] for row in in_json if row["method"] == "adi"]
+    assert adi == pytest.approx((judge["adi"] - 0.02) / (0.95 - 0.02), abs=1e-5)
     facts["right"] = {"share": 0.95, "low": None, "high": None}  # fewer than six actions
     (folder / "calibration.json").write_text(json.dumps(facts))
     assert math.isnan(read_calibration(folder).right.low)
@@ -175,6 +196,7 @@ def test_a_calibration_is_read_and_shown(
     assert done.returncode == 0 and "calibrated" in done.stdout, done.stderr
     written = (tmp_path / "runs/report/board.json").read_text()
     assert "NaN" not in written
+    assert all(row["calibrated_low"] is None for row in json.loads(written)["people"]["rows"])
     (folder / "calibration.json").write_text("{}")
     with pytest.raises(UserError, match="is no calibration"):
         read_calibration(folder)
