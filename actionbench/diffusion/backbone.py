@@ -9,7 +9,7 @@ prompt: rows may be picked, stacked and repeated, and only the backbone knows wh
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
@@ -404,6 +404,26 @@ class Backbone(ABC):
             return states
         row = {pair: number for number, pair in enumerate(unique)}
         return states[[row[pair] for pair in wanted]]
+
+    @contextmanager
+    def before_layers(self, hook: Callable[[int], Callable[..., Any]]) -> Iterator[None]:
+        """Run `hook(l)` before the l-th conditioned layer, while inside.
+
+        Args:
+            hook: returns torch's pre-hook of a layer, which takes module, positional and keyword
+                arguments.
+        """
+        handles = [
+            self.denoiser.get_submodule(name).register_forward_pre_hook(
+                hook(number), with_kwargs=True
+            )
+            for number, name in enumerate(self.layers)
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     @contextmanager
     def text_encoder_resting(self) -> Iterator[None]:

@@ -12,8 +12,8 @@ of a prompt is encoded beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -106,8 +106,7 @@ class CrossAttentionTransformer(Backbone):
 
         self.denoiser.enable_gradient_checkpointing(run)
 
-    @contextmanager
-    def layer_conditioning(self) -> Iterator[None]:
+    def layer_conditioning(self) -> AbstractContextManager[None]:
         """Give each block its own T positions of layer-wise states, while inside."""
         packed = self.length * len(self.layers)
 
@@ -125,17 +124,7 @@ class CrossAttentionTransformer(Backbone):
 
             return take
 
-        handles = [
-            self.denoiser.get_submodule(name).register_forward_pre_hook(
-                slicer(number), with_kwargs=True
-            )
-            for number, name in enumerate(self.layers)
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        return self.before_layers(slicer)
 
     def predict(self, noisy: Tensor, timesteps: Tensor, states: Tensor) -> Tensor:
         seen, mask = self._split(states)

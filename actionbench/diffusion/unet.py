@@ -6,8 +6,8 @@ Stable Diffusion 1.5 and 2.x: the text encoder's last states reach every cross-a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -48,8 +48,7 @@ class UNet(Backbone):
             for block in self.denoiser.get_submodule(layer).transformer_blocks
         ]
 
-    @contextmanager
-    def layer_conditioning(self) -> Iterator[None]:
+    def layer_conditioning(self) -> AbstractContextManager[None]:
         """Give each cross-attention layer its own D columns of packed states, while inside.
 
         States [B, T, D] reach every layer unchanged. This is a pre-hook and not an attention
@@ -69,17 +68,7 @@ class UNet(Backbone):
 
             return take
 
-        handles = [
-            self.denoiser.get_submodule(name).register_forward_pre_hook(
-                slicer(number), with_kwargs=True
-            )
-            for number, name in enumerate(self.layers)
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        return self.before_layers(slicer)
 
 
 class OneEncoder(UNet):
