@@ -129,6 +129,8 @@ class RunView(Observer):
         words = printable(f"{action} · {stage}" + (f" · {what}" if what else ""))
         if action not in self.going:
             self.going[action] = self.bars.add_task(words, total=total)
+            if self.shown:  # a short action would be over before the display's own turn
+                self.live.refresh()
         bar = self.going[action]
         if self._described(bar) != words:
             self.bars.reset(bar, description=words, total=total)
