@@ -298,7 +298,8 @@ def test_settings_of_the_recipe() -> None:
     recipe = changed(Recipe(), ["four_legged=0.5", "unet_channels=32,64", "train_text_along=true"])
     assert (recipe.four_legged, recipe.unet_channels) == (0.5, (32, 64))
     assert recipe.train_text_along and recipe.hash != Recipe().hash
-    for wrong in ("legs=2", "seed", "seed=two"):
+    assert changed(Recipe(), ["precision=float32"]).precision == "float32"
+    for wrong in ("legs=2", "seed", "seed=two", "precision=float16"):
         with pytest.raises(UserError):
             changed(Recipe(), [wrong])
 

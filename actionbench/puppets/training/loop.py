@@ -218,6 +218,8 @@ def arithmetic(precision: str, device: torch.device) -> AbstractContextManager[A
         precision = "bfloat16" if fast else "float32"
     if precision == "float32":
         return nullcontext()
+    if precision != "bfloat16":
+        raise ValueError(f"a precision is auto, float32 or bfloat16, not {precision}")
     context = ExitStack()
     context.enter_context(torch.autocast(device.type, torch.bfloat16))
     if device.type == "cpu":

@@ -17,6 +17,8 @@ from actionbench.errors import UserError, unknown
 STAGES = ("corpus", "autoencoder", "clip", "diffusion", "decoder", "controlnet")
 """In the order in which they run."""
 
+PRECISIONS = ("auto", "float32", "bfloat16")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -156,6 +158,8 @@ def _parsed(name: str, text: str, kind: Any) -> Any:
             return {"true": True, "false": False}[text.lower()]
         if kind in (int, float):
             return kind(text.replace("_", ""))
+        if kind is str:  # the one field of words
+            return {precision: precision for precision in PRECISIONS}[text]
         return tuple(int(part) for part in text.strip("()").split(",") if part.strip())
     except (KeyError, ValueError):
         raise UserError(
