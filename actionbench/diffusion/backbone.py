@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from actionbench.device import BATCH_SIZE, PLAIN, Resources
-from actionbench.diffusion.denoising import randn
+from actionbench.diffusion.denoising import randn, widened
 from actionbench.diffusion.lengths import prompt_length
 from actionbench.errors import UserError
 from actionbench.files.kinds import Kind
@@ -178,13 +178,20 @@ class Backbone(ABC):
     def cross_attentions(self) -> list[torch.nn.Module]:
         """List the denoiser's attentions to the text, in order: each has `to_k` and `to_v`."""
 
-    @abstractmethod
+    @property
+    def _table(self) -> Tensor:
+        """The (first) text encoder's embeddings of its vocabulary [V, D]."""
+        table: Tensor = self.pipeline.text_encoder.get_input_embeddings().weight.detach()
+        return table
+
     def token_embeddings(self, ids: Sequence[int]) -> Tensor:
         """Look up embeddings of the vocabulary, float32 or wider [n, D]."""
+        table = self._table
+        return widened(table[torch.tensor(ids, dtype=torch.long, device=table.device)])
 
-    @abstractmethod
     def token_norms(self) -> Tensor:
         """Return the norm of each embedding of the vocabulary, float32 [V]."""
+        return self._table.float().norm(dim=-1)
 
     @abstractmethod
     def _encode_rows(self, prompts: Sequence[Tokens], vectors: Tensor | None) -> Tensor:

@@ -21,7 +21,6 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from actionbench.diffusion.backbone import Backbone, Tokens, place_vectors
-from actionbench.diffusion.denoising import widened
 from actionbench.files.kinds import TRANSFORMER
 
 _STATES = 2
@@ -34,12 +33,6 @@ class CrossAttentionTransformer(Backbone):
     kind = TRANSFORMER
 
     @property
-    def _table(self) -> Tensor:
-        """The text encoder's embeddings of its vocabulary [V, D]."""
-        table: Tensor = self.pipeline.text_encoder.get_input_embeddings().weight.detach()
-        return table
-
-    @property
     def width(self) -> int:
         return int(self._table.shape[1])
 
@@ -49,13 +42,6 @@ class CrossAttentionTransformer(Backbone):
 
     def cross_attentions(self) -> list[torch.nn.Module]:
         return [block.attn2 for block in self.denoiser.transformer_blocks]
-
-    def token_embeddings(self, ids: Sequence[int]) -> Tensor:
-        table = self._table
-        return widened(table[torch.tensor(ids, dtype=torch.long, device=table.device)])
-
-    def token_norms(self) -> Tensor:
-        return self._table.float().norm(dim=-1)
 
     # -- text ------------------------------------------------------------------------------
 

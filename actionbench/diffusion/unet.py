@@ -15,7 +15,6 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor
 
 from actionbench.diffusion.backbone import Backbone, Tokens, place_vectors
-from actionbench.diffusion.denoising import widened
 from actionbench.diffusion.text_prefix import Prefix, encode_from, encode_prefix
 from actionbench.files.kinds import UNET
 
@@ -83,19 +82,6 @@ class OneEncoder(UNet):
     @property
     def width(self) -> int:
         return int(self.pipeline.text_encoder.config.hidden_size)
-
-    @property
-    def _table(self) -> Tensor:
-        """The text encoder's embeddings of its vocabulary [V, D]."""
-        table: Tensor = self.pipeline.text_encoder.get_input_embeddings().weight.detach()
-        return table
-
-    def token_embeddings(self, ids: Sequence[int]) -> Tensor:
-        table = self._table
-        return widened(table[torch.tensor(ids, dtype=torch.long, device=table.device)])
-
-    def token_norms(self) -> Tensor:
-        return self._table.float().norm(dim=-1)
 
     def _encode_rows(self, prompts: Sequence[Tokens], vectors: Tensor | None) -> Tensor:
         """Encode prompts, one row of the text encoder for each prompt and layer."""
