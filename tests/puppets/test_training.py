@@ -104,25 +104,29 @@ def test_a_training_goes_on_from_what_is_kept_of_it(tmp_path: Path) -> None:
     assert 0 < (first - second).abs().max() < 0.05, "the rate rises again from nothing"
 
 
+def _in_two_processes(program: str) -> None:
+    """Run a program as `torchrun` would with two processes."""
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+
+
 def test_two_processes_train_like_one(tmp_path: Path) -> None:
     loop.train(_stage(tmp_path / "alone"))
-    program = (
+    _in_two_processes(
         "from pathlib import Path; from torch import distributed; "
         "from tests.puppets import test_training as t; "
         "distributed.init_process_group('gloo'); "
         f"t.loop.train(t._stage(Path({str(tmp_path / 'together')!r}))); "
         "distributed.destroy_process_group()"
     )
-    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program],
-            cwd=Path(__file__).parents[2],
-            env={**os.environ, **place, "RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait() for process in processes] == [0, 0]
     alone, together = (
         load_file(tmp_path / name / "small.safetensors") for name in ("alone", "together")
     )
@@ -345,7 +349,8 @@ def _goes_on_elsewhere(training: Training, tmp_path: Path) -> None:
     kept, elsewhere = keep(training, tmp_path / "kept"), tmp_path / "elsewhere"
     with pytest.raises(UserError, match="holds no kept training"):
         restore(training.work, elsewhere)
-    assert len(restore(kept, elsewhere)) == 5, "autoencoder, decoder, CLIP, checkpoint and its log"
+    parts = "autoencoder, decoder, CLIP, ControlNet; diffusion and two readers, each with its log"
+    assert len(restore(kept, elsewhere)) == 10, parts
     assert restore(kept, elsewhere) == []
     other = Training(SMALL, elsewhere)
     theirs, _, step = other.latest()
@@ -354,6 +359,27 @@ def _goes_on_elsewhere(training: Training, tmp_path: Path) -> None:
     for name, value in theirs.state_dict().items():
         assert torch.equal(value, ours[name].half().float()), name
     assert other.decoder_done and not list(elsewhere.glob("vae-*.safetensors"))
+    for name in ("keypoints", "subjects"):
+        (reader,) = elsewhere.glob(f"{name}-*.safetensors")
+        assert load_file(reader)["step"] == load_file(training.work / reader.name)["step"]
+    _is_trained_in_two_processes(elsewhere)
+
+
+def _is_trained_in_two_processes(work: Path) -> None:
+    """A ControlNet's batches are shared, and the first process writes it."""
+    recipe, before = replace(SMALL, control_rate=2e-3), set(work.glob("controlnet-*"))
+    _in_two_processes(
+        "from dataclasses import replace; from pathlib import Path; "
+        "from tests.puppets.test_training import SMALL; "
+        "from actionbench.puppets.training.stages import train_together; "
+        f"train_together(replace(SMALL, control_rate=2e-3), Path({str(work)!r}), 'controlnet')"
+    )
+    together = Training(recipe, work).controlnet.state_dict()
+    for made in set(work.glob("controlnet-*")) - before:
+        made.rename(work / f"together-{made.name}")
+    alone = Training(recipe, work).controlnet.state_dict()
+    name = "controlnet_mid_block.weight"  # it begins as zeros
+    assert (alone[name] - together[name]).norm() < 0.2 * alone[name].norm()
 
 
 def _is_checked(model: Path, readers: Path, gates: Path, monkeypatch: pytest.MonkeyPatch) -> None:

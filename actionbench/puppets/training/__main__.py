@@ -5,7 +5,7 @@ another, so that a fresh clone on the same machine goes on.
 
 `torchrun --nproc-per-node N -m actionbench.puppets.training --until diffusion --only ...` trains
 the diffusion model, once the parts before it are finished, with N processes (one thread each on a
-CPU) that share each batch.
+CPU) that share each batch; with `--until controlnet`, the ControlNet.
 
 With `assemble` in front, a pipeline is written from the diffusion model's last checkpoint, also
 while the training runs; with `look`, a contact sheet (PNG) of what the models draw by then; with
@@ -80,11 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
         elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
             from actionbench.puppets.training.stages import train_together
 
-            if options.until != "diffusion" or not options.only:
-                raise UserError(
-                    "several processes train the diffusion model alone: --until diffusion --only"
-                )
-            train_together(recipe, options.work, Lines())
+            if not options.only:
+                raise UserError("several processes train one stage: add --only")
+            train_together(recipe, options.work, options.until, Lines())
         else:
             place = (options.out, options.work, recipe, options.device, Lines())
             pretrain(*place, options.until, options.workers, options.only)

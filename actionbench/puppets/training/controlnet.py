@@ -29,7 +29,15 @@ from actionbench.puppets.training.diffusion import (
     limb_weights,
     noise_schedule,
 )
-from actionbench.puppets.training.loop import Schedule, Stage, generator_of, rows_of, train
+from actionbench.puppets.training.loop import (
+    Schedule,
+    Stage,
+    first_alone,
+    generator_of,
+    own,
+    rows_of,
+    train,
+)
 from actionbench.puppets.training.recipe import Recipe, digest
 from actionbench.puppets.training.text import tokenize
 from actionbench.puppets.training.weights import weights_key
@@ -61,14 +69,18 @@ def train_controlnet(
     device: str = "cpu",
     progress: Progress = SILENT,
 ) -> ControlNetModel:
-    """Train a ControlNet for a finished UNet."""
+    """Train a ControlNet for a finished UNet.
+
+    Processes that train together share each batch.
+    """
     fields = digest(recipe.key("control", "drop", "tell"), data.key, weights_key(unet))
     stem = work / f"controlnet-{fields[:8]}"
     folder = stem.with_suffix(".model")
     if folder.exists():
-        return load_weights(ControlNetModel, folder).to(device).eval()
-    latents = encode_corpus(recipe, vae, data, work, device, progress)
-    shown, points = skeletons(data, work, progress), torch.from_numpy(data.keypoints)
+        return _load(folder, device)
+    latents = first_alone(lambda: encode_corpus(recipe, vae, data, work, device, progress))
+    shown = first_alone(lambda: skeletons(data, work, progress))
+    points = torch.from_numpy(data.keypoints)
     torch.manual_seed(recipe.seed)
     unet = unet.to(device).eval().requires_grad_(False)
     network = ControlNetModel.from_unet(
@@ -84,11 +96,13 @@ def train_controlnet(
         words = data.captions(pick, rng, telling)
         dropped = torch.rand(len(pick), generator=generator) < recipe.drop_caption
         words = ["" if drop else line for drop, line in zip(dropped.tolist(), words, strict=True)]
+        noise = torch.randn(len(pick), *latents.shape[1:], generator=generator)
+        times = torch.randint(0, 1000, (len(pick),), generator=generator)
+        words, pick, noise, times = own(words), own(pick), own(noise), own(times)
         with torch.no_grad():
             states = text(tokenize(tokenizer, words).to(device)).last_hidden_state
         clean = latents[pick].float().to(device)
-        noise = torch.randn(clean.shape, generator=generator).to(device)
-        times = torch.randint(0, 1000, (len(pick),), generator=generator).to(device)
+        noise, times = noise.to(device), times.to(device)
         noised = scheduler.add_noise(clean, noise, times)
         picture = shown[pick].float().to(device) / 255
         down, middle = network(noised, times, states, picture, return_dict=False)
@@ -109,7 +123,16 @@ def train_controlnet(
     modules = {"controlnet": network}
     stage = Stage("ControlNet", stem, modules, losses, schedule, precision=recipe.precision)
     train(stage, progress)
-    network = network.eval().requires_grad_(False)
-    with replacing(folder) as path:
-        network.save_pretrained(path)
-    return network
+
+    def kept() -> ControlNetModel:
+        if not folder.exists():
+            with replacing(folder) as path:
+                network.half().save_pretrained(path)
+        return _load(folder, device)
+
+    return first_alone(kept)
+
+
+def _load(folder: Path, device: str) -> ControlNetModel:
+    network = load_weights(ControlNetModel, folder, torch_dtype=torch.float32)
+    return network.to(device).eval().requires_grad_(False)

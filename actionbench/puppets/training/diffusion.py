@@ -22,6 +22,7 @@ from actionbench.puppets.training.loop import (
     Schedule,
     Stage,
     arithmetic,
+    first_alone,
     generator_of,
     own,
     train,
@@ -186,7 +187,7 @@ def train_diffusion(
     Processes that train together share each batch.
     """
     stem = diffusion_stem(recipe, data, text, vae, work)
-    latents = encode_corpus(recipe, vae, data, work, device, progress)
+    latents = first_alone(lambda: encode_corpus(recipe, vae, data, work, device, progress))
     torch.manual_seed(recipe.seed)
     unet = new_unet(recipe).to(device).train()
     average = copy.deepcopy(unet).eval().requires_grad_(False)

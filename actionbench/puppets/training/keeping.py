@@ -1,8 +1,8 @@
 """Keeping a training that is under way where its machine's end does not end it, and going on.
 
 Checkpoints lie in an ignored folder and are large. What is kept of them fits into the repository:
-the finished parts in half precision, as they are shipped, and the averages of the part in work.
-Corpora and latents are made again.
+the finished parts in half precision, as they are shipped, and of the parts in work the averages, or
+else the weights. Corpora and latents are made again.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ from actionbench.puppets.training.loop import slim
 from actionbench.puppets.training.stages import MARK, Training
 from actionbench.puppets.training.text import clip_folder
 
+LATER = ("controlnet", "keypoints", "subjects")
+"""How the names of checkpoints begin that need the diffusion model, or nothing of it."""
+
 
 def keep(training: Training, out: Path) -> Path:
-    """Write the finished parts and the last checkpoint of the diffusion model to `out`.
+    """Write to `out` the finished parts and the last checkpoints of the diffusion model, of the
+    ControlNet and of the readers.
 
     Raises:
         UserError: if nothing is finished yet, or `out` holds other files.
@@ -35,18 +39,25 @@ def keep(training: Training, out: Path) -> Path:
         raise UserError(f"{work} lacks {' and '.join(missing)}: train that first (--until clip)")
     decoder = decoder_stem(recipe, training.autoencoder, work).with_suffix(".model")
     parts += [decoder] if decoder.exists() else []
+    parts += _newest(work, "controlnet-*.model")
     stem = diffusion_stem(recipe, training.corpus, training.text, training.autoencoder, work)
     checkpoint = stem.with_suffix(".safetensors")
+    checkpoints = [checkpoint] if checkpoint.exists() else []
+    for name in LATER:
+        checkpoints += _newest(work, f"{name}-*.safetensors")
+    finished = {part.stem for part in parts}
+    checkpoints = [file for file in checkpoints if file.stem not in finished]
     step = 0
     with replacing(out) as folder:
         folder.mkdir()
         for part in parts:
             shutil.copytree(part, folder / part.name)
-        if checkpoint.exists():
-            tensors = slim(checkpoint)
-            step = int(tensors["step"])
-            save_file(tensors, folder / checkpoint.name)
-            shutil.copy(stem.with_suffix(".log"), folder)
+        for file in checkpoints:
+            tensors = slim(file)
+            save_file(tensors, folder / file.name)
+            shutil.copy(file.with_suffix(".log"), folder)
+            if file == checkpoint:
+                step = int(tensors["step"])
         facts = {"recipe_hash": recipe.hash, "diffusion_step": step}
         (folder / MARK).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     return out
@@ -75,6 +86,11 @@ def restore(kept: Path, work: Path) -> list[str]:
             (shutil.copytree if source.is_dir() else shutil.copy)(source, path)
         copied.append(source.name)
     return copied
+
+
+def _newest(work: Path, pattern: str) -> list[Path]:
+    """Return the file that was written last, if there is any."""
+    return sorted(work.glob(pattern), key=lambda path: path.stat().st_mtime)[-1:]
 
 
 def _further(source: Path, place: Path) -> bool:

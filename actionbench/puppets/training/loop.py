@@ -28,6 +28,7 @@ from actionbench.files.networks import load_state
 from actionbench.progress import SILENT, Progress
 
 T = TypeVar("T", list[str], np.ndarray, Tensor)
+M = TypeVar("M")
 
 LOG_EVERY = 50
 """Steps between two lines of the log."""
@@ -182,6 +183,16 @@ def own(rows: T) -> T:
     """This process's part of a batch's rows: every n-th, so that parts differ by one at most."""
     rank, size = company()
     return rows[rank::size]
+
+
+def first_alone(make: Callable[[], M]) -> M:
+    """Have the first process make what is kept in a file; the others then find it there."""
+    rank, size = company()
+    if size == 1:
+        return make()
+    made = make() if rank == 0 else None
+    distributed.barrier()
+    return make() if made is None else made
 
 
 def share_gradients(parameters: Sequence[nn.Parameter]) -> None:

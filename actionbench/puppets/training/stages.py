@@ -35,12 +35,11 @@ from actionbench.puppets.training.controlnet import train_controlnet
 from actionbench.puppets.training.corpus import Corpus, corpus
 from actionbench.puppets.training.diffusion import (
     diffusion_stem,
-    encode_corpus,
     new_unet,
     noise_schedule,
     train_diffusion,
 )
-from actionbench.puppets.training.loop import part
+from actionbench.puppets.training.loop import first_alone, part
 from actionbench.puppets.training.recipe import STAGES, Recipe
 from actionbench.puppets.training.text import clip_folder, text_half, train_clip
 from actionbench.puppets.training.weights import forget_places
@@ -120,15 +119,14 @@ class Training:
     def controlnet(self) -> ControlNetModel:
         recipe = self.recipe
         unet, text = self.diffusion
-        data = corpus(
-            self.work, "posing", recipe, recipe.control_drawings, self.workers, self.progress
-        )
+        place = (self.work, "posing", recipe, recipe.control_drawings)
+        data = first_alone(lambda: corpus(*place, self.workers, self.progress))
         return train_controlnet(
             recipe,
             data,
             text,
             self.clip[1],
-            self.decoder,
+            self.autoencoder,  # whose encoder it needs; the decoder may come later
             unet,
             self.work,
             self.device,
@@ -155,13 +153,20 @@ class Training:
         return unet.eval(), text, int(tensors["step"])
 
 
-def train_together(recipe: Recipe, work: Path, progress: Progress = SILENT) -> None:
-    """Train the diffusion model as one of several processes that `torchrun` started, one a GPU, or
-    else on the processor.
+TOGETHER = ("diffusion", "controlnet")
+"""Stages that several processes can train."""
+
+
+def train_together(recipe: Recipe, work: Path, stage: str, progress: Progress = SILENT) -> None:
+    """Train a stage as one of several processes that `torchrun` started, one a GPU, or else on the
+    processor.
 
     Raises:
-        UserError: if the parts that come before it are not finished.
+        UserError: if it is none of `TOGETHER`, or the parts before the diffusion model are not
+            finished.
     """
+    if stage not in TOGETHER:
+        raise UserError(f"several processes train {' or '.join(TOGETHER)} alone, not {stage}")
     devices = torch.cuda.device_count()
     rank = int(os.environ["LOCAL_RANK"])
     device = f"cuda:{rank}" if rank < devices else "cpu"
@@ -175,10 +180,7 @@ def train_together(recipe: Recipe, work: Path, progress: Progress = SILENT) -> N
         )
     distributed.init_process_group("nccl" if device != "cpu" else "gloo")
     try:
-        if rank == 0:  # what is made once and kept
-            encode_corpus(recipe, training.autoencoder, data, work, device, progress)
-        distributed.barrier()
-        _ = training.diffusion
+        getattr(training, stage)
     finally:
         distributed.destroy_process_group()
 
