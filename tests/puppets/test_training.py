@@ -33,7 +33,7 @@ from actionbench.puppets.training.captions import (
     proof,
 )
 from actionbench.puppets.training.corpus import draw_many, shares
-from actionbench.puppets.training.keeping import keep, restore
+from actionbench.puppets.training.keeping import changes, keep, restore
 from actionbench.puppets.training.recipe import Recipe, changed
 from actionbench.puppets.training.stages import Training
 from actionbench.suite.items import Sampling
@@ -352,6 +352,10 @@ def _goes_on_elsewhere(training: Training, tmp_path: Path) -> None:
     parts = "autoencoder, decoder, CLIP, ControlNet; diffusion and two readers, each with its log"
     assert len(restore(kept, elsewhere)) == 10, parts
     assert restore(kept, elsewhere) == []
+    assert changes(kept, replace(SMALL, diffusion_steps=99)) == ""
+    assert "another limb_maps, unet_heads: such parts" in changes(
+        kept, replace(SMALL, limb_maps=0.1, unet_heads=8)
+    )
     other = Training(SMALL, elsewhere)
     theirs, _, step = other.latest()
     assert step == SMALL.diffusion_steps

@@ -63,13 +63,15 @@ def pretrain(
     models draw by then.
     """
     recipe = changed(Recipe(), fields)
-    from actionbench.puppets.training.keeping import restore
+    from actionbench.puppets.training.keeping import changes, restore
     from actionbench.puppets.training.whole import pretrain_whole
 
     readers = READERS if out is None else out / READERS.name
     folder, place = out or SECOND, work or cache_folder() / "puppets-v2"
     if kept is not None:
         say(f"goes on from {', '.join(restore(kept, place)) or 'the work folder'}")
+        if warning := changes(kept, recipe):
+            say(warning)
     with JobProgress() as progress:
         made = pretrain_whole(
             *(folder, readers, place, recipe, resolve_device(device), progress, workers, until)

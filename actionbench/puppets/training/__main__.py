@@ -62,9 +62,11 @@ def main(arguments: list[str] | None = None) -> int:
         from actionbench.puppets.training.stages import Training, assemble_latest, pretrain
 
         if options.kept:
-            from actionbench.puppets.training.keeping import restore
+            from actionbench.puppets.training.keeping import changes, restore
 
             print(f"from {options.kept}: {', '.join(restore(options.kept, options.work)) or None}")
+            if warning := changes(options.kept, recipe):
+                print(warning, file=sys.stderr)
         if options.what == "keep":
             from actionbench.puppets.training.keeping import keep
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -18,9 +19,12 @@ from actionbench.files.atomic import own_folder, replacing
 from actionbench.puppets.training.autoencoder import autoencoder_folder, decoder_stem
 from actionbench.puppets.training.diffusion import diffusion_stem
 from actionbench.puppets.training.loop import slim
+from actionbench.puppets.training.recipe import Recipe
 from actionbench.puppets.training.stages import MARK, Training
 from actionbench.puppets.training.text import clip_folder
 
+FREE = {"precision", "diffusion_steps", "diffusion_decay"}
+"""Fields of the recipe that may change while a training is under way."""
 LATER = ("controlnet", "keypoints", "subjects")
 """How the names of checkpoints begin that need the diffusion model, or nothing of it."""
 
@@ -58,7 +62,7 @@ def keep(training: Training, out: Path) -> Path:
             shutil.copy(file.with_suffix(".log"), folder)
             if file == checkpoint:
                 step = int(tensors["step"])
-        facts = {"recipe_hash": recipe.hash, "diffusion_step": step}
+        facts = {"diffusion_step": step, "recipe": asdict(recipe)}
         (folder / MARK).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     return out
 
@@ -86,6 +90,16 @@ def restore(kept: Path, work: Path) -> list[str]:
             (shutil.copytree if source.is_dir() else shutil.copy)(source, path)
         copied.append(source.name)
     return copied
+
+
+def changes(kept: Path, recipe: Recipe) -> str:
+    """Tell what of `recipe` is not as in a kept training; "" if all is."""
+    theirs = json.loads((kept / MARK).read_text("utf-8"))["recipe"]
+    ours = json.loads(json.dumps(asdict(recipe)))
+    names = {name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name)} - FREE
+    if not names:
+        return ""
+    return f"{kept} was made with another {', '.join(sorted(names))}: such parts begin anew"
 
 
 def _newest(work: Path, pattern: str) -> list[Path]:
