@@ -18,7 +18,7 @@ from actionbench.runs.kept import same_suite
 from actionbench.runs.store import Store
 from evaluation.measures.accuracy import Estimand
 from leaderboards.page.images import Gallery
-from leaderboards.people import people_table
+from leaderboards.people import differences_table, people_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +80,8 @@ class Section:
     """The smallest difference that the board detects; None with fewer than two rows."""
     people: Table | None = None
     """What people's labels say of the rows."""
+    apart: Table | None = None
+    """The lead's differences from the other rows by people's labels."""
 
     @property
     def complete(self) -> tuple[BoardRow, ...]:
@@ -129,6 +131,7 @@ def section(
         plots=plots,
         detectable=None if group.power is None else _detectable(group.power),
         people=None if group.people is None else people_table(group.people),
+        apart=differences_table(group),
     )
 
 

@@ -17,6 +17,7 @@ from leaderboards.board import COPYING
 from leaderboards.page.content import group_data, other_judges, provenance, section
 from leaderboards.page.images import BESIDE_SIDE, INSIDE_SIDE, MOST_INSIDE, Gallery
 from leaderboards.page.plots import board_plots
+from leaderboards.people import DIFFERENCES
 from leaderboards.render import CLAIMS, FAILURES, MEANING, fits_text
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def _write(
             "provenance": provenance,
             "p_text": p_text,
             "fits_text": fits_text,
+            "differences": DIFFERENCES,
             "words": _WORDS,
             "version": version("actionbench"),
             "images_note": images_note(gallery, place),

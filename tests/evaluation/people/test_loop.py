@@ -68,6 +68,8 @@ def test_from_runs_to_a_corrected_board(
     page = Path("runs/report/index.html").read_text()
     assert page.count("People (human-v1), SIMULATED") == 1 and "Corrected: labels and" in page
     assert "SIMULATED" in done.stdout and "corrected" in done.stdout
+    assert page.count("minus each other row, total accuracy by labels") == 1
+    assert page.count("after Holm&#39;s correction for the number of these differences") == 1
     board = Path("runs/report/board.md").read_text()
     assert "### People (human-v1), SIMULATED" in board and "told apart" in board
     assert "after Holm's correction for the number of these differences" in board
