@@ -89,8 +89,8 @@ class Recipe:
     # Diffusion model
     unet_channels: tuple[int, ...] = (64, 96, 128)
     unet_heads: int = 4
-    diffusion_steps: int = 23_000
-    """With a batch of 64: 1.5 million samples."""
+    diffusion_steps: int = 22_000
+    """With a batch of 64: 1.4 million samples."""
     diffusion_decay: int = 5_000
     """Steps of the rate's fall at the end."""
     diffusion_batch: int = 64
