@@ -56,7 +56,7 @@ class LoraSettings:
     adapted: tuple[str, ...] = setting(
         _ATTENTION,
         "train=lora: the linear layers that get an adapter, by the ends of their names",
-        source=f"{_READ} and train_dreambooth_lora_sd3: all of attention",
+        source=f"{_READ}: all of attention; of joint attention recalled",
         before=_ATTENTION,
     )
 
