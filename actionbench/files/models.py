@@ -411,7 +411,8 @@ def preset_kind(preset: ModelPreset) -> Kind:
     Raises:
         UserError: if no kind is known that its pipeline is of.
     """
-    return kind_of({"_class_name": preset.pipeline}, f"the model {preset.name}")
+    parts = dict.fromkeys(preset.sizes.parameters, "")
+    return kind_of({"_class_name": preset.pipeline, **parts}, f"the model {preset.name}")
 
 
 def network_repository(
