@@ -160,7 +160,8 @@ def run(
     """Fit, draw and judge, as `actionbench run` does. What is stored already is not done again.
 
     Args:
-        method: a registered name, or a list of names; `"all"` is every registered method.
+        method: a registered name, or a list of names; `"all"` is every method that boards rank,
+            under the profile `tuned` every one that a search was made for.
         settings: changes to the method's settings; only if there is one method.
         options: what else the run is made with.
         progress: show a table that fills in, or lines if the output is not a terminal.
@@ -189,6 +190,8 @@ def run(
     words = [f"{name}={_word(value)}" for name, value in (settings or {}).items()]
     kinds = [get_method(name) for name in names]
     setup = prepare(_changed(options, changes))
+    if method == EVERY or method == [EVERY]:
+        kinds = [get_method(name) for name in setup.with_profile(names)]
     plans = [setup.plan(kind, words) for kind in kinds]
     outcomes = list(execute_each(plans, _view if progress else unwatched))
     for outcome in outcomes:

@@ -63,7 +63,8 @@ class Work:
     """What one fit has the networks do, for estimates of its time and memory."""
 
     conditioned: int = 0
-    """Samples that the frozen UNet takes forward, and backward to the text's states."""
+    """Samples that the frozen UNet takes forward, and backward to the text's states or to an
+    adapter's weights."""
     trained: int = 0
     """Samples that the UNet takes forward, and backward to its own weights."""
     drawn: int = 0

@@ -15,8 +15,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from actionbench.errors import UserError, unknown
 
-Rate = Literal["unet", "token"]
-"""What a learning rate moves: weights of the UNet, or token embeddings."""
+Rate = Literal["unet", "token", "angle"]
+"""What a learning rate moves: weights of the UNet, token embeddings, or a direction, in radians."""
 
 _NEVER = object()
 """No value is this one."""
@@ -42,7 +42,7 @@ def setting(
         source: where the default is from, in words that begin with `read`, `derived`, `recalled` or
             `ours`: "read: the paper, section 4.1".
         rate: for a learning rate on Stable Diffusion: what it moves. The profile `published` makes
-            the rate for another base model of it.
+            the rate for another base model of it; an angle is the same on all.
         before: for a setting that is added to a method with stored fits: the value that does what
             was done before. Where the setting has it, keys and records leave it out.
 

@@ -574,6 +574,9 @@ def _notes(
         )
     if power is not None:
         notes += power.lines
+    known = {row.method for row in published().rows}
+    if others := sorted({row.title for row in rows if row.ranked and row.method not in known}):
+        notes.append(f"Not in the published table: {', '.join(others)}.")
     if any(row.partial for row in rows):
         notes.append("Partial runs have only some of the images and take no rank.")
     devices = sorted({row.device for row in rows})

@@ -15,7 +15,7 @@ from actionbench.files.models import ModelSource, ModelTraits
 from actionbench.registry import get_method, make_judge, method_names
 from actionbench.runs.options import Profile, RunOptions
 from actionbench.runs.plan import fit_seed, plan_run
-from actionbench.runs.profiles import configure
+from actionbench.runs.profiles import configure, is_defined
 from actionbench.settings import restored_settings
 from actionbench.suite.items import Sampling
 from actionbench.suite.suite import Suite, get_suite
@@ -36,7 +36,8 @@ class FixedWeights:
 def _method(name: str, preset: str | None, profile: Profile) -> Any:
     kind = get_method(name)
     fixed = type(kind.__name__, (FixedWeights, kind), {}) if name == "controlnet" else kind
-    return configure(fixed, ModelTraits(preset), profile)
+    traits = ModelTraits(preset)
+    return configure(fixed, traits, profile if is_defined(kind, traits, profile) else "published")
 
 
 def _suites() -> list[Suite]:

@@ -13,6 +13,7 @@ from typing import Any
 from actionbench.files.models import ModelTraits, model_traits
 from actionbench.registry import get_method, method_names
 from actionbench.runs.profiles import Figure, figures
+from actionbench.suite.items import SLOT
 from actionbench.suite.shipped import BASE_MODEL
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
@@ -48,7 +49,8 @@ def _brief(origin: str) -> str:
 
 def _show(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"{len(value)} templates" if len(value) > 4 else ", ".join(f"`{v}`" for v in value)
+        many = len(value) > 4 and SLOT in value[0]
+        return f"{len(value)} templates" if many else ", ".join(f"`{v}`" for v in value)
     return f"`{value}`" if isinstance(value, str) else f"{value}"
 
 

@@ -53,6 +53,8 @@ def run(methods: list[str], words: tuple[str, ...], dry_run: bool, **options: An
     if methods == ["all"] and asked.prompts != "own":
         chosen = _in_block(chosen, asked.prompts)
     setup = make_setup(asked)
+    if methods == ["all"]:
+        chosen = _with_profile(setup, chosen)
     plans, failures = _plan_each(setup, chosen, words, skip_broken=methods == ["all"])
     for line in [line for plan in plans if not plan.finished for line in check_prompts(plan)]:
         say(f"note: {line}", err=True)
@@ -70,6 +72,18 @@ def _in_block(methods: Sequence[str], prompts: str) -> list[str]:
     if without:
         say(f"not under --prompts {prompts}, because they train on none: {', '.join(without)}")
     return [name for name in methods if name not in without]
+
+
+def _with_profile(setup: Setup, methods: Sequence[str]) -> list[str]:
+    """Leave out the methods that no search has chosen settings of, under --profile tuned."""
+    kept = setup.with_profile(methods)
+    if without := [name for name in methods if name not in kept]:
+        model, profile = setup.source.name, setup.options.profile
+        say(
+            f"not under --profile {profile}, because no search has chosen their settings for "
+            f"{model}: {', '.join(without)}"
+        )
+    return kept
 
 
 def _has_block(name: str) -> bool:

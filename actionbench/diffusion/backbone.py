@@ -184,6 +184,12 @@ class Backbone(ABC):
         table: Tensor = self.pipeline.text_encoder.get_input_embeddings().weight.detach()
         return table
 
+    @property
+    def token_tables(self) -> list[Tensor]:
+        """The embeddings of the vocabulary that an identifier stands beside, one table [V, D_i] of
+        each text encoder that it lives in: its D channels are theirs, side by side."""
+        return [self._table]
+
     def token_embeddings(self, ids: Sequence[int]) -> Tensor:
         """Look up embeddings of the vocabulary, float32 or wider [n, D]."""
         table = self._table

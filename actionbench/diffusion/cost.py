@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from actionbench.diffusion.backbone import adapter_of
 from actionbench.diffusion.text_prefix import encode_from, encode_prefix
 from actionbench.files.kinds import TRANSFORMER, UNET, UNET_TWO
-from actionbench.files.models import kind_of_folder
+from actionbench.files.models import ModelPreset, kind_of_folder
 from actionbench.method import Work
 
 
@@ -64,6 +64,7 @@ class Networks:
             ]
         for part in (self.denoiser, self.vae, *self.text_encoders):
             part.eval().requires_grad_(False)
+        self.folder = folder
         self.checkpointing = gradient_checkpointing
         self.side = int(self.denoiser.config.sample_size)
         """The latents' side."""
@@ -209,17 +210,62 @@ class Networks:
         kernels' working memory and fragmentation are not counted.
         """
         size: int = dtype.itemsize
-        weights = size * sum(self.parameters.values())
         activations = []
         if work.conditioned:
             activations.append(
                 size * (work.batch * self.conditioned.kept + work.rows * self.text.kept)
             )
         if work.trained:
-            each = size + 8 + (8 if size < 4 else 0)
-            batch = work.trained_batch * self.trained.kept
-            activations.append(each * self.parameters[self.kind.denoiser] + size * batch)
-        return weights + max(activations, default=0)
+            kept = size * work.trained_batch * self.trained.kept
+            activations.append(_training_bytes(self.denoiser_parameters, size) + kept)
+        return size * sum(self.parameters.values()) + max(activations, default=0)
+
+    @property
+    def denoiser_parameters(self) -> int:
+        """The number of parameters of the network that denoises."""
+        return self.parameters[self.kind.denoiser]
+
+    def checkpointed(self) -> Networks:
+        """Return the same, computed again for the backward pass."""
+        return Networks(self.folder, gradient_checkpointing=True)
+
+
+class PresetNetworks:
+    """What `Networks` says, of a preset that is not here: by the sizes that were typed in.
+
+    Activations are not known and not counted, nor are the autoencoder's and the text encoders'
+    operations; a backward pass to activations takes what a forward pass does, one to weights as
+    much again.
+    """
+
+    def __init__(self, preset: ModelPreset) -> None:
+        sizes = preset.sizes
+        self.layers = sizes.layers
+        self.parameters = dict(sizes.parameters)
+        self.denoiser_parameters = sizes.parameters[sizes.denoiser]
+        self.pixels = preset.image_size
+        self.forward = Cost(sizes.flops, 0)
+        self.decoded = Cost(0.0, 0)
+
+    def flops(self, work: Work, exemplars: int) -> float:
+        """Return the operations of one fit, without what all fits of a run share."""
+        passes = 2 * work.conditioned + 3 * work.trained + work.drawn
+        return passes * self.forward.flops
+
+    def fit_bytes(self, work: Work, dtype: torch.dtype) -> int:
+        """Return the least memory that a fit takes: weights, and what training them adds."""
+        size: int = dtype.itemsize
+        training = _training_bytes(self.denoiser_parameters, size) if work.trained else 0
+        return size * sum(self.parameters.values()) + training
+
+    def checkpointed(self) -> PresetNetworks:
+        """Return the same: activations are not counted."""
+        return self
+
+
+def _training_bytes(parameters: int, size: int) -> int:
+    """Count gradients and AdamW's state of weights of `size` bytes each, as `fit_bytes` says."""
+    return parameters * (size + 8 + (8 if size < 4 else 0))
 
 
 _META: dict[str, Any] = {"device": "meta"}

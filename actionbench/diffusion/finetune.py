@@ -134,11 +134,11 @@ def train_unet(
 ) -> list[float]:
     """Train the UNet on the batches that `draw` makes; to be called inside `restored`.
 
-    All of it, or `parameters` alone, which are some of its own; and `tokens`: leaves that the
-    batches' states depend on, with a learning rate of their own if `token_learning_rate` is given.
-    They are frozen again afterwards. If they are of half precision, the steps are taken on
-    float32 copies: half precision would round most of them away. `report` is called with how many
-    steps are done. Returns the mean loss of each `CHECK_EVERY` steps.
+    All of it, or `parameters` alone, which are some of its own or an adapter's in it; and
+    `tokens`: leaves that the batches' states depend on, with a learning rate of their own if
+    `token_learning_rate` is given. They are frozen again afterwards. If they are of half precision,
+    the steps are taken on float32 copies: half precision would round most of them away. `report` is
+    called with how many steps are done. Returns the mean loss of each `CHECK_EVERY` steps.
     Raises UserError when the loss is no longer a finite number.
     """
     own = list(backbone.denoiser.parameters()) if parameters is None else list(parameters)
@@ -255,15 +255,25 @@ def with_prior(
     return both
 
 
-def finetuning_work(settings: FinetuneSettings, *, whole: bool) -> Work:
-    """Count the work of `finetune`: of the whole UNet, or of the little that sees the text."""
+def finetuning_work(settings: FinetuneSettings, *, whole: bool, texts: bool = True) -> Work:
+    """Count the work of `finetune`: of the whole UNet, or of few weights in a frozen one.
+
+    `texts`: whether what is learned is in the text as well, which is then encoded in each step.
+    """
     prior = settings.prior_weight > 0
     samples = settings.batch_size * (2 if prior else 1)
     drawn = 2 * settings.class_sampling_steps * settings.class_images if prior else 0
     total = settings.steps * samples
     if whole:
         return Work(trained=total, trained_batch=samples, drawn_once=drawn)
-    return Work(conditioned=total, texts=settings.steps, batch=samples, rows=1, drawn_once=drawn)
+    rows = int(texts)
+    return Work(
+        conditioned=total,
+        texts=rows * settings.steps,
+        batch=samples,
+        rows=rows,
+        drawn_once=drawn,
+    )
 
 
 # -- what a fit changed --------------------------------------------------------------------
@@ -272,7 +282,8 @@ def finetuning_work(settings: FinetuneSettings, *, whole: bool) -> Work:
 @dataclass(frozen=True)
 class Finetuned:
     changes: dict[str, Tensor]
-    """By the UNet's parameters, float16 on the CPU: what is to be added to those that moved."""
+    """By the UNet's parameters, float16 on the CPU: what is to be added to those that moved. Or
+    an adapter's own weights, float32."""
     losses: list[float]
     """As `train_unet` returns them."""
 
@@ -299,20 +310,46 @@ def finetune(
     # If the whole denoiser is trained, the batches' states are encoded already.
     resting = backbone.text_encoder_resting() if parameters is None else nullcontext()
     with resting, restored(denoiser, parameters) as before:
-        history = train_unet(
+        history = train(
             backbone,
+            settings,
             draw,
-            steps=settings.steps,
             learning_rate=learning_rate,
-            weight_decay=settings.weight_decay,
-            max_gradient_norm=settings.max_gradient_norm,
-            generator=generator,
             parameters=parameters,
             tokens=tokens,
             token_learning_rate=token_learning_rate,
-            report=lambda step: progress.update(step, settings.steps, "learning"),
+            generator=generator,
+            progress=progress,
         )
         return Finetuned(weight_changes(denoiser, before), history)
+
+
+def train(
+    backbone: Backbone,
+    settings: FinetuneSettings,
+    draw: Draw,
+    *,
+    learning_rate: float,
+    parameters: Sequence[Tensor] | None,
+    tokens: Sequence[Tensor] = (),
+    token_learning_rate: float | None = None,
+    generator: torch.Generator,
+    progress: Progress,
+) -> list[float]:
+    """Call `train_unet` with the settings' steps, decay and clipping, and report its steps."""
+    return train_unet(
+        backbone,
+        draw,
+        steps=settings.steps,
+        learning_rate=learning_rate,
+        weight_decay=settings.weight_decay,
+        max_gradient_norm=settings.max_gradient_norm,
+        generator=generator,
+        parameters=parameters,
+        tokens=tokens,
+        token_learning_rate=token_learning_rate,
+        report=lambda step: progress.update(step, settings.steps, "learning"),
+    )
 
 
 def weight_changes(module: torch.nn.Module, before: Mapping[str, Tensor]) -> dict[str, Tensor]:

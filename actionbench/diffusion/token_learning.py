@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
@@ -91,7 +92,7 @@ SEARCHED_ON_PUPPETS: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class TokenSettings:
+class LearningSettings:
     """The settings of every token-learning method; defaults are Textual Inversion's by diffusers:
     3000 steps of four images, each under one of 27 templates."""
 
@@ -114,6 +115,33 @@ class TokenSettings:
         rate="token",
         source="derived: diffusers' 5e-4, scaled by batch 1 x accumulation 4",
     )
+    initializer: str = setting(
+        "person",
+        "word or phrase whose mean embedding starts each token; a verb (`stands`) is a variant",
+        source="ours: a noun, as the sources take the category's (`toy`, `sculpture`)",
+    )
+    prompts: Literal["template", "caption"] = setting(
+        "template",
+        "train on `templates`, or on each exemplar's own caption with the action replaced",
+        source="read: the paper and diffusers",
+    )
+    templates: tuple[str, ...] = setting(
+        _TEMPLATES,
+        f"prompts with {SLOT} for the identifier",
+        source="read: diffusers' 27 for objects",
+    )
+    templates_drawn: Literal["per-image", "per-step"] = setting(
+        "per-image",
+        "draw a template for each image of a step, or one for all, which costs less text",
+        source="read: diffusers",
+        before="per-step",
+    )
+
+
+@dataclass(frozen=True)
+class TokenSettings(LearningSettings):
+    """Those of a method whose steps are AdamW's, as all but DTI's are."""
+
     weight_decay: float = setting(
         1e-2, "AdamW's decoupled weight decay", low=0, source="read: diffusers"
     )
@@ -137,27 +165,6 @@ class TokenSettings:
         "the update's gradient is scaled down to this norm",
         low=0,
         source="read: diffusers clips none",
-    )
-    initializer: str = setting(
-        "person",
-        "word or phrase whose mean embedding starts each token; a verb (`stands`) is a variant",
-        source="ours: a noun, as the sources take the category's (`toy`, `sculpture`)",
-    )
-    prompts: Literal["template", "caption"] = setting(
-        "template",
-        "train on `templates`, or on each exemplar's own caption with the action replaced",
-        source="read: the paper and diffusers",
-    )
-    templates: tuple[str, ...] = setting(
-        _TEMPLATES,
-        f"prompts with {SLOT} for the identifier",
-        source="read: diffusers' 27 for objects",
-    )
-    templates_drawn: Literal["per-image", "per-step"] = setting(
-        "per-image",
-        "draw a template for each image of a step, or one for all, which costs less text",
-        source="read: diffusers",
-        before="per-step",
     )
 
 
@@ -242,7 +249,7 @@ class ExemplarBatches:
         self,
         backbone: Backbone,
         task: ActionTask,
-        settings: TokenSettings,
+        settings: LearningSettings,
         timestep_weights: Tensor | None = None,
         progress: Progress = SILENT,
     ) -> None:
@@ -266,6 +273,23 @@ class ExemplarBatches:
             self.backbone, latents, generator, timestep_weights=self.timestep_weights
         )
         return Batch(noised, self.prompts.draw(rows, generator), self.exemplars.mask(rows))
+
+
+class TokenOptimizer(Protocol):
+    """Takes the steps of identifiers of separate fits, [A, L, N, D], each as if it were alone."""
+
+    vectors: Tensor
+    """The identifiers, updated in place."""
+
+    def step(self, gradient: Tensor, moving: Tensor | None = None) -> None:
+        """Update `vectors` by the losses' gradients, in the channels `moving` (all if None)."""
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with some of the identifiers alone."""
+
+
+MakeOptimizer = Callable[[Tensor], TokenOptimizer]
+"""From the identifiers [A, L, N, D] that the fits begin with to what takes their steps."""
 
 
 class ChannelAdamW:
@@ -312,6 +336,21 @@ class ChannelAdamW:
         self.square, self.count = self.square[kept], self.count[kept]
 
 
+def adamw(settings: LearningSettings) -> MakeOptimizer:
+    """Return what makes AdamW of the settings.
+
+    Raises:
+        TypeError: if they are not AdamW's.
+    """
+    if not isinstance(settings, TokenSettings):
+        kind = type(settings)
+        raise TypeError(
+            f"{kind.__module__}.{kind.__qualname__} has no settings of AdamW: derive it from "
+            "TokenSettings, or override `optimizer`"
+        )
+    return partial(ChannelAdamW, settings=settings)
+
+
 @dataclass(frozen=True)
 class Learner:
     """What one fit brings to the loop; none of it is another fit's."""
@@ -350,7 +389,7 @@ def learn_tokens(
     extra: ExtraLoss | None = None,
     after_step: AfterStep | None = None,
 ) -> Learned:
-    """Optimise one identifier; the arguments are the fields of a `Learner`.
+    """Optimise one identifier by AdamW; the arguments are the fields of a `Learner`.
 
     Raises:
         UserError: when the loss is no longer a finite number.
@@ -364,7 +403,10 @@ def learn_tokens(
 
 
 def learn_together(
-    backbone: Backbone, settings: TokenSettings, learners: Sequence[Learner]
+    backbone: Backbone,
+    settings: LearningSettings,
+    learners: Sequence[Learner],
+    optimizer: MakeOptimizer | None = None,
 ) -> list[Learned | Exception]:
     """Optimise A identifiers of one shape in lockstep, each as if it were alone.
 
@@ -375,6 +417,7 @@ def learn_together(
         backbone: the diffusion model.
         settings: those of all.
         learners: all with a rule, or all without.
+        optimizer: makes what takes the steps of all; AdamW if None.
 
     Returns:
         What became of each, in order. In a fit's place stands what failed in its own functions, or
@@ -383,7 +426,9 @@ def learn_together(
     Raises:
         Exception: what concerns all of them, such as too little memory.
     """
-    return _Lockstep(backbone, settings, learners).run() if learners else []
+    if not learners:
+        return []
+    return _Lockstep(backbone, settings, learners, optimizer or adamw(settings)).run()
 
 
 class _Course:
@@ -404,7 +449,11 @@ class _Lockstep:
     """The loop of `learn_together`."""
 
     def __init__(
-        self, backbone: Backbone, settings: TokenSettings, learners: Sequence[Learner]
+        self,
+        backbone: Backbone,
+        settings: LearningSettings,
+        learners: Sequence[Learner],
+        optimizer: MakeOptimizer,
     ) -> None:
         self.backbone = backbone
         self.settings = settings
@@ -417,7 +466,7 @@ class _Lockstep:
         self.courses = [_Course(*pair) for pair in zip(learners, starts, strict=True)]
         self.going = list(self.courses)
         """Those that are not at their end; what follows has a row for each."""
-        self.optimizer = ChannelAdamW(torch.stack(starts), settings)
+        self.optimizer = optimizer(torch.stack(starts))
         self.running = torch.zeros(len(learners), device=backbone.device)
         """The sums of the losses since the last check."""
         self.since = 0
@@ -552,7 +601,7 @@ def _merged(batches: Sequence[Batch]) -> Batch:
     return Batch(noised, prompts, torch.cat(masks))
 
 
-def learning_work(settings: TokenSettings, layers: int, *, leaves: int | None = None) -> Work:
+def learning_work(settings: LearningSettings, layers: int, *, leaves: int | None = None) -> Work:
     """Count the networks' work in `learn_tokens` for an identifier of `layers` layers.
 
     `leaves`: the samples of a step under a rule, each with a copy of its own; None if the samples
@@ -598,17 +647,18 @@ def relative_norm(backbone: Backbone, vectors: Tensor) -> float:
     return float(vectors.float().norm(dim=-1).mean()) / float(backbone.token_norms().median())
 
 
-T = TypeVar("T", bound=TokenSettings)
+T = TypeVar("T", bound=LearningSettings)
 
 
 class TokenMethod(Method[T]):
     """A method whose customization is an identifier; it owns `fit` and `generate`.
 
     A subclass overrides the hooks in which it differs from Textual Inversion: `layers`, `start`,
-    `batches`, `rule`, `extra_loss` and `after_step`. Several fits of one object are made in
-    lockstep (`fit_many`), so a hook is a pure function of one fit: it depends on its arguments and
-    the settings alone, and what belongs to one fit lives in the functions that `batches` and
-    `extra_loss` return, never on `self`. The fits of a lockstep have identifiers of one shape.
+    `batches`, `rule`, `extra_loss`, `after_step` and `optimizer`. Several fits of one object are
+    made in lockstep (`fit_many`), so a hook is a pure function of one fit: it depends on its
+    arguments and the settings alone, and what belongs to one fit lives in the functions that
+    `batches` and `extra_loss` return, never on `self`. The fits of a lockstep have identifiers of
+    one shape.
 
     Example, a token for each layer whose norm stays that of the start:
 
@@ -701,6 +751,18 @@ class TokenMethod(Method[T]):
         """
         return vectors
 
+    def optimizer(self, backbone: Backbone, vectors: Tensor) -> TokenOptimizer:
+        """Make what takes the optimiser's steps: by default AdamW with the settings' rates.
+
+        Args:
+            backbone: the diffusion model.
+            vectors: [A, L, N, D], what A fits begin with, to be updated in place.
+
+        Raises:
+            TypeError: if the settings are not AdamW's.
+        """
+        return adamw(self.settings)(vectors)
+
     def fit(
         self, backbone: Backbone, task: ActionTask, *, seed: int, progress: Progress
     ) -> Customization:
@@ -724,7 +786,8 @@ class TokenMethod(Method[T]):
         fits = [Fit(backbone, r.task, r.seed, r.progress) for r in requests]
         prepared = [self._prepared(fit) for fit in fits]
         learners = [learner for learner in prepared if isinstance(learner, Learner)]
-        learned = iter(learn_together(backbone, self.settings, learners))
+        optimizer = partial(self.optimizer, backbone)
+        learned = iter(learn_together(backbone, self.settings, learners, optimizer))
         ends = [next(learned) if isinstance(p, Learner) else p for p in prepared]
         return [
             end if isinstance(end, Exception) else self._customization(fit, end)

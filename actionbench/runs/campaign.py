@@ -18,12 +18,12 @@ from actionbench.files.models import ModelSource, model_traits, resolve_model
 from actionbench.judge import Judge
 from actionbench.method import Method, check_kind
 from actionbench.progress import SILENT, Observer, Progress
-from actionbench.registry import make_judge
+from actionbench.registry import get_method, make_judge
 from actionbench.runs.execute import Execution, RunResult
 from actionbench.runs.lockstep import bytes_of_fits
 from actionbench.runs.options import RunOptions
 from actionbench.runs.plan import Plan, plan_run
-from actionbench.runs.profiles import configure
+from actionbench.runs.profiles import configure, is_defined
 from actionbench.runs.workers.choose import open_executor
 from actionbench.runs.workers.executor import Executor, InLine
 from actionbench.runs.workers.schedule import Schedule
@@ -46,6 +46,21 @@ class Setup:
         """Make a method with its settings for this model, by the options' profile and prompts."""
         traits = model_traits(self.source.preset, self.source.path)
         return configure(kind, traits, self.options.profile, self.options.prompts, words)
+
+    def with_profile(self, names: Sequence[str]) -> list[str]:
+        """List those methods that have settings by the options' profile for this model.
+
+        A plug-in that cannot be imported is among them: planning it says why. All, if none has.
+        """
+        traits = model_traits(self.source.preset, self.source.path)
+
+        def has(name: str) -> bool:
+            try:
+                return is_defined(get_method(name), traits, self.options.profile)
+            except UserError:
+                return True
+
+        return [name for name in names if has(name)] or list(names)
 
     def plan(
         self, kind: type[Method[Any]], words: Sequence[str] = (), seed: int | None = None

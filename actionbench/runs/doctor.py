@@ -20,6 +20,8 @@ from actionbench.diffusion.lengths import check_texts
 from actionbench.errors import UserError
 from actionbench.files.hub import how_to_get
 from actionbench.files.models import (
+    MODEL_PRESETS,
+    ModelPreset,
     Network,
     check_shape,
     kind_of_folder,
@@ -28,11 +30,13 @@ from actionbench.files.models import (
     model_traits,
     network_class,
     network_repository,
+    preset_kind,
     preset_name,
+    preset_of,
 )
 from actionbench.files.networks import check_network, check_pipeline
 from actionbench.judge import Judge
-from actionbench.method import Method, check_kind
+from actionbench.method import Method, Work, check_kind
 from actionbench.registry import (
     get_judge,
     get_method,
@@ -52,7 +56,7 @@ from actionbench.suite.suite import Suite, get_suite
 if TYPE_CHECKING:
     import torch
 
-    from actionbench.diffusion.cost import Networks
+    from actionbench.diffusion.cost import Networks, PresetNetworks
 
 State = Literal["ok", "warn", "fail"]
 EXEMPLARS = 10
@@ -104,6 +108,7 @@ def examine(
     yield finding
     if folder is not None:
         yield from check_parts(folder)
+    typed_in = _known_preset(name) if folder is None else None
     preset = preset_name(name, folder)
     try:
         traits = model_traits(preset, folder)
@@ -115,8 +120,10 @@ def examine(
         try:
             kind = get_method(method)
             made = configure(kind, traits, options.profile, options.prompts, words)
-            if folder is not None and made.needs_backbone:
+            if made.needs_backbone and folder is not None:
                 check_kind(made, kind_of_folder(folder), name)
+            if made.needs_backbone and typed_in is not None:
+                check_kind(made, preset_kind(typed_in), name)
             systems.append(made)
         except UserError as error:
             yield Finding(method, "fail", str(error))
@@ -135,10 +142,11 @@ def examine(
     else:
         command = _prefetch_command(options, methods, words)
         yield from check_downloads(systems, judge, command)
-    if folder is None or device is None:
-        return
     counts = [len(tasks[action.name].exemplars) for action in actions] if tasks else [EXEMPLARS]
-    yield from estimate(options, suite, max(counts), systems, folder, device)
+    if device is not None and folder is not None:
+        yield from estimate(options, suite, max(counts), systems, folder, device)
+    if device is not None and typed_in is not None:
+        yield from estimate_preset(options, suite, max(counts), systems, typed_in, device)
 
 
 # -- what is installed and stored ----------------------------------------------------------
@@ -293,9 +301,34 @@ def check_model(name: str) -> tuple[Path | None, Finding]:
         offline = how_to_get(model_repositories(name)[0], "--model")
         fix = f"actionbench prefetch --model {name}; or, {offline}"
         lacking = [path for place in model_repositories(name) for path in place.missing()]
-        return None, Finding("model", "fail", _not_here(name, lacking), fix)
+        return None, Finding("model", "fail", _not_here(name, lacking) + _terms(name), fix)
     except UserError as error:
         return None, Finding("model", "fail", str(error))
+
+
+def _terms(name: str) -> str:
+    """Say under which licence a preset is to be had, and where; nothing of other models."""
+    preset = preset_of(name)
+    if preset is None:
+        return ""
+    page = model_repositories(name)[0].page
+    if preset.gated:
+        return (
+            f"; it is gated: accept its licence ({preset.licence}) on {page}, then log in with "
+            "`hf auth login`"
+        )
+    return f"; its licence ({preset.licence}) is on {page}"
+
+
+def _known_preset(name: str) -> ModelPreset | None:
+    """Return the preset of that name, if its kind is known."""
+    preset = preset_of(name)
+    try:
+        if preset is not None:
+            preset_kind(preset)
+    except UserError:  # reported as the model's
+        return None
+    return preset
 
 
 def _not_here(name: str, lacking: Sequence[str]) -> str:
@@ -394,11 +427,43 @@ def estimate(
         exemplars: the number of exemplars per action.
         folder: the base model.
     """
-    from actionbench.diffusion.backbone import DTYPES
     from actionbench.diffusion.cost import Networks
 
     networks = Networks(folder, gradient_checkpointing=options.gradient_checkpointing)
-    layers = networks.layers
+    yield from _estimates(networks, options, suite, exemplars, methods, device)
+
+
+def estimate_preset(
+    options: RunOptions,
+    suite: Suite,
+    exemplars: int,
+    methods: Sequence[Method[Any]],
+    preset: ModelPreset,
+    device: str,
+) -> Iterator[Finding]:
+    """Estimate as `estimate` does for a preset that is not here, by sizes that were typed in."""
+    from actionbench.diffusion.cost import PresetNetworks
+
+    yield Finding(
+        "sizes",
+        "warn",
+        f"{preset.name} is not here, so that estimates are from sizes that were typed in "
+        f"({preset.sizes.source}), without activations",
+    )
+    networks = PresetNetworks(preset)
+    yield from _estimates(networks, options, suite, exemplars, methods, device)
+
+
+def _estimates(
+    networks: Networks | PresetNetworks,
+    options: RunOptions,
+    suite: Suite,
+    exemplars: int,
+    methods: Sequence[Method[Any]],
+    device: str,
+) -> Iterator[Finding]:
+    from actionbench.diffusion.backbone import DTYPES
+
     dtype = DTYPES[options.dtype]
     speed = matmul_speed(device, dtype)
     free, _ = memory(device)
@@ -408,26 +473,26 @@ def estimate(
     disk = 0
     for method in methods:
         disk += images * 3 * networks.pixels**2
-        if not method.needs_fit:
-            yield Finding(method.name, "ok", _took("no fit", images, drawing / speed))
-            continue
-        work = method.fit_work(exemplars, layers)
+        work = method.fit_work(exemplars, networks.layers) if method.needs_fit else Work()
         if work is None:
             message = _took("its fits are not estimated", images, drawing / speed)
-            yield Finding(method.name, "ok", message)
-            continue
-        flops = networks.flops(work, exemplars)
-        once = work.drawn_once * networks.forward.flops if work.drawn_once else 0.0
-        needed = networks.fit_bytes(work, dtype)
-        fits = f"{len(actions)} fits of {_duration(flops / speed)}"
-        if once:
-            fits += f" and {_duration(once / speed)} once"
-        total = (len(actions) * flops + once + drawing) / speed
-        message = f"{_took(fits, images, total)}; a fit needs at least {needed / GIB:.1f} GiB"
+            work = Work()
+        elif method.needs_fit:
+            flops = networks.flops(work, exemplars)
+            once = work.drawn_once * networks.forward.flops if work.drawn_once else 0.0
+            fits = f"{len(actions)} fits of {_duration(flops / speed)}"
+            if once:
+                fits += f" and {_duration(once / speed)} once"
+            message = _took(fits, images, (len(actions) * flops + once + drawing) / speed)
+        else:
+            message = _took("no fit", images, drawing / speed)
+        needed = networks.fit_bytes(work, dtype) if method.needs_backbone else 0
+        what = "a fit" if work != Work() else "the model"
+        message += f"; {what} needs at least {needed / GIB:.1f} GiB"
         if work.trained_batch and not work.conditioned:
-            disk += len(actions) * 2 * networks.parameters[networks.kind.denoiser]
+            disk += len(actions) * 2 * networks.denoiser_parameters
         if needed > free:
-            fix = "take --gradient-checkpointing, --dtype bfloat16 or a model of smaller images"
+            fix = _what_fits(networks, work, options, free)
             yield Finding(method.name, "fail", f"{message}, {free / GIB:.1f} GiB are free", fix)
         else:
             yield Finding(method.name, "ok", message)
@@ -435,6 +500,43 @@ def estimate(
         "speed", "ok", f"{speed / 1e12:.2f} TFLOP/s in a matrix product of {options.dtype}"
     )
     yield check_disk(options.runs, disk)
+
+
+def _what_fits(
+    networks: Networks | PresetNetworks, work: Work, options: RunOptions, free: int
+) -> str:
+    """Say with which options a fit has room, or else what it takes and which models have room."""
+    from actionbench.diffusion.backbone import DTYPES
+    from actionbench.diffusion.cost import PresetNetworks
+
+    checkpoints, half = "--gradient-checkpointing", "--dtype bfloat16"
+    whole = options.dtype == "float32"
+    again = not options.gradient_checkpointing and networks.checkpointed() is not networks
+    least = networks.fit_bytes(work, DTYPES[options.dtype])
+    words = ""
+    for flags, apart, dtype in (
+        (checkpoints, again, options.dtype),
+        (half, whole, "bfloat16"),
+        (f"{checkpoints} {half}", again and whole, "bfloat16"),
+    ):
+        if not apart:
+            continue
+        chosen = networks.checkpointed() if checkpoints in flags else networks
+        needed = chosen.fit_bytes(work, DTYPES[dtype])
+        if needed <= free:
+            return f"take {flags}: at least {needed / GIB:.1f} GiB are then needed"
+        if needed <= least:
+            least, words = needed, f" with {flags}"
+    smaller = [
+        preset.name
+        for preset in MODEL_PRESETS.values()
+        if PresetNetworks(preset).fit_bytes(work, DTYPES["bfloat16"]) <= free
+    ]
+    fix = f"take a device with {least / GIB:.1f} GiB{words}"
+    if smaller:
+        fix += f", or a smaller model; with {half} there is room for the weights of "
+        fix += ", ".join(smaller)
+    return fix
 
 
 def _took(fits: str, images: int, seconds: float) -> str:
@@ -447,7 +549,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def image_flops(networks: Networks, sampling: Sampling) -> float:
+def image_flops(networks: Networks | PresetNetworks, sampling: Sampling) -> float:
     """Return the operations of drawing one image with guidance."""
     return 2 * sampling.steps * networks.forward.flops + networks.decoded.flops
 

@@ -3,7 +3,8 @@
 - `published`: each paper's own settings, on any base model. What does not carry over from Stable
   Diffusion is a learning rate, and one rule makes it of facts of the two base models alone: rates
   of UNet weights times the pretraining rate here over Stable Diffusion's, rates of tokens times the
-  size of the token table's entries here over SD 2.1's. Nothing is chosen by results.
+  size of the token table's entries here over SD 2.1's; a rate that is an angle carries over.
+  Nothing is chosen by results.
 - `tuned`: what a search on development actions chose for this base model (`actionbench tune`).
 - `quick`: the demo's short fits; they show that everything works, and nothing else.
 
@@ -98,7 +99,7 @@ def trains_on_prompts(kind: type[Method[Any]]) -> bool:
 
 
 def rates(kind: type[Method[Any]]) -> dict[str, str]:
-    """Return a method's learning rates, by name, and what each moves: `unet` or `token`."""
+    """Return a method's learning rates, by name, and what each moves: see `settings.Rate`."""
     return {f.name: f.metadata["rate"] for f in _fields(kind) if f.metadata["rate"]}
 
 
@@ -163,7 +164,7 @@ def _scaled(
     scaled = {}
     for name, moves in rates(kind).items():
         value = values.get(name)
-        if value is None:
+        if value is None or moves == "angle":
             continue
         here, there, words = {"unet": unet, "token": token}[moves]
         if here is None:

@@ -481,3 +481,14 @@ def test_copies_are_counted_by_what_saw_no_exemplar(tmp_path: Path) -> None:
     people = own.n
     assert own.count == math.ceil(0.01 * people) and copied["adi"].count > 50
     assert any(note.startswith("Copied, of people's images") for note in group.notes)
+
+
+def test_rows_that_the_published_table_lacks_are_named_and_take_no_figure_of_it(
+    tmp_path: Path,
+) -> None:
+    for method, title in (("adi", "ADI"), ("dti", "DTI"), ("lora", "DreamBooth-LoRA")):
+        save_run(tmp_path, make_verdicts(first_actions(range(3)), method=method), title=title)
+    board = build_board(tmp_path)
+    (group,) = board.groups
+    assert "Not in the published table: DTI, DreamBooth-LoRA." in group.notes
+    assert not {"dti", "lora"} & {row.method for row in board.published.rows}

@@ -29,6 +29,8 @@ QUICK = {
     "controlnet": ["controlnet=untrained"],
     "drawn": [],
     "other-action": [],
+    "lora": ["steps=2", "learning_rate=1e-1"],
+    "dti": ["steps=2"],
     "adi": ["steps=2", "pool_steps=1", "pool_sampling_steps=2", "pool=joint"],
 }
 
@@ -74,7 +76,7 @@ def test_a_method_keeps_the_interfaces_promises(tiny: Backbone, name: str) -> No
         )
 
 
-@pytest.mark.parametrize("name", ["textual-inversion", "p-plus", "adi", "reversion"])
+@pytest.mark.parametrize("name", ["textual-inversion", "p-plus", "adi", "reversion", "dti"])
 def test_what_was_learned_reaches_the_image(tiny: Backbone, name: str) -> None:
     method, items = make(name), tiny_items(count=1)
     fitted = method.fit(tiny, tiny_task(), seed=0, progress=SILENT)
@@ -96,7 +98,7 @@ def test_v_prediction_and_another_number_of_layers(tmp_path: Path, name: str) ->
     backbone = load_tiny(folder)
     method = make(name)
     fitted = method.fit(backbone, tiny_task(), seed=0, progress=SILENT)
-    one = {"textual-inversion": 1, "reversion": 1, "custom-diffusion": 1}
+    one = dict.fromkeys(("textual-inversion", "reversion", "custom-diffusion", "dti"), 1)
     layers = {**one, "p-plus": 7, "adi": 7}
     if name in layers:
         assert fitted.tensors["vectors"].shape == (layers[name], 1, backbone.width)

@@ -6,12 +6,10 @@ import os
 import shutil
 import struct
 import sys
-import threading
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +33,7 @@ from actionbench.suite.items import SLOT, Action
 from actionbench.suite.shipped import DATASET
 from actionbench.suite.suite import get_suite
 from tests.helpers.photographs import SUITE, cloud, make_folder, write_suite
+from tests.helpers.refusing_hub import Refusing, refusing_hub
 
 TWO = Choices(count=2)
 
@@ -789,37 +788,10 @@ def test_a_damaged_dataset_replaces_nothing(
     assert check_imported(tmp_path / "copy") == made.fingerprint
 
 
-class Refusing(BaseHTTPRequestHandler):
-    """A Hub that answers everything with one status and code."""
-
-    status, code = 404, "RepoNotFound"
-
-    def answer(self) -> None:
-        self.send_response(self.status)
-        self.send_header("X-Error-Code", self.code)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_GET = do_HEAD = do_POST = answer
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Refusing]]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    for name, value in {
-        "ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-        "HF_HUB_CACHE": str(tmp_path / "hub"),
-        "HF_HUB_OFFLINE": False,
-    }.items():
-        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    yield Refusing
-    server.shutdown()
+    with refusing_hub(monkeypatch, tmp_path) as refusing:
+        yield refusing
 
 
 @pytest.mark.parametrize(

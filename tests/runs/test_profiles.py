@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from actionbench.errors import UserError
 from actionbench.files.models import ModelTraits, model_traits
 from actionbench.registry import get_method, method_names
-from actionbench.runs.options import RunOptions
-from actionbench.runs.profiles import configure, figures, rates, trains_on_prompts
+from actionbench.runs.options import Profile, RunOptions
+from actionbench.runs.profiles import configure, figures, is_defined, rates, trains_on_prompts
 from actionbench.settings import recorded_settings, restored_settings, setting
 from actionbench.suite.shipped import BASE_MODEL
 from tests.helpers.small_run import Drift, DriftSettings
@@ -157,7 +157,8 @@ def test_quick_cuts_steps_of_the_tuned_or_else_the_published_fits() -> None:
 @pytest.mark.parametrize("name", TRAINED)
 def test_quick_fits_of_the_shipped_methods_are_short(name: str) -> None:
     kind = get_method(name)
-    long, short = (configure(kind, PUPPETS, p).settings for p in ("tuned", "quick"))
+    searched: Profile = "tuned" if is_defined(kind, PUPPETS, "tuned") else "published"
+    long, short = (configure(kind, PUPPETS, p).settings for p in (searched, "quick"))
     assert 1 < short.steps <= long.steps / 4
 
 
@@ -259,3 +260,18 @@ def test_run_leaves_out_or_refuses_what_trains_on_no_prompts(
     assert whole.returncode == 0
     assert "they train on none: controlnet, stable-diffusion" in whole.stdout
     assert "p-plus-" in whole.stdout and "controlnet-" not in whole.stdout
+
+
+def test_all_under_tuned_leaves_out_what_was_not_searched(
+    typed: Callable[..., Any], tmp_path: Path
+) -> None:
+    words = ("run", "--dry-run", "--runs", tmp_path, "--profile", "tuned")
+    whole = typed(*words, "--method", "all")
+    assert whole.returncode == 0
+    assert (
+        "because no search has chosen their settings for puppet-diffusion: dti, lora"
+        in whole.stdout
+    )
+    assert "p-plus-" in whole.stdout and "lora-" not in whole.stdout
+    asked = typed(*words, "--method", "p-plus,lora")
+    assert asked.returncode == 2 and "no search has chosen settings of lora" in asked.stderr
