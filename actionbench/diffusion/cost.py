@@ -21,8 +21,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from actionbench.diffusion.backbone import adapter_of
+from actionbench.diffusion.joint import T5_LENGTH
 from actionbench.diffusion.text_prefix import encode_from, encode_prefix
-from actionbench.files.kinds import TRANSFORMER, UNET, UNET_TWO
+from actionbench.files.kinds import JOINT, TRANSFORMER, UNET, UNET_TWO
 from actionbench.files.models import kind_of_folder
 from actionbench.method import Work
 
@@ -44,23 +45,26 @@ class Networks:
     """
 
     def __init__(self, folder: Path, *, gradient_checkpointing: bool = False) -> None:
-        from diffusers import AutoencoderKL, PixArtTransformer2DModel, UNet2DConditionModel
-        from transformers import CLIPTextConfig, T5Config
+        import diffusers
+        from transformers import AutoConfig, CLIPTextConfig
 
         def config(part: str) -> Any:
             return json.loads((folder / part / "config.json").read_text("utf-8"))
 
+        def text_config(facts: dict[str, Any]) -> Any:
+            # Old configs of CLIP do not say that they are its.
+            known = {**facts, "model_type": facts.get("model_type", CLIPTextConfig.model_type)}
+            return AutoConfig.for_model(**known)
+
         indexed = (folder / "model_index.json").is_file()
         self.kind = kind_of_folder(folder) if indexed else UNET
         with torch.device("meta"):
-            transformer = self.kind is TRANSFORMER
-            denoiser = PixArtTransformer2DModel if transformer else UNet2DConditionModel
+            denoiser = getattr(diffusers, _DENOISERS[self.kind.name])
             self.denoiser = denoiser.from_config(config(self.kind.denoiser))
-            self.vae = AutoencoderKL.from_config(config("vae"))
+            self.vae = diffusers.AutoencoderKL.from_config(config("vae"))
             # Without the projection of pooled text, which is one row of a matrix product.
-            text = T5Config if transformer else CLIPTextConfig
             self.text_encoders = [
-                self._encoder(text.from_dict(config(part))) for part in self.kind.text_encoders
+                self._encoder(text_config(config(part))) for part in self.kind.text_encoders
             ]
         for part in (self.denoiser, self.vae, *self.text_encoders):
             part.eval().requires_grad_(False)
@@ -75,7 +79,7 @@ class Networks:
     def _encoder(self, config: Any) -> Any:
         from transformers import CLIPTextModel, T5EncoderModel
 
-        return (T5EncoderModel if self.kind is TRANSFORMER else CLIPTextModel)(config)
+        return (T5EncoderModel if config.model_type == "t5" else CLIPTextModel)(config)
 
     @property
     def layers(self) -> int:
@@ -134,10 +138,13 @@ class Networks:
         config.num_hidden_layers = 1  # the layers are alike, so one is counted
         with torch.device("meta"):
             encoder = self._encoder(config).eval().requires_grad_(False)
+        t5 = config.model_type == "t5"
         # A CLIP encoder is causal, so that its beginning is encoded once.
-        length = self.length - self.kind.begins
+        length = self.length - (not t5)
+        if t5 and self.kind.name == JOINT.name:
+            length = T5_LENGTH
         rest = torch.empty(1, length, config.hidden_size, requires_grad=True, **_META)
-        if self.kind is TRANSFORMER:
+        if t5:
             layer = _count(encoder, lambda: encoder(inputs_embeds=rest).last_hidden_state)
         else:
             prefix = encode_prefix(encoder, [0])
@@ -151,9 +158,14 @@ class Networks:
         config = self.denoiser.config
         latents = torch.empty(1, config.in_channels, self.side, self.side, **_META)
         width = config[self.kind.text_width]
-        states = torch.empty(1, self.length, width, requires_grad=states_learn, **_META)
+        joint = self.kind.name == JOINT.name
+        length = self.length + T5_LENGTH * joint
+        states = torch.empty(1, length, width, requires_grad=states_learn, **_META)
         timestep = torch.zeros(1, dtype=torch.long, **_META)
         added: dict[str, Any] = {}
+        if joint:
+            pooled = config.pooled_projection_dim
+            added["pooled_projections"] = torch.empty(1, pooled, **_META)
         if self.kind is TRANSFORMER:
             added["added_cond_kwargs"] = {"resolution": None, "aspect_ratio": None}
         if self.kind is UNET_TWO:
@@ -223,6 +235,13 @@ class Networks:
 
 
 _META: dict[str, Any] = {"device": "meta"}
+_DENOISERS = {
+    UNET.name: "UNet2DConditionModel",
+    UNET_TWO.name: "UNet2DConditionModel",
+    TRANSFORMER.name: "PixArtTransformer2DModel",
+    JOINT.name: "SD3Transformer2DModel",
+}
+"""The class of diffusers of each kind's denoiser."""
 
 
 class _Attention(torch.autograd.Function):

@@ -18,7 +18,7 @@ from typing import Any
 from actionbench.errors import UserError, unknown
 from actionbench.files.hashing import sha256_of
 from actionbench.files.hub import Repository, fetch
-from actionbench.files.kinds import KINDS, Kind, kind_of
+from actionbench.files.kinds import KINDS, UNET, UNET_TWO, Kind, kind_of
 from actionbench.progress import SILENT, Progress
 
 FP16 = "fp16"
@@ -617,9 +617,11 @@ def _check_channels(folder: Path, kind: Kind) -> None:
             + "; take the plain model that it was made from"
         )
     width = denoiser.get(kind.text_width)
+    counted = kind.text_encoders if kind.states_of is None else kind.states_of
+    texts = [text for part, text in zip(kind.text_encoders, texts) if part in counted]
     widths = (text.get("hidden_size", text.get("d_model")) for text in texts)
     own = [width for width in widths if isinstance(width, int)]
-    if isinstance(width, int) and len(own) == len(texts) and width != sum(own):
+    if own and isinstance(width, int) and len(own) == len(texts) and width != sum(own):
         encoders = "text encoder's are" if len(own) == 1 else "text encoders' are together"
         raise UserError(
             f"{folder}: its {noun} takes text states {width} wide, its {encoders} {sum(own)}: "
@@ -645,7 +647,9 @@ def _read_folder(folder: Path, progress: Progress) -> tuple[tuple[str, ...], str
             elif path.suffix == ".json":
                 content = _hash_config(path)
             # The first kinds' fingerprints were made without such files.
-            elif path.suffix == ".txt" or (path.suffix == ".model" and not kind.begins):
+            elif path.suffix == ".txt" or (
+                path.suffix == ".model" and kind not in (UNET, UNET_TWO)
+            ):
                 content = hashlib.sha256(path.read_bytes()).hexdigest()
             else:
                 continue
