@@ -193,6 +193,12 @@ class Backbone(ABC):
         table: Tensor = self.pipeline.text_encoder.get_input_embeddings().weight.detach()
         return table
 
+    @property
+    def token_tables(self) -> list[Tensor]:
+        """The embeddings of the vocabulary that an identifier stands beside, one table [V, D_i] of
+        each text encoder that it lives in: its D channels are theirs, side by side."""
+        return [self._table]
+
     def token_embeddings(self, ids: Sequence[int]) -> Tensor:
         """Look up embeddings of the vocabulary, float32 or wider [n, D]."""
         table = self._table
@@ -360,26 +366,36 @@ class Backbone(ABC):
 
     def _tokenize(self, text: str, slot_length: int) -> Tokens:
         own = (self.pipeline.tokenizer, text, slot_length, self.length)
-        return self._tokenize_by(*own, begins=self.kind.begins)
+        return self._tokenize_by(*own, begins=self.kind.begins, ends=self.kind.ends)
 
     def _tokenize_by(
-        self, tokenizer: Any, text: str, slot_length: int, length: int, *, begins: bool
+        self,
+        tokenizer: Any,
+        text: str,
+        slot_length: int,
+        length: int,
+        *,
+        begins: bool,
+        ends: bool = True,
     ) -> Tokens:
-        """Tokenize a prompt to `length` positions, with a token for the beginning or without."""
-        before, *after = self._prepared(text).split(SLOT)
+        """Tokenize a prompt to `length` positions, with tokens for its beginning and end or not."""
+        before, *after = self._parts(text)
         if len(after) > 1:
             raise UserError(f"a prompt may hold the identifier {SLOT} only once: '{text}'")
         head = tokenizer(before, add_special_tokens=False).input_ids
         tail = tokenizer(after[0], add_special_tokens=False).input_ids if after else []
         start = begins + len(head)
         slot = tuple(range(start, start + slot_length)) if after else ()
-        if slot and slot[-1] > length - 2:
+        if slot and slot[-1] >= length - ends:
             raise UserError(f"no room for the identifier within {length} tokens: '{text}'")
-        body = (head + [FILLER] * len(slot) + tail)[: length - 1 - begins]
-        beginning = [tokenizer.bos_token_id] * begins
-        ids = [*beginning, *body, tokenizer.eos_token_id]
+        body = (head + [FILLER] * len(slot) + tail)[: length - begins - ends]
+        ids = [*[tokenizer.bos_token_id] * begins, *body, *[tokenizer.eos_token_id] * ends]
         # SD 2 pads with "!" and attends to it, SD 1 with EOS: use the tokenizer's own padding.
         return Tokens((*ids, *[tokenizer.pad_token_id] * (length - len(ids))), slot)
+
+    def _parts(self, text: str) -> list[str]:
+        """Split a prompt at its slots into what is tokenized one by one."""
+        return self._prepared(text).split(SLOT)
 
     def word_ids(self, text: str) -> list[int]:
         """Return the token ids of a text, without beginning and end."""
@@ -393,9 +409,12 @@ class Backbone(ABC):
 
     def own_ids(self, prompt: Tokens) -> list[int]:
         """Return the ids of a prompt's words, without beginning, end, padding and identifier."""
-        first = int(self.kind.begins)
-        own = range(first, prompt.ids.index(self.pipeline.tokenizer.eos_token_id))
+        own = range(int(self.kind.begins), self._end(prompt))
         return [prompt.ids[place] for place in own if place not in prompt.slot]
+
+    def _end(self, prompt: Tokens) -> int:
+        """Return the position behind a prompt's words."""
+        return prompt.ids.index(self.pipeline.tokenizer.eos_token_id)
 
     def word_embedding(self, text: str) -> Tensor:
         """Return the mean token embedding of a word or phrase, float32 [D] on the CPU.

@@ -47,21 +47,25 @@ class ClipPair(Backbone):
         return [getattr(encoder, "text_model", encoder) for encoder in self._encoders]
 
     @property
-    def _tables(self) -> list[Tensor]:
-        """The encoders' embeddings of the vocabulary, [V, D1] and [V, D2]."""
+    def _clip_tables(self) -> list[Tensor]:
+        """Both encoders' embeddings of the vocabulary, [V, D1] and [V, D2]."""
         return [e.get_input_embeddings().weight.detach() for e in self._encoders]
+
+    @property
+    def token_tables(self) -> list[Tensor]:
+        return self._clip_tables
 
     @property
     def _clip_width(self) -> int:
         """D1 + D2, the width of both encoders' embeddings and states."""
-        return sum(int(table.shape[1]) for table in self._tables)
+        return sum(int(table.shape[1]) for table in self._clip_tables)
 
     def token_embeddings(self, ids: Sequence[int]) -> Tensor:
-        rows = torch.tensor(ids, dtype=torch.long, device=self._tables[0].device)
-        return widened(torch.cat([table[rows] for table in self._tables], -1))
+        rows = torch.tensor(ids, dtype=torch.long, device=self._clip_tables[0].device)
+        return widened(torch.cat([table[rows] for table in self._clip_tables], -1))
 
     def token_norms(self) -> Tensor:
-        squares = [table.float().square().sum(-1) for table in self._tables]
+        squares = [table.float().square().sum(-1) for table in self._clip_tables]
         return torch.stack(squares).sum(0).sqrt()
 
     def _ids(self, prompts: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
@@ -99,7 +103,7 @@ class ClipPair(Backbone):
         slots = torch.tensor([p.slot for p in prompts], device=self.device) - start
         slots = slots.repeat_interleave(layers, 0)
         prefixes = zip(*(self._prefix(p.ids[:start]) for p in prompts))
-        parts = vectors.split([table.shape[1] for table in self._tables], -1)
+        parts = vectors.split([table.shape[1] for table in self._clip_tables], -1)
         states, lasts = [], []
         for encoder, ids, own, part in zip(self._clip, both, prefixes, parts):
             rest = encoder.get_input_embeddings()(ids[:, start:]).repeat_interleave(layers, 0)

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from actionbench.diffusion.backbone import adapter_of
 from actionbench.diffusion.joint import T5_LENGTH
 from actionbench.diffusion.text_prefix import encode_from, encode_prefix
-from actionbench.files.kinds import JOINT, TRANSFORMER, UNET, UNET_TWO
+from actionbench.files.kinds import JOINT, SANA, TRANSFORMER, UNET, UNET_TWO
 from actionbench.files.models import kind_of_folder
 from actionbench.method import Work
 
@@ -61,7 +61,9 @@ class Networks:
         with torch.device("meta"):
             denoiser = getattr(diffusers, _DENOISERS[self.kind.name])
             self.denoiser = denoiser.from_config(config(self.kind.denoiser))
-            self.vae = diffusers.AutoencoderKL.from_config(config("vae"))
+            sana = self.kind is SANA
+            autoencoder = diffusers.AutoencoderDC if sana else diffusers.AutoencoderKL
+            self.vae = autoencoder.from_config(config("vae"))
             # Without the projection of pooled text, which is one row of a matrix product.
             self.text_encoders = [
                 self._encoder(text_config(config(part))) for part in self.kind.text_encoders
@@ -71,15 +73,17 @@ class Networks:
         self.checkpointing = gradient_checkpointing
         self.side = int(self.denoiser.config.sample_size)
         """The latents' side."""
-        self.pixels = self.side * 2 ** (len(self.vae.config.block_out_channels) - 1)
+        levels = "encoder_block_out_channels" if sana else "block_out_channels"
+        self.pixels = self.side * 2 ** (len(self.vae.config[levels]) - 1)
         self.length = self.kind.prompt_length or int(
             self.text_encoders[0].config.max_position_embeddings
         )
 
     def _encoder(self, config: Any) -> Any:
-        from transformers import CLIPTextModel, T5EncoderModel
+        from transformers import CLIPTextModel, Gemma2Model, T5EncoderModel
 
-        return (T5EncoderModel if config.model_type == "t5" else CLIPTextModel)(config)
+        classes = {"t5": T5EncoderModel, "gemma2": Gemma2Model}
+        return classes.get(config.model_type, CLIPTextModel)(config)
 
     @property
     def layers(self) -> int:
@@ -125,6 +129,8 @@ class Networks:
         """The autoencoder from an image to latents."""
         channels = self.vae.config.in_channels
         image = torch.empty(1, channels, self.pixels, self.pixels, **_META)
+        if self.kind is SANA:
+            return _count(self.vae, lambda: self.vae.encode(image).latent)
         return _count(self.vae, lambda: self.vae.encode(image).latent_dist.mean)
 
     @cached_property
@@ -139,12 +145,12 @@ class Networks:
         with torch.device("meta"):
             encoder = self._encoder(config).eval().requires_grad_(False)
         t5 = config.model_type == "t5"
-        # A CLIP encoder is causal, so that its beginning is encoded once.
+        # All but T5 are causal, so that a text's beginning is encoded once.
         length = self.length - (not t5)
         if t5 and self.kind.name == JOINT.name:
             length = T5_LENGTH
         rest = torch.empty(1, length, config.hidden_size, requires_grad=True, **_META)
-        if t5:
+        if t5 or self.kind is SANA:
             layer = _count(encoder, lambda: encoder(inputs_embeds=rest).last_hidden_state)
         else:
             prefix = encode_prefix(encoder, [0])
@@ -239,6 +245,7 @@ _DENOISERS = {
     UNET.name: "UNet2DConditionModel",
     UNET_TWO.name: "UNet2DConditionModel",
     TRANSFORMER.name: "PixArtTransformer2DModel",
+    SANA.name: "SanaTransformer2DModel",
     JOINT.name: "SD3Transformer2DModel",
 }
 """The class of diffusers of each kind's denoiser."""

@@ -73,8 +73,12 @@ class JointTransformer(FlowMatching, ClipPair):
         return table
 
     @property
+    def token_tables(self) -> list[Tensor]:
+        return [*self._clip_tables, *([self._t5_table] if self._has_t5 else [])]
+
+    @property
     def width(self) -> int:
-        return self._clip_width + (int(self._t5_table.shape[1]) if self._has_t5 else 0)
+        return sum(int(table.shape[1]) for table in self.token_tables)
 
     @property
     def _state_width(self) -> int:

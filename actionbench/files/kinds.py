@@ -37,7 +37,9 @@ class Kind:
     prompt_length: int | None = None
     """How many tokens a prompt has at most; None if the text encoder's config says it."""
     begins: bool = True
-    """Whether a prompt's tokens have one for the beginning, besides that for the end."""
+    """Whether a prompt's tokens have one for the beginning."""
+    ends: bool = True
+    """Whether they have one for the end."""
     lowers: bool = False
     """Whether the pipeline writes prompts in small letters."""
     text_width: str = "cross_attention_dim"
@@ -76,8 +78,8 @@ class Kind:
 
     @property
     def around(self) -> int:
-        """Tokens around a prompt's words: its beginning, if there is one, and its end."""
-        return 1 + self.begins
+        """Tokens around a prompt's words: its beginning and its end, if there are such."""
+        return self.begins + self.ends
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
@@ -131,6 +133,19 @@ TRANSFORMER = Kind(
     text_width="caption_channels",
 )
 
+SANA = Kind(
+    name="sana",
+    title="cross-attention transformer, Gemma",
+    models="SANA 1.0, 1.5",
+    pipelines=("SanaPipeline",),
+    networks=("vae", "transformer", "text_encoder"),
+    adapter="actionbench.diffusion.sana:Sana",
+    prompt_length=300,  # read: diffusers' pipeline, after the paper
+    ends=False,
+    lowers=True,
+    text_width="caption_channels",
+)
+
 JOINT = Kind(
     name="joint",
     title="joint transformer",
@@ -145,7 +160,7 @@ JOINT = Kind(
     optional=("text_encoder_3", "tokenizer_3"),
 )
 
-KINDS = {kind.name: kind for kind in (UNET, UNET_TWO, TRANSFORMER, JOINT)}
+KINDS = {kind.name: kind for kind in (UNET, UNET_TWO, TRANSFORMER, SANA, JOINT)}
 """All kinds by name."""
 
 

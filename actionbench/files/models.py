@@ -32,6 +32,8 @@ _INDEX = {None: "{}.safetensors.index.json", FP16: "{}.safetensors.index.fp16.js
 """The file that says which of several files holds which weight, by variant."""
 _STEMS = ("diffusion_pytorch_model", "model")
 """What weights are called: by diffusers, by transformers."""
+_TOKEN_TABLE = re.compile(r"(.*\.)?(token_embedding|shared)\.weight|(model\.)?embed_tokens\.weight")
+"""The names of a text encoder's embeddings of its vocabulary: CLIP's, T5's, Gemma's."""
 _SINGLE_FILES = ("*.safetensors", "*.ckpt")
 """A whole model in one file, as other programs keep it."""
 _VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",), ("*.model",))
@@ -60,6 +62,7 @@ class ModelPreset:
     mirrors: tuple[str, ...]
     """Hub ids of the same weights in the order of preference; `owner/name@revision` pins one."""
     prediction_type: str
+    """`epsilon`, `v_prediction`, or `flow` for flow matching."""
     image_size: int
     """The side of its images in pixels."""
     weights: Mapping[str, str] = field(default_factory=dict)
@@ -242,7 +245,8 @@ def _token_rms(weights: tuple[Path, ...]) -> float | None:
         try:
             with safe_open(path, framework="np") as file:
                 for name in file.keys():  # noqa: SIM118, it is no dictionary
-                    if name.endswith(("token_embedding.weight", "shared.weight")):
+                    # T5 may store its `shared` again under the encoder's name.
+                    if _TOKEN_TABLE.fullmatch(name):
                         squares.append(np.square(_read_tensor(path, name).astype(np.float64)))
         except SafetensorError as error:
             raise UserError(f"{path} is damaged ({error}): delete it and fetch it again") from error
@@ -331,10 +335,14 @@ def _check_preset(preset: ModelPreset, folder: Path) -> None:
     vae, denoiser = (
         _read_json(folder / part / "config.json") for part in kind_of_folder(folder).networks[:2]
     )
+    predicts = scheduler.get("prediction_type", "epsilon")
+    by_class = str(scheduler.get("_class_name")).startswith("FlowMatch")
+    if by_class or predicts == "flow_prediction":
+        predicts = "flow"
+    levels = vae.get("block_out_channels", vae.get("encoder_block_out_channels", (64,)))
     facts = {
-        "prediction_type": scheduler.get("prediction_type", "epsilon"),
-        "image_size": denoiser.get("sample_size", 0)
-        * 2 ** (len(vae.get("block_out_channels", (64,))) - 1),
+        "prediction_type": predicts,
+        "image_size": denoiser.get("sample_size", 0) * 2 ** (len(levels) - 1),
     }
     for fact, value in facts.items():
         if value != (expected := getattr(preset, fact)):

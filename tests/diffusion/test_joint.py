@@ -303,7 +303,7 @@ def test_its_cost_and_traits_are_read_from_the_folder(
     assert networks.parameters == own and networks.layers == LAYERS
     assert networks.conditioned.flops > networks.forward.flops > 0
     assert networks.decoded.flops > 0 and networks.text.flops > 0
-    tables = [*sd3._tables, sd3._t5_table]
+    tables = sd3.token_tables
     squares = sum(t.shape[1] * t.square().mean() * t.shape[0] for t in tables)
     rms = float((squares / sum(t.numel() for t in tables)).sqrt())
     assert model_traits(None, tiny_sd3_model).token_rms == pytest.approx(rms, rel=1e-5)

@@ -64,8 +64,9 @@ def test_pipelines_differ_in_prediction_and_layers(tmp_path: Path) -> None:
         "epsilon",
         "epsilon",
         "flow",
+        "flow",
     ]
-    assert [len(backbone.layers) for backbone in made] == [7, 7, 16, 4, 3, 3]
+    assert [len(backbone.layers) for backbone in made] == [7, 7, 16, 4, 3, 3, 3]
 
 
 def test_any_methods_cost_is_shrunk() -> None:
