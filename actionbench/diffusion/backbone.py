@@ -607,7 +607,8 @@ class Backbone(ABC):
             self._check(
                 latents, f"the latents that the {self.kind.noun} drew", self._drawing_advice()
             )
-            return latents if output_type == "latent" else self._decode(latents)
+            # Some pipelines sample in float32, whatever the networks have.
+            return latents.to(self.dtype) if output_type == "latent" else self._decode(latents)
 
     def _decode(self, latents: Tensor) -> list[Image.Image]:
         """Decode latents [B, C, h, w] as the stock pipeline does, which looks at no number."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from actionbench.diffusion.backbone import adapter_of
 from actionbench.diffusion.joint import T5_LENGTH
@@ -276,6 +276,21 @@ class _FusedAttention(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+def _convolution_backward(
+    gradient: Any, inputs: Any, weight: Any, *rest: Any, out_shape: Any, **_: Any
+) -> int:
+    """Count a convolution's backward pass: for inputs and for weights as much as forward.
+
+    Torch's own count takes a grouped one's weights for those of a whole one.
+    """
+    transposed, wanted = rest[-4], rest[-1]
+    forward: int = conv_flop_count(inputs, weight, gradient, transposed)
+    return forward * int(sum(wanted[:2]))
+
+
+_COUNTED = {torch.ops.aten.convolution_backward: _convolution_backward}
+
+
 def _count(module: torch.nn.Module, run: Callable[[], Tensor], *, backward: bool = True) -> Cost:
     own = {parameter.untyped_storage()._cdata for parameter in module.parameters()}
     kept: dict[int, Tensor] = {}
@@ -287,7 +302,8 @@ def _count(module: torch.nn.Module, run: Callable[[], Tensor], *, backward: bool
         return tensor
 
     hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
-    with FlopCounterMode(display=False) as counter, _FusedAttention(), hooks:
+    counting = FlopCounterMode(display=False, custom_mapping=_COUNTED)
+    with counting as counter, _FusedAttention(), hooks:
         result = run()
         numbers = sum(t.untyped_storage().nbytes() // t.itemsize for t in kept.values())
         if backward and result.requires_grad:

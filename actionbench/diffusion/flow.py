@@ -13,6 +13,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from actionbench.diffusion.backbone import Backbone
+from actionbench.diffusion.denoising import widened
 from actionbench.errors import UserError
 
 
@@ -63,5 +64,7 @@ class FlowMatching(Backbone):
         return ascending[rows]
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        sigma = (timesteps / self.timesteps).to(latents.dtype).view(-1, 1, 1, 1)
-        return (1 - sigma) * latents + sigma * noise, noise - latents
+        # In float32 or wider: half precision would round sigma away from its timestep.
+        sigma = widened(timesteps / self.timesteps).view(-1, 1, 1, 1)
+        noisy = (1 - sigma) * widened(latents) + sigma * widened(noise)
+        return noisy.to(latents.dtype), noise - latents

@@ -56,6 +56,11 @@ class JointTransformer(FlowMatching, ClipPair):
         if self._has_t5:
             longest = int(pipeline.tokenizer_3.model_max_length)
             self.other_length = min(longest, T5_LENGTH)
+        if pipeline.vae.config.shift_factor is None:
+            raise UserError(
+                f"model {name}: its autoencoder has no shift_factor, which latents of a "
+                f"{self.kind.title} are shifted by: take the original's vae/config.json"
+            )
         if self._clip_width > self._state_width:
             raise UserError(
                 f"model {name}: its CLIP encoders' states are {self._clip_width} wide together, "

@@ -21,6 +21,7 @@ from actionbench.files.models import model_traits, resolve_model
 from actionbench.files.networks import check_pipeline
 from actionbench.plugins.tiny import load_tiny
 from actionbench.plugins.tiny_sd3 import CLIP_WIDTHS, LAYERS, STATE_WIDTH, tiny_sd3_pipeline
+from actionbench.suite.items import Sampling
 
 CLIP_WIDTH = sum(CLIP_WIDTHS)
 WIDTH = CLIP_WIDTH + STATE_WIDTH
@@ -307,3 +308,20 @@ def test_its_cost_and_traits_are_read_from_the_folder(
     squares = sum(t.shape[1] * t.square().mean() * t.shape[0] for t in tables)
     rms = float((squares / sum(t.numel() for t in tables)).sqrt())
     assert model_traits(None, tiny_sd3_model).token_rms == pytest.approx(rms, rel=1e-5)
+
+
+def test_half_precision_is_the_whole_networks(tiny_sd3_model: Path) -> None:
+    """Its first stored weight is a buffer, at which alone diffusers would look."""
+    half = Backbone.load(resolve_model(str(tiny_sd3_model)), dtype="bfloat16")
+    for part in half.kind.networks:
+        weights = getattr(half.pipeline, part).parameters()
+        assert {weight.dtype for weight in weights} == {torch.bfloat16}, part
+    half.sampling = Sampling(steps=2, guidance_scale=4.0)
+    (image,) = half.generate(["a man {}"], [0], random_vectors(LAYERS))
+    assert image.size == (32, 32)
+
+
+def test_an_autoencoder_without_a_shift_is_refused(sd3: JointTransformer) -> None:
+    sd3.pipeline.vae.register_to_config(shift_factor=None)
+    with pytest.raises(UserError, match="its autoencoder has no shift_factor"):
+        JointTransformer(sd3.pipeline, name="odd", fingerprint="", preset=None)

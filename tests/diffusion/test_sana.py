@@ -22,6 +22,7 @@ from actionbench.files.models import model_traits, resolve_model
 from actionbench.files.networks import check_pipeline
 from actionbench.plugins.tiny import load_tiny
 from actionbench.plugins.tiny_sana import LAYERS, WIDTH, tiny_sana_pipeline
+from actionbench.suite.items import Sampling
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +200,18 @@ def test_its_cost_and_traits_are_read_from_the_folder(tiny_sana_model: Path, san
     assert networks.pixels == sana.image_size == 32
     assert networks.conditioned.flops > networks.forward.flops > 0 and networks.text.flops > 0
     assert networks.encoded.flops > 0 and networks.decoded.flops > 0
+    # Forward, and backward to what goes in and to the weights: its convolutions are grouped.
+    assert 2.5 < networks.trained.flops / networks.forward.flops < 3.1
     rms = float(sana._table.square().mean().sqrt())
     assert model_traits(None, tiny_sana_model).token_rms == pytest.approx(rms, rel=1e-5)
     assert resolve_model(str(tiny_sana_model)).kind.name == "sana"
     assert not any(check_pipeline(tiny_sana_model).values())
+
+
+def test_half_precision_keeps_its_format_though_the_pipeline_samples_in_float32(
+    tiny_sana_model: Path,
+) -> None:
+    half = Backbone.load(resolve_model(str(tiny_sana_model)), dtype="bfloat16")
+    with torch.no_grad():
+        states = half.encode_prompts([half.tokenize("a man")])
+    assert half.sample_latents(states, [0], Sampling(2, 4.0)).dtype == torch.bfloat16
