@@ -66,7 +66,9 @@ class ControlNet(Method[Settings]):
     Settings = Settings
     kinds = tuple(kind.name for kind in KINDS.values() if kind.controlled)
     unserved: ClassVar[dict[str, str]] = {
-        "transformer": "diffusers has no ControlNet pipeline for PixArt-Sigma"
+        "transformer": "diffusers has no ControlNet pipeline for PixArt-Sigma",
+        "sana": "ControlNets of SANA are of another class, which is not loaded here",
+        "joint": "ControlNets of SD 3 are of another class, which is not loaded here",
     }
     described = True
     presets: ClassVar[Presets] = {

@@ -161,7 +161,7 @@ class CustomDiffusion(Method[Settings]):
         token_rate = settings.token_learning_rate
         factor = learning_rate_factor(settings)
         # Position 0 is the text's beginning, where it has one.
-        projections = key_value_projections(backbone) if backbone.kind.begins else []
+        projections = backbone.text_projections() if backbone.kind.begins else []
         with first_position_detached(projections):
             fitted = finetune(
                 backbone,
@@ -234,19 +234,9 @@ def learning_rate_factor(settings: Settings) -> float:
 
 def trained_weights(backbone: Backbone, trained: str) -> list[Tensor]:
     """List the weights that learn: keys and values, or all of the cross-attention layers."""
-    modules = (
-        key_value_projections(backbone) if trained == "key-value" else backbone.cross_attentions()
-    )
+    keys_and_values = trained == "key-value"
+    modules = backbone.text_projections() if keys_and_values else backbone.cross_attentions()
     return [weight for module in modules for weight in module.parameters()]
-
-
-def key_value_projections(backbone: Backbone) -> list[torch.nn.Module]:
-    """List `to_k` and `to_v` of every attention to the text."""
-    return [
-        projection
-        for attention in backbone.cross_attentions()
-        for projection in (attention.to_k, attention.to_v)
-    ]
 
 
 @contextmanager

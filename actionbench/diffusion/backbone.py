@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -48,6 +48,8 @@ class Tokens:
     """T token ids: BOS, text, EOS, padding."""
     slot: tuple[int, ...]
     """The N positions of the identifier; empty if the prompt has no `SLOT`."""
+    other: Tokens | None = None
+    """The same prompt for an encoder with another vocabulary, if the pipeline has one."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ class Backbone(ABC):
     differ in; a kind whose noise or autoencoder is of another sort overrides that as well.
     """
 
-    kind: ClassVar[Kind]
+    kind: Kind
+    """Of a class; of a pipeline that lacks optional parts, its own."""
 
     def __init__(
         self,
@@ -110,7 +113,7 @@ class Backbone(ABC):
         self.latent_size = int(self.denoiser.config.sample_size)
         """Cells on a side of the latents."""
         self.image_size = int(self.latent_size * pipeline.vae_scale_factor)
-        self.noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+        self.noise_schedule = self._training_noise()
         """The noise of training; the pipeline's own scheduler is for sampling."""
         self.length = prompt_length(
             pipeline.tokenizer, pipeline.text_encoder.config, name, self.kind
@@ -176,7 +179,13 @@ class Backbone(ABC):
 
     @abstractmethod
     def cross_attentions(self) -> list[torch.nn.Module]:
-        """List the denoiser's attentions to the text, in order: each has `to_k` and `to_v`."""
+        """List the denoiser's attentions to the text, in order."""
+
+    def text_projections(self) -> list[torch.nn.Module]:
+        """List what makes keys and values of the text, in order: of each attention these two."""
+        return [
+            p for attention in self.cross_attentions() for p in (attention.to_k, attention.to_v)
+        ]
 
     @property
     def _table(self) -> Tensor:
@@ -244,9 +253,13 @@ class Backbone(ABC):
 
     # -- noise -----------------------------------------------------------------------------
 
+    def _training_noise(self) -> Any:
+        """Make the schedule of training's noise from the pipeline's scheduler."""
+        return DDPMScheduler.from_config(self.pipeline.scheduler.config)
+
     @property
     def prediction_type(self) -> str:
-        """What the denoiser predicts: `epsilon` (noise) or `v_prediction` (velocity)."""
+        """What the denoiser predicts: `epsilon` (noise), `v_prediction` (velocity) or `flow`."""
         return str(self.noise_schedule.config.prediction_type)
 
     @property
@@ -311,15 +324,28 @@ class Backbone(ABC):
         vae = self.pipeline.vae
         with torch.no_grad():
             posteriors = [
-                vae.encode(part.to(self.device, vae.dtype)).latent_dist
+                self._posterior(part.to(self.device, vae.dtype))
                 for part in scaled.split(self.batch_size)
             ]
-        # The stock pipeline decodes with the scaling factor and nothing else: so does this.
         factor = vae.config.scaling_factor
-        mean = (torch.cat([p.mean for p in posteriors]) * factor).to(self.dtype)
-        std = (torch.cat([p.std for p in posteriors]) * factor).to(self.dtype)
+        means, stds = (torch.cat(parts) for parts in zip(*posteriors))
+        mean = ((means - self._latent_shift) * factor).to(self.dtype)
+        std = (stds * factor).to(self.dtype)
         self._check(torch.stack([mean, std], 1), "the autoencoder's latents of exemplars")
         return LatentDistribution(mean, std)
+
+    def _posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode pixels [B, 3, H, W]: mean and standard deviation of the autoencoder's latents."""
+        posterior = self.pipeline.vae.encode(pixels).latent_dist
+        return posterior.mean, posterior.std
+
+    @property
+    def _latent_shift(self) -> float:
+        """What the stock pipeline takes off the autoencoder's latents before it scales them.
+
+        Most take off nothing, whatever the autoencoder's config says: so does this.
+        """
+        return 0.0
 
     # -- text ------------------------------------------------------------------------------
 
@@ -339,22 +365,37 @@ class Backbone(ABC):
         return self._tokens[key]
 
     def _tokenize(self, text: str, slot_length: int) -> Tokens:
-        tokenizer = self.pipeline.tokenizer
-        before, *after = self._prepared(text).split(SLOT)
+        own = (self.pipeline.tokenizer, text, slot_length, self.length)
+        return self._tokenize_by(*own, begins=self.kind.begins, ends=self.kind.ends)
+
+    def _tokenize_by(
+        self,
+        tokenizer: Any,
+        text: str,
+        slot_length: int,
+        length: int,
+        *,
+        begins: bool,
+        ends: bool = True,
+    ) -> Tokens:
+        """Tokenize a prompt to `length` positions, with tokens for its beginning and end or not."""
+        before, *after = self._parts(text)
         if len(after) > 1:
             raise UserError(f"a prompt may hold the identifier {SLOT} only once: '{text}'")
-        length = self.length
         head = tokenizer(before, add_special_tokens=False).input_ids
         tail = tokenizer(after[0], add_special_tokens=False).input_ids if after else []
-        start = self.kind.begins + len(head)
+        start = begins + len(head)
         slot = tuple(range(start, start + slot_length)) if after else ()
-        if slot and slot[-1] > length - 2:
+        if slot and slot[-1] >= length - ends:
             raise UserError(f"no room for the identifier within {length} tokens: '{text}'")
-        body = (head + [FILLER] * len(slot) + tail)[: length - self.kind.around]
-        beginning = [tokenizer.bos_token_id] * self.kind.begins
-        ids = [*beginning, *body, tokenizer.eos_token_id]
+        body = (head + [FILLER] * len(slot) + tail)[: length - begins - ends]
+        ids = [*[tokenizer.bos_token_id] * begins, *body, *[tokenizer.eos_token_id] * ends]
         # SD 2 pads with "!" and attends to it, SD 1 with EOS: use the tokenizer's own padding.
         return Tokens((*ids, *[tokenizer.pad_token_id] * (length - len(ids))), slot)
+
+    def _parts(self, text: str) -> list[str]:
+        """Split a prompt at its slots into what is tokenized one by one."""
+        return self._prepared(text).split(SLOT)
 
     def word_ids(self, text: str) -> list[int]:
         """Return the token ids of a text, without beginning and end."""
@@ -368,9 +409,12 @@ class Backbone(ABC):
 
     def own_ids(self, prompt: Tokens) -> list[int]:
         """Return the ids of a prompt's words, without beginning, end, padding and identifier."""
-        first = int(self.kind.begins)
-        own = range(first, prompt.ids.index(self.pipeline.tokenizer.eos_token_id))
+        own = range(int(self.kind.begins), self._end(prompt))
         return [prompt.ids[place] for place in own if place not in prompt.slot]
+
+    def _end(self, prompt: Tokens) -> int:
+        """Return the position behind a prompt's words."""
+        return prompt.ids.index(self.pipeline.tokenizer.eos_token_id)
 
     def word_embedding(self, text: str) -> Tensor:
         """Return the mean token embedding of a word or phrase, float32 [D] on the CPU.
@@ -563,12 +607,13 @@ class Backbone(ABC):
             self._check(
                 latents, f"the latents that the {self.kind.noun} drew", self._drawing_advice()
             )
-            return latents if output_type == "latent" else self._decode(latents)
+            # Some pipelines sample in float32, whatever the networks have.
+            return latents.to(self.dtype) if output_type == "latent" else self._decode(latents)
 
     def _decode(self, latents: Tensor) -> list[Image.Image]:
         """Decode latents [B, C, h, w] as the stock pipeline does, which looks at no number."""
         vae = self.pipeline.vae
-        scaled = latents.to(vae.dtype) / vae.config.scaling_factor
+        scaled = latents.to(vae.dtype) / vae.config.scaling_factor + self._latent_shift
         pixels = vae.decode(scaled, return_dict=False)[0]
         self._check(pixels, "the pixels that the autoencoder decoded")
         images: list[Image.Image] = self.pipeline.image_processor.postprocess(pixels)

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from actionbench.diffusion.backbone import adapter_of
+from actionbench.diffusion.joint import T5_LENGTH
 from actionbench.diffusion.text_prefix import encode_from, encode_prefix
-from actionbench.files.kinds import TRANSFORMER, UNET, UNET_TWO
+from actionbench.files.kinds import JOINT, SANA, TRANSFORMER, UNET, UNET_TWO
 from actionbench.files.models import ModelPreset, kind_of_folder
 from actionbench.method import Work
 
@@ -44,23 +45,28 @@ class Networks:
     """
 
     def __init__(self, folder: Path, *, gradient_checkpointing: bool = False) -> None:
-        from diffusers import AutoencoderKL, PixArtTransformer2DModel, UNet2DConditionModel
-        from transformers import CLIPTextConfig, T5Config
+        import diffusers
+        from transformers import AutoConfig, CLIPTextConfig
 
         def config(part: str) -> Any:
             return json.loads((folder / part / "config.json").read_text("utf-8"))
 
+        def text_config(facts: dict[str, Any]) -> Any:
+            # Old configs of CLIP do not say that they are its.
+            known = {**facts, "model_type": facts.get("model_type", CLIPTextConfig.model_type)}
+            return AutoConfig.for_model(**known)
+
         indexed = (folder / "model_index.json").is_file()
         self.kind = kind_of_folder(folder) if indexed else UNET
         with torch.device("meta"):
-            transformer = self.kind is TRANSFORMER
-            denoiser = PixArtTransformer2DModel if transformer else UNet2DConditionModel
+            denoiser = getattr(diffusers, _DENOISERS[self.kind.name])
             self.denoiser = denoiser.from_config(config(self.kind.denoiser))
-            self.vae = AutoencoderKL.from_config(config("vae"))
+            sana = self.kind is SANA
+            autoencoder = diffusers.AutoencoderDC if sana else diffusers.AutoencoderKL
+            self.vae = autoencoder.from_config(config("vae"))
             # Without the projection of pooled text, which is one row of a matrix product.
-            text = T5Config if transformer else CLIPTextConfig
             self.text_encoders = [
-                self._encoder(text.from_dict(config(part))) for part in self.kind.text_encoders
+                self._encoder(text_config(config(part))) for part in self.kind.text_encoders
             ]
         for part in (self.denoiser, self.vae, *self.text_encoders):
             part.eval().requires_grad_(False)
@@ -68,15 +74,17 @@ class Networks:
         self.checkpointing = gradient_checkpointing
         self.side = int(self.denoiser.config.sample_size)
         """The latents' side."""
-        self.pixels = self.side * 2 ** (len(self.vae.config.block_out_channels) - 1)
+        levels = "encoder_block_out_channels" if sana else "block_out_channels"
+        self.pixels = self.side * 2 ** (len(self.vae.config[levels]) - 1)
         self.length = self.kind.prompt_length or int(
             self.text_encoders[0].config.max_position_embeddings
         )
 
     def _encoder(self, config: Any) -> Any:
-        from transformers import CLIPTextModel, T5EncoderModel
+        from transformers import CLIPTextModel, Gemma2Model, T5EncoderModel
 
-        return (T5EncoderModel if self.kind is TRANSFORMER else CLIPTextModel)(config)
+        classes = {"t5": T5EncoderModel, "gemma2": Gemma2Model}
+        return classes.get(config.model_type, CLIPTextModel)(config)
 
     @property
     def layers(self) -> int:
@@ -122,6 +130,8 @@ class Networks:
         """The autoencoder from an image to latents."""
         channels = self.vae.config.in_channels
         image = torch.empty(1, channels, self.pixels, self.pixels, **_META)
+        if self.kind is SANA:
+            return _count(self.vae, lambda: self.vae.encode(image).latent)
         return _count(self.vae, lambda: self.vae.encode(image).latent_dist.mean)
 
     @cached_property
@@ -135,10 +145,13 @@ class Networks:
         config.num_hidden_layers = 1  # the layers are alike, so one is counted
         with torch.device("meta"):
             encoder = self._encoder(config).eval().requires_grad_(False)
-        # A CLIP encoder is causal, so that its beginning is encoded once.
-        length = self.length - self.kind.begins
+        t5 = config.model_type == "t5"
+        # All but T5 are causal, so that a text's beginning is encoded once.
+        length = self.length - (not t5)
+        if t5 and self.kind.name == JOINT.name:
+            length = T5_LENGTH
         rest = torch.empty(1, length, config.hidden_size, requires_grad=True, **_META)
-        if self.kind is TRANSFORMER:
+        if t5 or self.kind is SANA:
             layer = _count(encoder, lambda: encoder(inputs_embeds=rest).last_hidden_state)
         else:
             prefix = encode_prefix(encoder, [0])
@@ -152,9 +165,14 @@ class Networks:
         config = self.denoiser.config
         latents = torch.empty(1, config.in_channels, self.side, self.side, **_META)
         width = config[self.kind.text_width]
-        states = torch.empty(1, self.length, width, requires_grad=states_learn, **_META)
+        joint = self.kind.name == JOINT.name
+        length = self.length + T5_LENGTH * joint
+        states = torch.empty(1, length, width, requires_grad=states_learn, **_META)
         timestep = torch.zeros(1, dtype=torch.long, **_META)
         added: dict[str, Any] = {}
+        if joint:
+            pooled = config.pooled_projection_dim
+            added["pooled_projections"] = torch.empty(1, pooled, **_META)
         if self.kind is TRANSFORMER:
             added["added_cond_kwargs"] = {"resolution": None, "aspect_ratio": None}
         if self.kind is UNET_TWO:
@@ -269,6 +287,14 @@ def _training_bytes(parameters: int, size: int) -> int:
 
 
 _META: dict[str, Any] = {"device": "meta"}
+_DENOISERS = {
+    UNET.name: "UNet2DConditionModel",
+    UNET_TWO.name: "UNet2DConditionModel",
+    TRANSFORMER.name: "PixArtTransformer2DModel",
+    SANA.name: "SanaTransformer2DModel",
+    JOINT.name: "SD3Transformer2DModel",
+}
+"""The class of diffusers of each kind's denoiser."""
 
 
 class _Attention(torch.autograd.Function):
@@ -296,6 +322,21 @@ class _FusedAttention(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+def _convolution_backward(
+    gradient: Any, inputs: Any, weight: Any, *rest: Any, out_shape: Any, **_: Any
+) -> int:
+    """Count a convolution's backward pass: for inputs and for weights as much as forward.
+
+    Torch's own count takes a grouped one's weights for those of a whole one.
+    """
+    transposed, wanted = rest[-4], rest[-1]
+    forward: int = conv_flop_count(inputs, weight, gradient, transposed)
+    return forward * int(sum(wanted[:2]))
+
+
+_COUNTED = {torch.ops.aten.convolution_backward: _convolution_backward}
+
+
 def _count(module: torch.nn.Module, run: Callable[[], Tensor], *, backward: bool = True) -> Cost:
     own = {parameter.untyped_storage()._cdata for parameter in module.parameters()}
     kept: dict[int, Tensor] = {}
@@ -307,7 +348,8 @@ def _count(module: torch.nn.Module, run: Callable[[], Tensor], *, backward: bool
         return tensor
 
     hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
-    with FlopCounterMode(display=False) as counter, _FusedAttention(), hooks:
+    counting = FlopCounterMode(display=False, custom_mapping=_COUNTED)
+    with counting as counter, _FusedAttention(), hooks:
         result = run()
         numbers = sum(t.untyped_storage().nbytes() // t.itemsize for t in kept.values())
         if backward and result.requires_grad:

@@ -1,5 +1,7 @@
 """The transformer with cross-attention to T5: PixArt-Sigma (Chen et al., arXiv 2403.04692).
 
+SANA's shares all of it but text encoder, autoencoder and noise (`sana.py`).
+
 Each of the transformer's blocks is a conditioned layer, so that P+ and ADI carry over as they are.
 The transformer projects the text's states once, before its first block. The L states of layer-wise
 identifiers therefore stand one after another, [B, L * T, D], are projected together, and each block
@@ -63,6 +65,10 @@ class CrossAttentionTransformer(Backbone):
         states = self.pipeline.text_encoder(
             inputs_embeds=embeddings, attention_mask=mask
         ).last_hidden_state
+        return self._packed(states, mask, layers)
+
+    def _packed(self, states: Tensor, mask: Tensor, layers: int) -> Tensor:
+        """Put states [B * L, T, D] and which are text [B * L, T] into [B, L * T, D + 1]."""
         rows = torch.cat([states, mask[..., None].to(states.dtype)], -1)
         return rows if layers == 1 else rows.unflatten(0, (-1, layers)).flatten(1, 2)
 
@@ -119,12 +125,18 @@ class CrossAttentionTransformer(Backbone):
                 noisy,
                 encoder_hidden_states=seen,
                 encoder_attention_mask=mask,
-                timestep=timesteps,
-                added_cond_kwargs={"resolution": None, "aspect_ratio": None},
                 return_dict=False,
+                **self._conditions(timesteps),
             )[0]
         # The second half of the channels, if there is one, is a learned variance.
         return prediction[:, : noisy.shape[1]]
+
+    def _conditions(self, timesteps: Tensor) -> dict[str, Any]:
+        """Return what the transformer takes beside latents and text."""
+        return {
+            "timestep": timesteps,
+            "added_cond_kwargs": {"resolution": None, "aspect_ratio": None},
+        }
 
     def _arguments(self, states: Tensor, negative: Tensor) -> dict[str, Any]:
         seen, mask = self._split(states)

@@ -22,32 +22,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from actionbench.diffusion.backbone import Tokens, place_vectors
-from actionbench.diffusion.denoising import widened
-from actionbench.diffusion.lengths import prompt_length
-from actionbench.diffusion.text_prefix import Prefix, encode_both, encode_both_from, encode_prefix
-from actionbench.diffusion.unet import KEPT_PREFIXES, UNet
+from actionbench.diffusion.backbone import Tokens
+from actionbench.diffusion.clip_pair import ClipPair
+from actionbench.diffusion.unet import UNet
 from actionbench.errors import UserError
 from actionbench.files.kinds import UNET_TWO
 
 
-class TwoEncoders(UNet):
+class TwoEncoders(ClipPair, UNet):
     """A pipeline of Stable Diffusion XL's shape."""
 
     kind = UNET_TWO
 
     def __init__(self, pipeline: Any, *, name: str, **options: Any) -> None:
-        first, second = pipeline.tokenizer, pipeline.tokenizer_2
-        if first.get_vocab() != second.get_vocab():
-            raise UserError(
-                f"model {name}: its two tokenizers have different vocabularies, so that an "
-                "identifier cannot have one place in a prompt: take a model that shares them, as "
-                "SDXL does"
-            )
         super().__init__(pipeline, name=name, **options)
-        length = prompt_length(second, pipeline.text_encoder_2.config, name, self.kind)
-        self.length = min(self.length, length)
-        self._prefixes: dict[tuple[int, ...], tuple[Prefix, Prefix]] = {}
         vae = pipeline.vae
         if getattr(vae.config, "latents_mean", None) is not None:
             raise UserError(
@@ -58,94 +46,23 @@ class TwoEncoders(UNet):
             vae.to(torch.float32)  # as the stock pipeline does: it overflows in float16
 
     @property
-    def token_tables(self) -> list[Tensor]:
-        """The encoders' embeddings of the vocabulary, [V, D1] and [V, D2]."""
-        return [e.get_input_embeddings().weight.detach() for e in self.text_encoders]
-
-    @property
     def width(self) -> int:
-        return sum(int(table.shape[1]) for table in self.token_tables)
+        return self._clip_width
 
     @property
     def _pooled_width(self) -> int:
         """P, the width of the pooled text."""
         return int(self.pipeline.text_encoder_2.config.projection_dim)
 
-    def token_embeddings(self, ids: Sequence[int]) -> Tensor:
-        rows = torch.tensor(ids, dtype=torch.long, device=self.token_tables[0].device)
-        return widened(torch.cat([table[rows] for table in self.token_tables], -1))
-
-    def token_norms(self) -> Tensor:
-        squares = [table.float().square().sum(-1) for table in self.token_tables]
-        return torch.stack(squares).sum(0).sqrt()
-
     # -- text ------------------------------------------------------------------------------
 
-    def _ids(self, prompts: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
-        """Return the prompts' ids [B, T] for both encoders, which differ in their padding."""
-        end, padding = (getattr(self.pipeline.tokenizer_2, f"{n}_token_id") for n in ("eos", "pad"))
-        second = []
-        for prompt in prompts:
-            used = prompt.ids.index(end) + 1
-            second.append((*prompt.ids[:used], *[padding] * (len(prompt.ids) - used)))
-        first = [prompt.ids for prompt in prompts]
-        return torch.tensor(first, device=self.device), torch.tensor(second, device=self.device)
-
     def _encode_rows(self, prompts: Sequence[Tokens], vectors: Tensor | None) -> Tensor:
-        both = self._ids(prompts)
-        if vectors is None:
-            (_, first), (last, second) = (
-                encode_both(encoder, ids) for encoder, ids in zip(self._clip, both)
-            )
-            return self._with_pooled(torch.cat([first, second], -1), self._pooled(last, prompts))
-        layers = vectors.shape[1]
-        vectors = vectors.to(self.device).flatten(0, 1)
-        # The positions before every slot do not depend on the identifier.
-        start = min(p.slot[0] for p in prompts)
-        slots = torch.tensor([p.slot for p in prompts], device=self.device) - start
-        slots = slots.repeat_interleave(layers, 0)
-        prefixes = zip(*(self._prefix(p.ids[:start]) for p in prompts))
-        parts = vectors.split([table.shape[1] for table in self.token_tables], -1)
-        states = []
-        for encoder, ids, own, part in zip(self._clip, both, prefixes, parts):
-            rest = encoder.get_input_embeddings()(ids[:, start:]).repeat_interleave(layers, 0)
-            last, penultimate = encode_both_from(
-                encoder,
-                place_vectors(rest, slots, part),
-                own,
-                checkpointing=self.resources.gradient_checkpointing,
-            )
-            states.append(penultimate)
-        # `last` is the second encoder's.
-        rows = self._with_pooled(torch.cat(states, -1), self._pooled(last, prompts))
-        if layers == 1:
+        states, (_, last) = self._encode_clip(prompts, vectors)
+        pooled = self._pooled_by(self.pipeline.text_encoder_2, last, prompts)
+        rows = self._with_pooled(states, pooled)
+        if vectors is None or vectors.shape[1] == 1:
             return rows
-        return rows.unflatten(0, (len(prompts), layers)).transpose(1, 2).flatten(2)
-
-    @property
-    def _clip(self) -> list[Any]:
-        """The encoders without the second one's projection."""
-        return [self.pipeline.text_encoder, self.pipeline.text_encoder_2.text_model]
-
-    def _prefix(self, ids: tuple[int, ...]) -> tuple[Prefix, Prefix]:
-        if ids not in self._prefixes:
-            if len(self._prefixes) >= KEPT_PREFIXES:
-                self._prefixes.clear()
-            first, second = (encode_prefix(encoder, ids) for encoder in self._clip)
-            self._prefixes[ids] = (first, second)
-        return self._prefixes[ids]
-
-    def _pooled(self, last: Tensor, prompts: Sequence[Tokens]) -> Tensor:
-        """Pool the second encoder's output [R, T, D2] at the texts' ends: [R, P].
-
-        Each of the B prompts has R / B neighbouring rows.
-        """
-        ends = [p.ids.index(self.pipeline.tokenizer_2.eos_token_id) for p in prompts]
-        where = torch.tensor(ends, device=self.device)
-        where = where.repeat_interleave(len(last) // len(prompts))
-        at_end = last[torch.arange(len(last), device=self.device), where]
-        projected: Tensor = self.pipeline.text_encoder_2.text_projection(at_end)
-        return projected
+        return rows.unflatten(0, (len(prompts), -1)).transpose(1, 2).flatten(2)
 
     def _with_pooled(self, states: Tensor, pooled: Tensor) -> Tensor:
         """Append the pooled text [R, P] to states [R, T, D], in as many positions as it takes."""

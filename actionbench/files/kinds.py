@@ -7,7 +7,7 @@ diffusers are not needed here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actionbench.errors import UserError
@@ -37,13 +37,29 @@ class Kind:
     prompt_length: int | None = None
     """How many tokens a prompt has at most; None if the text encoder's config says it."""
     begins: bool = True
-    """Whether a prompt's tokens have one for the beginning, besides that for the end."""
+    """Whether a prompt's tokens have one for the beginning."""
+    ends: bool = True
+    """Whether they have one for the end."""
     lowers: bool = False
     """Whether the pipeline writes prompts in small letters."""
     text_width: str = "cross_attention_dim"
     """The entry of the denoiser's config that is as wide as the text encoders' states."""
+    states_of: tuple[str, ...] | None = None
+    """The text encoders whose states, side by side, are that wide; None for all of them."""
+    optional: tuple[str, ...] = ()
+    """Parts that a folder may lack, all of them: its index then has no class for the first."""
     facts: tuple[str, ...] = ()
     """Entries of `model_index.json` that decide what is drawn."""
+
+    def least(self) -> Kind:
+        """Return the kind of a pipeline that lacks the `optional` parts."""
+        return replace(
+            self,
+            networks=tuple(part for part in self.networks if part not in self.optional),
+            tokenizers=tuple(part for part in self.tokenizers if part not in self.optional),
+            without={**self.without, **dict.fromkeys(self.optional)},
+            states_of=(),
+        )
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -62,8 +78,8 @@ class Kind:
 
     @property
     def around(self) -> int:
-        """Tokens around a prompt's words: its beginning, if there is one, and its end."""
-        return 1 + self.begins
+        """Tokens around a prompt's words: its beginning and its end, if there are such."""
+        return self.begins + self.ends
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
@@ -117,7 +133,34 @@ TRANSFORMER = Kind(
     text_width="caption_channels",
 )
 
-KINDS = {kind.name: kind for kind in (UNET, UNET_TWO, TRANSFORMER)}
+SANA = Kind(
+    name="sana",
+    title="cross-attention transformer, Gemma",
+    models="SANA 1.0, 1.5",
+    pipelines=("SanaPipeline",),
+    networks=("vae", "transformer", "text_encoder"),
+    adapter="actionbench.diffusion.sana:Sana",
+    prompt_length=300,  # read: diffusers' pipeline, after the paper
+    ends=False,
+    lowers=True,
+    text_width="caption_channels",
+)
+
+JOINT = Kind(
+    name="joint",
+    title="joint transformer",
+    models="SD 3, 3.5",
+    pipelines=("StableDiffusion3Pipeline",),
+    networks=("vae", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3"),
+    adapter="actionbench.diffusion.joint:JointTransformer",
+    tokenizers=("tokenizer", "tokenizer_2", "tokenizer_3"),
+    without={"image_encoder": None, "feature_extractor": None},  # for pictures as prompts
+    text_width="joint_attention_dim",
+    states_of=("text_encoder_3",),
+    optional=("text_encoder_3", "tokenizer_3"),
+)
+
+KINDS = {kind.name: kind for kind in (UNET, UNET_TWO, TRANSFORMER, SANA, JOINT)}
 """All kinds by name."""
 
 
@@ -134,6 +177,7 @@ def kind_of(index: Mapping[str, Any], where: object) -> Kind:
     wanted = index.get("_class_name", UNET.pipelines[0])
     for kind in KINDS.values():
         if wanted in kind.pipelines:
-            return kind
+            lacks = kind.optional and index.get(kind.optional[0]) in (None, [None, None])
+            return kind.least() if lacks else kind
     known = "; ".join(f"{kind.title} ({kind.pipelines[0]})" for kind in KINDS.values())
     raise UserError(f"{where} is a {wanted}, which cannot be customized here: known are {known}")

@@ -18,7 +18,7 @@ from typing import Any
 from actionbench.errors import UserError, unknown
 from actionbench.files.hashing import sha256_of
 from actionbench.files.hub import Repository, fetch
-from actionbench.files.kinds import KINDS, Kind, kind_of
+from actionbench.files.kinds import KINDS, UNET, UNET_TWO, Kind, kind_of
 from actionbench.progress import SILENT, Progress
 
 FP16 = "fp16"
@@ -32,6 +32,8 @@ _INDEX = {None: "{}.safetensors.index.json", FP16: "{}.safetensors.index.fp16.js
 """The file that says which of several files holds which weight, by variant."""
 _STEMS = ("diffusion_pytorch_model", "model")
 """What weights are called: by diffusers, by transformers."""
+_TOKEN_TABLE = re.compile(r"(.*\.)?(token_embedding|shared)\.weight|(model\.)?embed_tokens\.weight")
+"""The names of a text encoder's embeddings of its vocabulary: CLIP's, T5's, Gemma's."""
 _SINGLE_FILES = ("*.safetensors", "*.ckpt")
 """A whole model in one file, as other programs keep it."""
 _VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",), ("*.model",))
@@ -78,8 +80,8 @@ class ModelPreset:
     """It is also the name of the methods' `presets` for it."""
     mirrors: tuple[str, ...]
     """Hub ids of the same weights in the order of preference; `owner/name@revision` pins one."""
-    prediction_type: str | None
-    """As its scheduler has it; None if that is not known for sure, and then not checked."""
+    prediction_type: str
+    """`epsilon`, `v_prediction`, or `flow` for flow matching."""
     image_size: int
     """The side of its images in pixels."""
     licence: str
@@ -142,7 +144,7 @@ MODEL_PRESETS = {
         ModelPreset(
             "sana-1.5",
             ("Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers",),
-            None,
+            "flow",
             1024,
             "NSCL v2-custom, not for commerce, and Gemma's terms for the text encoder",
             Sizes(
@@ -156,7 +158,7 @@ MODEL_PRESETS = {
         ModelPreset(
             "sd-3.5-medium",
             ("stabilityai/stable-diffusion-3.5-medium",),
-            None,
+            "flow",
             1024,
             "Stability AI Community License",
             Sizes(
@@ -335,7 +337,8 @@ def _token_rms(weights: tuple[Path, ...]) -> float | None:
         try:
             with safe_open(path, framework="np") as file:
                 for name in file.keys():  # noqa: SIM118, it is no dictionary
-                    if name.endswith(("token_embedding.weight", "shared.weight")):
+                    # T5 may store its `shared` again under the encoder's name.
+                    if _TOKEN_TABLE.fullmatch(name):
                         squares.append(np.square(_read_tensor(path, name).astype(np.float64)))
         except SafetensorError as error:
             raise UserError(f"{path} is damaged ({error}): delete it and fetch it again") from error
@@ -442,14 +445,18 @@ def _check_preset(preset: ModelPreset, folder: Path) -> None:
     vae, denoiser = (
         _read_json(folder / part / "config.json") for part in kind_of_folder(folder).networks[:2]
     )
+    predicts = scheduler.get("prediction_type", "epsilon")
+    by_class = str(scheduler.get("_class_name")).startswith("FlowMatch")
+    if by_class or predicts == "flow_prediction":
+        predicts = "flow"
     levels = vae.get("block_out_channels", vae.get("encoder_block_out_channels", (64,)))
     facts = {
-        "prediction_type": scheduler.get("prediction_type", "epsilon"),
+        "prediction_type": predicts,
         "image_size": denoiser.get("sample_size", 0) * 2 ** (len(levels) - 1),
     }
     for fact, value in facts.items():
         expected = getattr(preset, fact)
-        if expected is not None and value != expected:
+        if value != expected:
             raise UserError(
                 f"{folder} is not {preset.name}: its {fact} is {value}, not {expected}; "
                 "to use it all the same, name the folder itself with --model"
@@ -729,9 +736,11 @@ def _check_channels(folder: Path, kind: Kind) -> None:
             + "; take the plain model that it was made from"
         )
     width = denoiser.get(kind.text_width)
+    counted = kind.text_encoders if kind.states_of is None else kind.states_of
+    texts = [text for part, text in zip(kind.text_encoders, texts) if part in counted]
     widths = (text.get("hidden_size", text.get("d_model")) for text in texts)
     own = [width for width in widths if isinstance(width, int)]
-    if isinstance(width, int) and len(own) == len(texts) and width != sum(own):
+    if own and isinstance(width, int) and len(own) == len(texts) and width != sum(own):
         encoders = "text encoder's are" if len(own) == 1 else "text encoders' are together"
         raise UserError(
             f"{folder}: its {noun} takes text states {width} wide, its {encoders} {sum(own)}: "
@@ -757,7 +766,9 @@ def _read_folder(folder: Path, progress: Progress) -> tuple[tuple[str, ...], str
             elif path.suffix == ".json":
                 content = _hash_config(path)
             # The first kinds' fingerprints were made without such files.
-            elif path.suffix == ".txt" or (path.suffix == ".model" and not kind.begins):
+            elif path.suffix == ".txt" or (
+                path.suffix == ".model" and kind not in (UNET, UNET_TWO)
+            ):
                 content = hashlib.sha256(path.read_bytes()).hexdigest()
             else:
                 continue

@@ -273,7 +273,8 @@ def load_weights(kind: Any, folder: Path, name: str | None = None, **more: Any) 
     from diffusers import ModelMixin
 
     quiet_libraries()
-    if isinstance(kind, type) and issubclass(kind, ModelMixin):
+    of_diffusers = isinstance(kind, type) and issubclass(kind, ModelMixin)
+    if of_diffusers:
         more = {"low_cpu_mem_usage": False, **more}  # otherwise it asks for accelerate
     try:
         network, info = kind.from_pretrained(
@@ -291,6 +292,10 @@ def load_weights(kind: Any, folder: Path, name: str | None = None, **more: Any) 
         info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"]
     )
     differences.refuse(name or folder, type(network).__name__)
+    if of_diffusers and "dtype" in more:
+        # The library looks at the first weight's format alone, and that may be a buffer's.
+        for parameter in network.parameters():
+            parameter.data = parameter.data.to(more["dtype"])
     return network
 
 

@@ -25,10 +25,12 @@ import torch
 
 from actionbench.diffusion.backbone import Backbone
 from actionbench.errors import UserError, one_line
-from actionbench.files.kinds import TRANSFORMER, UNET, UNET_TWO, Kind
+from actionbench.files.kinds import JOINT, SANA, TRANSFORMER, UNET, UNET_TWO, Kind
 from actionbench.method import Customization, FitRequest, Method, check_fitted, check_images
 from actionbench.plugins.tiny import backbone_state, load_tiny, tiny_items, tiny_pipeline, tiny_task
 from actionbench.plugins.tiny_pixart import tiny_pixart_pipeline
+from actionbench.plugins.tiny_sana import tiny_sana_pipeline
+from actionbench.plugins.tiny_sd3 import tiny_sd3_pipeline
 from actionbench.plugins.tiny_xl import tiny_xl_pipeline
 from actionbench.progress import SILENT, Progress
 from actionbench.runs.record import FitCost
@@ -55,6 +57,8 @@ PIPELINES: dict[str, TinyModel] = {
     "16 layers": TinyModel(UNET, partial(tiny_pipeline, levels=3, layers_per_block=2)),
     "two encoders": TinyModel(UNET_TWO, tiny_xl_pipeline),
     "transformer": TinyModel(TRANSFORMER, tiny_pixart_pipeline),
+    "Gemma": TinyModel(SANA, tiny_sana_pipeline),
+    "joint": TinyModel(JOINT, tiny_sd3_pipeline),
 }
 """The first two have 7 cross-attention layers."""
 

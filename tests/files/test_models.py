@@ -26,12 +26,16 @@ from actionbench.files import hashing, models
 from actionbench.files.hub import Repository, how_to_get
 from actionbench.files.kinds import UNET
 from actionbench.files.models import (
+    ModelPreset,
+    _check_preset,
     lacking_network,
     local_model,
     preset_name,
     resolve_model,
 )
 from actionbench.plugins.tiny import tiny_pipeline
+from actionbench.plugins.tiny_sana import tiny_sana_pipeline
+from actionbench.plugins.tiny_sd3 import tiny_sd3_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -123,8 +127,12 @@ def test_a_folder_that_is_not_a_pipeline_is_reported(model: Path, tmp_path: Path
     refused(
         r"is a KolorsPipeline, which cannot be customized here: known are UNet, one encoder "
         r"\(StableDiffusionPipeline\); UNet, two encoders \(StableDiffusionXLPipeline\); "
-        r"cross-attention transformer \(PixArtSigmaPipeline\)"
+        r"cross-attention transformer \(PixArtSigmaPipeline\); "
+        r"cross-attention transformer, Gemma \(SanaPipeline\); "
+        r"joint transformer \(StableDiffusion3Pipeline\)$"
     )
+    edit(model / "model_index.json", lambda facts: facts.update(_class_name="FluxPipeline"))
+    refused("is a FluxPipeline, which cannot be customized here")
     (model / "model_index.json").write_text("{")
     refused("model_index.json is damaged")
 
@@ -296,3 +304,15 @@ def test_large_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert hashing.sha256_of(file) == "x"
     file.write_bytes(b"other file")
     assert hashing.sha256_of(file) == hashlib.sha256(b"other file").hexdigest()
+
+
+@pytest.mark.parametrize("made", [tiny_sd3_pipeline, tiny_sana_pipeline])
+def test_a_preset_of_a_flow_matching_model_is_checked(
+    made: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    folder = made(tmp_path / "model")
+    _check_preset(ModelPreset("flowing", (), "flow", 32), folder)
+    with pytest.raises(UserError, match="its image_size is 32, not 64"):
+        _check_preset(ModelPreset("flowing", (), "flow", 64), folder)
+    with pytest.raises(UserError, match="its prediction_type is flow, not epsilon"):
+        _check_preset(ModelPreset("flowing", (), "epsilon", 32), folder)

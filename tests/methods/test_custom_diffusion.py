@@ -25,7 +25,6 @@ from methods.custom_diffusion import (
     Views,
     augmented,
     first_position_detached,
-    key_value_projections,
     learning_rate_factor,
 )
 
@@ -96,7 +95,7 @@ def test_the_learning_rate_grows_with_the_samples_of_a_step() -> None:
 
 def test_no_gradient_comes_from_position_0(tiny: Backbone) -> None:
     """Of a projection by hand, and of the states through the whole UNet."""
-    projections = key_value_projections(tiny)
+    projections = tiny.text_projections()
     to_k: Any = projections[0]
     states, factor = (torch.randn(2, 5, n, generator=seeded(n)) for n in (16, to_k.out_features))
     weight = to_k.weight.requires_grad_(True)

@@ -63,8 +63,10 @@ def test_pipelines_differ_in_prediction_and_layers(tmp_path: Path) -> None:
         "epsilon",
         "epsilon",
         "epsilon",
+        "flow",
+        "flow",
     ]
-    assert [len(backbone.layers) for backbone in made] == [7, 7, 16, 4, 3]
+    assert [len(backbone.layers) for backbone in made] == [7, 7, 16, 4, 3, 3, 3]
 
 
 def test_any_methods_cost_is_shrunk() -> None:
