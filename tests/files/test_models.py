@@ -26,7 +26,6 @@ from actionbench.files import hashing, models
 from actionbench.files.hub import Repository, how_to_get
 from actionbench.files.kinds import UNET
 from actionbench.files.models import (
-    ModelPreset,
     _check_preset,
     lacking_network,
     local_model,
@@ -311,8 +310,9 @@ def test_a_preset_of_a_flow_matching_model_is_checked(
     made: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     folder = made(tmp_path / "model")
-    _check_preset(ModelPreset("flowing", (), "flow", 32), folder)
+    preset = replace(models.MODEL_PRESETS["sana-1.5"], image_size=32)
+    _check_preset(preset, folder)
     with pytest.raises(UserError, match="its image_size is 32, not 64"):
-        _check_preset(ModelPreset("flowing", (), "flow", 64), folder)
+        _check_preset(replace(preset, image_size=64), folder)
     with pytest.raises(UserError, match="its prediction_type is flow, not epsilon"):
-        _check_preset(ModelPreset("flowing", (), "epsilon", 32), folder)
+        _check_preset(replace(preset, prediction_type="epsilon"), folder)
