@@ -166,7 +166,10 @@ def train_together(recipe: Recipe, work: Path, stage: str, progress: Progress = 
             finished.
     """
     if stage not in TOGETHER:
-        raise UserError(f"several processes train {' or '.join(TOGETHER)} alone, not {stage}")
+        raise UserError(
+            f"several processes do not train {stage}: give --until {' or '.join(TOGETHER)}, or "
+            "train it with one"
+        )
     devices = torch.cuda.device_count()
     rank = int(os.environ["LOCAL_RANK"])
     device = f"cuda:{rank}" if rank < devices else "cpu"
