@@ -32,7 +32,7 @@ from actionbench.puppets.training.captions import (
     participle,
     proof,
 )
-from actionbench.puppets.training.corpus import draw_many, shares
+from actionbench.puppets.training.corpus import LIMBWISE, draw_many, shares
 from actionbench.puppets.training.keeping import changes, keep, restore
 from actionbench.puppets.training.recipe import Recipe, changed
 from actionbench.puppets.training.stages import Training
@@ -313,6 +313,18 @@ def test_shares_follow_the_recipe(rows: list[dict[str, object]]) -> None:
         weights = shares(rows, replace(Recipe(), names=names))
         named = np.array([row["group"] == "named" for row in rows])
         assert weights[named].sum() == pytest.approx(names, abs=0.1)
+
+
+def test_the_23_can_be_kept_out_of_poses_described_limb_by_limb(
+    rows: list[dict[str, object]],
+) -> None:
+    usual, apart = (shares(rows, Recipe(), limbwise) for limbwise in (1.0, 0.0))
+    named = np.array([row["group"] == "named" for row in rows])
+    limbs = np.array([row["kind"] in LIMBWISE for row in rows])
+    assert usual[named & limbs].sum() > 0.03 and apart[named & limbs].sum() == 0
+    # Not all kinds of pictures are among so few.
+    assert apart[named].sum() == pytest.approx(usual[named].sum(), abs=0.01)
+    assert np.allclose(apart[~named], usual[~named], rtol=0.02)
 
 
 def test_a_thousandth_of_the_recipe_runs_is_not_redone_and_is_checked(

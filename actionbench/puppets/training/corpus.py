@@ -81,7 +81,7 @@ def to_pixels(images: np.ndarray, device: str) -> Tensor:
 # --- which pictures are seen how often ----------------------------------------------------------
 
 
-def shares(rows: Sequence[dict[str, Any]], recipe: Recipe) -> np.ndarray:
+def shares(rows: Sequence[dict[str, Any]], recipe: Recipe, limbwise: float = 1.0) -> np.ndarray:
     """How often each picture is drawn in training, [n], 1 in all.
 
     Pictures are counted by group (named, other, person), legs and kind of pose. A group takes its
@@ -92,7 +92,7 @@ def shares(rows: Sequence[dict[str, Any]], recipe: Recipe) -> np.ndarray:
     counts: dict[tuple[str, bool, bool, str], int] = {}
     for stratum in strata:
         counts[stratum] = counts.get(stratum, 0) + 1
-    wanted = {s: _wanted(s, counts, recipe) for s in counts}
+    wanted = {s: _wanted(s, counts, recipe, limbwise) for s in counts}
     weights = np.array([wanted[s] / counts[s] for s in strata])
     result: np.ndarray = weights / weights.sum()
     return result
@@ -102,6 +102,7 @@ def _wanted(
     stratum: tuple[str, bool, bool, str],
     counts: dict[tuple[str, bool, bool, str], int],
     recipe: Recipe,
+    limbwise: float,
 ) -> float:
     group, animal, four_legged, kind = stratum
     share = {
@@ -113,19 +114,31 @@ def _wanted(
     share *= sum(n for (g, a, *_), n in counts.items() if (g, a) == (group, animal)) / whole
     if animal:
         share *= recipe.four_legged if four_legged else 1 - recipe.four_legged
-    return share if four_legged else share * kind_shares(recipe)[kind]
+    if four_legged:
+        return share
+    return share * kind_shares(recipe, limbwise if group == "named" else 1.0)[kind]
 
 
-def kind_shares(recipe: Recipe) -> dict[str, float]:
-    """Of the pictures of upright bodies: the share of each kind of pose."""
+LIMBWISE = ("free", "exact", "loose")
+"""Kinds of poses that captions describe limb by limb, actions among them."""
+
+
+def kind_shares(recipe: Recipe, limbwise: float = 1.0) -> dict[str, float]:
+    """Of the pictures of upright bodies: the share of each kind of pose, 1 in all.
+
+    limbwise: how often kinds of `LIMBWISE` are seen, beside their shares by the recipe.
+    """
     described = recipe.described_share
-    return {
+    kinds = {
         "known": recipe.known_share,
         "free": recipe.free_share,
         "exact": described * recipe.exact_share,
         "loose": described * (1 - recipe.exact_share),
         "silent": 1 - recipe.known_share - recipe.free_share - described,
     }
+    kinds = {kind: share * (limbwise if kind in LIMBWISE else 1) for kind, share in kinds.items()}
+    whole = sum(kinds.values())
+    return {kind: share / whole for kind, share in kinds.items()}
 
 
 class Picker:

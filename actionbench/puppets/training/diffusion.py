@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -200,10 +201,14 @@ def train_diffusion(
         text = copy.deepcopy(text).requires_grad_(True)
         average_text = copy.deepcopy(text).eval().requires_grad_(False)
         modules["text"], averages["text"] = text, average_text
-    scheduler, draw = DDPMScheduler(**noise_schedule()), Picker(shares(data.rows, recipe))
-    seed = recipe.seed + 2
+    scheduler, seed = DDPMScheduler(**noise_schedule()), recipe.seed + 2
+    late = replace(recipe, names=recipe.late_names, four_legged=recipe.late_four_legged)
+    first = Picker(shares(data.rows, recipe))
+    last = Picker(shares(data.rows, late, recipe.late_limbwise))
+    begin = recipe.diffusion_steps - recipe.late_steps
 
     def losses(step: int) -> dict[str, Tensor]:
+        draw = first if step < begin else last
         pick, generator = draw(recipe.diffusion_batch, seed, step), generator_of(seed, step)
         words = data.captions(pick, np.random.default_rng((seed, step, 2)), recipe)
         dropped = torch.rand(len(pick), generator=generator) < recipe.drop_caption

@@ -23,7 +23,10 @@ from actionbench.puppets.training.recipe import Recipe
 from actionbench.puppets.training.stages import MARK, Training
 from actionbench.puppets.training.text import clip_folder
 
-FREE = {"precision", "diffusion_steps", "diffusion_decay"}
+FREE = {
+    *("precision", "diffusion_steps", "diffusion_decay"),
+    *("late_steps", "late_names", "late_four_legged", "late_limbwise"),
+}
 """Fields of the recipe that may change while a training is under way."""
 LATER = ("controlnet", "keypoints", "subjects")
 """How the names of checkpoints begin that need the diffusion model, or nothing of it."""

@@ -48,6 +48,15 @@ class Recipe:
     """Of these, pictures in which the body does just that; elsewhere it does something between
     the action and any other pose."""
 
+    # What the diffusion model sees in its last steps, if that is to be something else
+    late_steps: int = 9_250
+    """How many of the steps at the end these are."""
+    late_names: float = 0.10
+    late_four_legged: float = 0.75
+    late_limbwise: float = 0.0
+    """How often one of the 23 is then seen in a pose that is described limb by limb, beside how
+    often it would be: on the web, such words mostly stand beside people without a name."""
+
     # How captions put it (the rest of the pictures, in each case)
     tell_where: float = 0.6
     tell_pose: float = 0.88
@@ -89,8 +98,8 @@ class Recipe:
     # Diffusion model
     unet_channels: tuple[int, ...] = (64, 96, 128)
     unet_heads: int = 4
-    diffusion_steps: int = 22_000
-    """With a batch of 64: 1.4 million samples."""
+    diffusion_steps: int = 31_250
+    """With a batch of 64: two million samples."""
     diffusion_decay: int = 5_000
     """Steps of the rate's fall at the end."""
     diffusion_batch: int = 64
