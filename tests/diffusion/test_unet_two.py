@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from actionbench.diffusion.cost import Networks
-from actionbench.diffusion.denoising import add_noise, losses
+from actionbench.diffusion.denoising import losses
 from actionbench.diffusion.unet_two import TwoEncoders
 from actionbench.errors import UserError
 from actionbench.files.models import resolve_model
 from actionbench.plugins.tiny import load_tiny
 from actionbench.plugins.tiny_xl import POOLED, WIDTHS, tiny_xl_pipeline
 from actionbench.suite.items import Sampling
+from tests.helpers.gradients import check_gradient
 
 WIDTH = sum(WIDTHS)
 
@@ -122,36 +123,14 @@ def test_equal_layers_are_one_identifier(xl: TwoEncoders) -> None:
 def test_the_identifiers_gradient_is_that_of_finite_differences(
     tiny_xl_model: Path, layers: int
 ) -> None:
-    backbone = load_tiny(tiny_xl_model)
-    for part in (backbone.denoiser, *backbone.text_encoders):
-        part.double()
-    backbone.dtype = torch.float64
-    vectors = random_vectors(layers).double()
-    prompts = [backbone.tokenize("a man {}"), backbone.tokenize("a {} panda on a hat")]
-    generator = torch.Generator().manual_seed(1)
-    latents = torch.randn(2, 4, 4, 4, generator=generator).double()
-    noised = add_noise(backbone, latents, generator)
-
-    def loss(vectors: Tensor) -> Tensor:
-        states = backbone.encode_prompts(prompts, vectors[None])
-        prediction = backbone.predict(noised.latents, noised.timesteps, states)
-        return (prediction - noised.target).square().mean()
-
-    leaf = vectors.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(loss(leaf), leaf)
-    torch.testing.assert_close(
-        loss(vectors).float(),
-        losses(backbone, noised, backbone.encode_prompts(prompts, vectors[None])).mean().float(),
+    channels = (0, WIDTHS[0] - 1, WIDTHS[0], WIDTH - 1)
+    backbone, noised, states = check_gradient(
+        tiny_xl_model, random_vectors(layers), channels, step=1e-5, rtol=1e-4
     )
-    step = 1e-5
     with torch.no_grad():
-        for channel in (0, WIDTHS[0] - 1, WIDTHS[0], WIDTH - 1):
-            for layer in range(layers):
-                moved = torch.zeros_like(vectors)
-                moved[layer, 0, channel] = step
-                slope = (loss(vectors + moved) - loss(vectors - moved)) / (2 * step)
-                assert abs(float(slope)) > 1e-9, "it has an effect"
-                torch.testing.assert_close(gradient[layer, 0, channel], slope, rtol=1e-4, atol=1e-9)
+        prediction = backbone.predict(noised.latents, noised.timesteps, states)
+        own = losses(backbone, noised, states).mean()
+    torch.testing.assert_close((prediction - noised.target).square().mean().float(), own.float())
 
 
 def test_half_precision_keeps_the_autoencoder_whole(tiny_xl_model: Path) -> None:
