@@ -30,7 +30,10 @@ if TYPE_CHECKING:
               help="Say what became of all registered claims, or of a file's; without it, of the "
               "registered ones about the suites shown.")  # fmt: skip
 @click.option("--keep", type=FOLDER, metavar="DIR",
-              help="Keep the complete runs (verdicts, records, board) as a reference.")  # fmt: skip
+              help="Keep the complete runs (verdicts, records, board, a sample of the images) as a "
+              "reference.")  # fmt: skip
+@click.option("--samples", type=click.FloatRange(0), default=1.0, show_default=True, metavar="MB",
+              help="Room for the sample of images with --keep; 0 keeps none.")  # fmt: skip
 @click.option("--out", type=FOLDER, metavar="DIR", help="Default: `report` in the runs folder.")
 @html_option
 @labels_option
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
               "calibrate` wrote there.")  # fmt: skip
 def report(
     runs: Path, suite: str | None, reference: str | None, claims: str | None,
-    keep: Path | None, out: Path | None, html: Html | Literal["none"], file: Path | None,
+    keep: Path | None, samples: float, out: Path | None, html: Html | Literal["none"], file: Path | None,
     calibration: Path | None,
 ) -> None:  # fmt: skip
     """Print the board of the stored runs, and write it: a page, Markdown, LaTeX, CSV, JSON, plots.
@@ -56,7 +59,7 @@ def report(
         registered = read_claims(REGISTERED if claims == "registered" else Path(claims))
     board = make_report(runs, suite, reference, out, html, file, calibration, registered)
     if keep:
-        say(f"kept in {keep_reference(board, runs, keep)}")
+        say(f"kept in {keep_reference(board, runs, keep, round(1e6 * samples))}")
 
 
 def make_report(

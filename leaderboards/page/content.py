@@ -19,6 +19,7 @@ from actionbench.runs.store import Store
 from evaluation.measures.accuracy import Estimand
 from leaderboards.page.images import Gallery
 from leaderboards.people import differences_table, people_table
+from leaderboards.samples import read_samples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,7 +199,7 @@ def group_data(
         data, gone = _run_data(row, places, several, words, roots[row.reference], gallery, others)
         runs.append(data)
         if gone:
-            missing.append(f"{row.name}: {_gone(len(gone), row.done)} ({gone[0]})")
+            missing.append(f"{row.name}: {gone}")
     categories = {
         str(subject): str(category)
         for row in group.rows
@@ -243,8 +244,14 @@ def _copies(keys: Iterable[Key]) -> list[int]:
     return numbers
 
 
-def _gone(count: int, total: int) -> str:
-    return "no image is kept" if count == total else f"{count} of {total} images are missing"
+def _gone(row: BoardRow, files: Sequence[str], sampled: int) -> str:
+    """Say which images of a row are not there; nothing if all are."""
+    if sampled:
+        return f"a sample of {sampled} of {row.done} images is kept"
+    if not files:
+        return ""
+    count = f"{len(files)} of {row.done} images are missing"
+    return f"{'no image is kept' if len(files) == row.done else count} ({files[0]})"
 
 
 def _run_data(
@@ -255,14 +262,15 @@ def _run_data(
     root: Path,
     gallery: Gallery,
     others: Mapping[Path, Sequence[tuple[str, str, Any]]],
-) -> tuple[dict[str, Any], list[str]]:
-    """Collect one run, aligned to the group's items; and name its images that are not there."""
+) -> tuple[dict[str, Any], str]:
+    """Collect one run, aligned to the group's items; and say which images are not there."""
     count = len(places)
     verdicts = [NOTHING] * count
     seen: list[list[int] | None] = [None] * count
     images: list[int | None] = [None] * count
     more: dict[int, list[list[Any]]] = {}
-    gone = []
+    gone: list[str] = []
+    samples, sampled = read_samples(root, row.run_ids), 0
     columns = (
         *("action_correct", "subject_correct", "action_seen", "subject_seen"),
         *("action_score", "subject_score", "image"),
@@ -277,8 +285,11 @@ def _run_data(
             *(words.setdefault(str(word), len(words)) for word in (action_seen, subject_seen)),
             *(-1 if math.isnan(score) else round(1000 * score) for score in scores),
         ]
-        images[place] = gallery.add(root / file, row.method, *key[:2], str(key[2]))
-        if images[place] is None:
+        name = (row.method, *key[:2], str(key[2]))
+        images[place] = gallery.add(root / file, *name)
+        if images[place] is None and file in samples:
+            images[place], sampled = gallery.add(samples[file], *name, str(file)), sampled + 1
+        elif images[place] is None:
             gone.append(str(file))
         judged = [
             [judge, _ACTION * bool(v[0]) + _SUBJECT * bool(v[1]), str(v[2]), str(v[3])]
@@ -295,7 +306,7 @@ def _run_data(
         "seen": seen,
         "images": images,
         "others": more,
-    }, gone
+    }, _gone(row, gone, sampled)
 
 
 def other_judges(

@@ -42,7 +42,8 @@ class Gallery:
         """Take an image, and return its number; None if it is a file that is not there.
 
         Args:
-            words: what it is, for the name of its file beside a page.
+            words: what it is, for the name of its file beside a page; all of them tell an image
+                that is no file from others.
         """
         key = source if isinstance(source, Path) else words
         if key not in self._places:

@@ -43,7 +43,7 @@ def test_what_is_kept_reads_back_as_it_was(tmp_path: Path) -> None:
     kept = keep(runs, tmp_path / "puppets-v1")
     there = {path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file()}
     assert {"reference.json", "board.md", "board.json"} <= there
-    facts = json.loads((kept / "reference.json").read_text())
+    (facts,) = json.loads((kept / "reference.json").read_text())["measurements"]
     assert facts["commands"] == [
         "actionbench run --method all --runs my runs --judge-set model=judge --out=out"
     ]

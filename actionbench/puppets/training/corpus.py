@@ -116,7 +116,7 @@ def _wanted(
         share *= recipe.four_legged if four_legged else 1 - recipe.four_legged
     if four_legged:
         return share
-    return share * kind_shares(recipe, limbwise if group == "named" else 1.0)[kind]
+    return share * kind_shares(recipe, 1.0 if group == "person" else limbwise)[kind]
 
 
 LIMBWISE = ("free", "exact", "loose")

@@ -54,8 +54,8 @@ class Recipe:
     late_names: float = 0.10
     late_four_legged: float = 0.75
     late_limbwise: float = 0.0
-    """How often one of the 23 is then seen in a pose that is described limb by limb, beside how
-    often it would be: on the web, such words mostly stand beside people without a name."""
+    """How often somebody with a name is then seen in a pose that is described limb by limb, beside
+    how often that would be: on the web, such words mostly stand beside people without a name."""
 
     # How captions put it (the rest of the pictures, in each case)
     tell_where: float = 0.6
