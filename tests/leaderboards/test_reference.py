@@ -6,15 +6,19 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from actionbench.errors import UserError
-from actionbench.runs.store import Store
+from actionbench.runs.store import Store, read_image
 from evaluation.measures.failures import find_copies
 from leaderboards import build_board
+from leaderboards.page.report import write_report
 from leaderboards.reference import find_reference, keep_reference
+from leaderboards.samples import ATLAS, read_samples
 from tests.evaluation.test_diagnostics import save_copies
+from tests.helpers.drawn_board import draw_board
 from tests.helpers.verdicts import first_actions, make_verdicts, save_run
 
 
@@ -149,3 +153,51 @@ def test_a_reference_kept_upon_itself_keeps_its_verdicts(tmp_path: Path) -> None
     (kept / "board.md").write_text("of older statistics", "utf-8")
     keep(kept, kept)
     assert {path.relative_to(kept): path.read_bytes() for path in kept.rglob("*.*")} == before
+
+
+def test_a_sample_of_the_images_is_kept_and_stands_on_the_page(tmp_path: Path) -> None:
+    methods = {"adi", "p-plus"}
+    store = draw_board(tmp_path / "runs", methods=methods, actions=["pray", "sit"])
+    adi, p_plus = store.run_ids()
+    first = store.load_row_dicts(adi)[0]
+    (store.root / first["image"]).unlink()
+    kept = keep_reference(build_board(store.root), store.root, tmp_path / "kept", room=60_000)
+    atlases = [Store(kept).run_folder(run) / ATLAS for run in (adi, p_plus)]
+    assert 30_000 < sum(path.stat().st_size for path in atlases) <= 60_000
+    tiles = read_samples(kept, [adi])
+    shown = {row["image"]: row for row in store.load_row_dicts(adi) if row["image"] in tiles}
+    assert first["image"] not in tiles and 10 < len(tiles) == len(shown) < len(store.load_rows(adi))
+    actions = [row["action"] for row in shown.values()]
+    assert abs(actions.count("pray") - actions.count("sit")) <= 1
+    own, other = (
+        {(row["action"], row["subject"], row["index"]) for row in store.load_row_dicts(run)
+         if row["image"] in read_samples(kept, [run])}
+        for run in (adi, p_plus)
+    )  # fmt: skip
+    assert own == other, "methods are seen on the same items"
+    for file, tile in tiles.items():
+        image = np.asarray(read_image(store.root / file), float)
+        assert np.abs(np.asarray(tile, float) - image).mean() < 8, file
+
+    page = write_report(build_board(kept), kept, tmp_path / "page").read_text("utf-8")
+    assert f"a sample of {len(tiles)} of 92 images is kept" in page
+    assert page.count("UklGR") >= 2 * len(tiles), "every tile is in the page, as WebP"
+
+    before = [path.read_bytes() for path in atlases]
+    keep(kept, kept)
+    assert [path.read_bytes() for path in atlases] == before
+    keep_reference(build_board(kept), kept, kept, room=0)
+    assert not any(path.exists() for path in atlases)
+
+
+def test_a_reference_may_hold_several_suites_and_profiles_of_one_model(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    save_methods(runs, adi=5, dreambooth=0)
+    save_run(runs, make_verdicts(first_actions([0])), suite_fingerprint="suite-2")
+    kept = keep(runs, tmp_path / "kept")
+    assert len(build_board(kept).groups) == 2
+    facts = json.loads((kept / "reference.json").read_text())
+    assert [len(one["runs"]) for one in facts["measurements"]] == [2, 1]
+    save_run(runs, make_verdicts(first_actions([1])), model="model-2")
+    with pytest.raises(UserError, match="one model's complete runs"):
+        keep(runs, tmp_path / "kept")
