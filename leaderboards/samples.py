@@ -3,8 +3,8 @@
     runs/<run>/atlas.webp    the tiles, row by row
     runs/<run>/atlas.json    their side, how many stand in a row, and the file that each was
 
-All runs keep the same items, chosen by a hash of their names, action by action in turn: nobody picks
-them, and more of them are kept where there is more room.
+All runs keep the same items, chosen by a hash of their names, action by action in turn: nobody
+picks them, and more of them are kept where there is more room.
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ Pair = tuple[str, str, int]
 """Action, subject, index."""
 
 
-def keep_samples(
-    store: Store, records: Sequence[RunRecord], kept: Store, room: int = ROOM
-) -> int:
+def keep_samples(store: Store, records: Sequence[RunRecord], kept: Store, room: int = ROOM) -> int:
     """Write the atlases of runs into another store, and return how many items they show.
 
     Atlases that the runs have already, because they are a kept measurement themselves, are copied.

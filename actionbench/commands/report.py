@@ -42,8 +42,8 @@ if TYPE_CHECKING:
               "calibrate` wrote there.")  # fmt: skip
 def report(
     runs: Path, suite: str | None, reference: str | None, claims: str | None,
-    keep: Path | None, samples: float, out: Path | None, html: Html | Literal["none"], file: Path | None,
-    calibration: Path | None,
+    keep: Path | None, samples: float, out: Path | None, html: Html | Literal["none"],
+    file: Path | None, calibration: Path | None,
 ) -> None:  # fmt: skip
     """Print the board of the stored runs, and write it: a page, Markdown, LaTeX, CSV, JSON, plots.
 
