@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +34,7 @@ from actionbench.puppets.training.captions import (
     participle,
     proof,
 )
-from actionbench.puppets.training.corpus import LIMBWISE, draw_many, shares
+from actionbench.puppets.training.corpus import LIMBWISE, Corpus, draw_many, shares
 from actionbench.puppets.training.keeping import changes, keep, restore
 from actionbench.puppets.training.recipe import Recipe, changed
 from actionbench.puppets.training.stages import Training
@@ -177,7 +179,7 @@ def test_a_finished_training_does_nothing_and_logs_its_seconds(tmp_path: Path) -
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[dict[str, object]]:
+def rows() -> list[dict[str, Any]]:
     return draw_many("pretraining", Recipe(), (7,), 400).rows
 
 
@@ -325,6 +327,26 @@ def test_names_can_be_kept_out_of_poses_described_limb_by_limb(
     # Not all kinds of pictures are among so few.
     assert apart[named].sum() == pytest.approx(usual[named].sum(), abs=0.01)
     assert np.allclose(apart[~named], usual[~named], rtol=0.02)
+
+
+def test_a_name_can_be_borrowed_where_a_nameless_body_is_described_limb_by_limb(
+    rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    corpus = Corpus(tmp_path, np.empty((0, 18, 3)), rows, "")
+    every = range(len(rows))
+    names = {row["name"] for row in rows if row["name"]}
+    plain, lent, again = (
+        corpus.captions(every, np.random.default_rng(3), Recipe(), share) for share in (0, 1, 1)
+    )
+    assert lent == again and not any(map(filled_template, lent))
+    # "a panda" may be "the nice panda"
+    words = re.compile("|".join(rf"\b{re.escape(name.split(' ', 1)[-1])}\b" for name in names))
+    for row, own, other in zip(rows, plain, lent, strict=True):
+        named = [bool(words.search(text)) for text in (own, other)]
+        if not row["name"] and row["kind"] in LIMBWISE:
+            assert named == [False, True] and len(other.split()) > 2, other
+        else:
+            assert named == [bool(row["name"])] * 2, other
 
 
 def test_a_thousandth_of_the_recipe_runs_is_not_redone_and_is_checked(

@@ -11,7 +11,7 @@ import hashlib
 import json
 import multiprocessing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,12 +65,34 @@ class Corpus:
         row = self.rows[index]
         return Facts(row["name"], tuple(row["looks"]), row["does"], row["where"])
 
+    @cached_property
+    def named(self) -> list[int]:
+        """The pictures of somebody with a name."""
+        return [index for index, row in enumerate(self.rows) if row["name"]]
+
     def captions(
-        self, pick: Sequence[int] | np.ndarray, rng: np.random.Generator, recipe: Recipe
+        self,
+        pick: Sequence[int] | np.ndarray,
+        rng: np.random.Generator,
+        recipe: Recipe,
+        borrowed: float = 0.0,
     ) -> list[str]:
-        """A fresh caption for each picture of a batch."""
+        """A fresh caption for each picture of a batch.
+
+        borrowed: of the captions that describe limb by limb what somebody without a name does,
+        those that name somebody all the same.
+        """
         manner = Manner(recipe.tell_pose, recipe.tell_where, recipe.tell_style)
-        return [caption(self.facts(int(index)), rng, manner) for index in pick]
+        pose_told = replace(manner, pose=1.0)
+        texts = []
+        for index in map(int, pick):
+            facts, row = self.facts(index), self.rows[index]
+            if borrowed and not row["name"] and row["kind"] in LIMBWISE and rng.random() < borrowed:
+                name = self.rows[self.named[int(rng.integers(len(self.named)))]]["name"]
+                texts.append(caption(replace(facts, name=name, looks=()), rng, pose_told))
+            else:
+                texts.append(caption(facts, rng, manner))
+        return texts
 
 
 def to_pixels(images: np.ndarray, device: str) -> Tensor:

@@ -208,9 +208,9 @@ def train_diffusion(
     begin = recipe.diffusion_steps - recipe.late_steps
 
     def losses(step: int) -> dict[str, Tensor]:
-        draw = first if step < begin else last
+        draw, borrowed = (first, 0.0) if step < begin else (last, recipe.late_borrowed)
         pick, generator = draw(recipe.diffusion_batch, seed, step), generator_of(seed, step)
-        words = data.captions(pick, np.random.default_rng((seed, step, 2)), recipe)
+        words = data.captions(pick, np.random.default_rng((seed, step, 2)), recipe, borrowed)
         dropped = torch.rand(len(pick), generator=generator) < recipe.drop_caption
         words = ["" if drop else line for drop, line in zip(dropped.tolist(), words, strict=True)]
         noise = torch.randn(len(pick), *latents.shape[1:], generator=generator)

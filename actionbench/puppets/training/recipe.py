@@ -53,9 +53,12 @@ class Recipe:
     """How many of the steps at the end these are."""
     late_names: float = 0.10
     late_four_legged: float = 0.75
-    late_limbwise: float = 0.0
+    late_limbwise: float = 0.25
     """How often somebody with a name is then seen in a pose that is described limb by limb, beside
     how often that would be: on the web, such words mostly stand beside people without a name."""
+    late_borrowed: float = 0.25
+    """Of the captions that describe limb by limb what somebody without a name does, those that then
+    name a character all the same, as captions of costumes, look-alikes and namesakes do."""
 
     # How captions put it (the rest of the pictures, in each case)
     tell_where: float = 0.6
