@@ -608,9 +608,9 @@ class Backbone(ABC):
                 latents, f"the latents that the {self.kind.noun} drew", self._drawing_advice()
             )
             # Some pipelines sample in float32, whatever the networks have.
-            return latents.to(self.dtype) if output_type == "latent" else self._decode(latents)
+            return latents.to(self.dtype) if output_type == "latent" else self.decode(latents)
 
-    def _decode(self, latents: Tensor) -> list[Image.Image]:
+    def decode(self, latents: Tensor) -> list[Image.Image]:
         """Decode latents [B, C, h, w] as the stock pipeline does, which looks at no number."""
         vae = self.pipeline.vae
         scaled = latents.to(vae.dtype) / vae.config.scaling_factor + self._latent_shift

@@ -100,7 +100,7 @@ def test_pictures_are_shifted_as_the_stock_pipeline_shifts_them(sd3: JointTransf
     pixels = sd3.pipeline.image_processor.preprocess(picture)
     own = (vae.encode(pixels).latent_dist.mean - vae.config.shift_factor) * 1.5305
     torch.testing.assert_close(latents.mean, own)
-    (again,) = sd3._decode(latents.mean)
+    (again,) = sd3.decode(latents.mean)
     decoded = vae.decode(latents.mean / 1.5305 + vae.config.shift_factor).sample
     (expected,) = sd3.pipeline.image_processor.postprocess(decoded)
     assert np.array_equal(np.asarray(again), np.asarray(expected))
