@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,10 +26,13 @@ from actionbench.puppets import actions as actions_module
 from actionbench.puppets.actions import APART, OFFSET, bone_angles, distance, fresh_actions
 from actionbench.puppets.poses import ACTIONS, FREE_ARMS, KNOWN, Pose, solve
 from actionbench.puppets.training import loop
+from actionbench.puppets.training.begin import begin_with
 from actionbench.puppets.training.captions import (
     TEMPLATES,
+    WORD_LIMIT,
     Facts,
     caption,
+    contrary,
     filled_template,
     length,
     participle,
@@ -38,6 +42,7 @@ from actionbench.puppets.training.corpus import LIMBWISE, Corpus, draw_many, sha
 from actionbench.puppets.training.keeping import changes, keep, restore
 from actionbench.puppets.training.recipe import Recipe, changed
 from actionbench.puppets.training.stages import Training
+from actionbench.puppets.training.text import clip_folder, tokenize
 from actionbench.suite.items import Sampling
 from evaluation.judges import acceptance, check
 
@@ -347,6 +352,76 @@ def test_a_name_can_be_borrowed_where_a_nameless_body_is_described_limb_by_limb(
             assert named == [False, True] and len(other.split()) > 2, other
         else:
             assert named == [bool(row["name"])] * 2, other
+
+
+def test_a_contrary_pose_differs_and_stays_among_the_words_of_poses(
+    rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    does, other = "right arm up, left arm out, knees bent", "right arm low, left leg out"
+    seen = {contrary(does, other, rng) for _ in range(200)}
+    assert seen == {
+        other,
+        "left arm up, right arm out, knees bent",
+        "right arm low, left arm out, knees bent",
+    }
+    assert contrary("waves", "jumps", rng) == "jumps"
+    corpus = Corpus(tmp_path, np.empty((0, 18, 3)), rows, "")
+    own, others, differ = corpus.contrary(range(len(rows)), (1, 2), Recipe())
+    assert 0.5 < differ.mean() < 1
+    assert [a != b for a, b in zip(own, others, strict=True)] == differ.tolist()
+    four_legged = np.array([row["four_legged"] for row in rows])
+    assert not differ[four_legged].any(), "their poses have several names"
+    assert corpus.contrary(range(9), (1, 2), Recipe())[0] == own[:9]
+
+
+def test_a_diffusion_model_begins_with_one_of_another_text_encoder(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    first = Training(SMALL, work)
+    with pytest.raises(UserError, match="lacks"):
+        keep(first, tmp_path / "kept")
+    unet = first.diffusion[0]
+    keep(first, tmp_path / "kept")
+    second = Training(replace(SMALL, clip_rate=3e-3, clip_steps=12), work)
+    place = begin_with(second, tmp_path / "kept")
+    with pytest.raises(UserError, match="is there already"):
+        begin_with(second, tmp_path / "kept")
+    begun, text, step = second.latest()
+    assert step == 0
+
+    captions = second.corpus.captions(range(64), np.random.default_rng(5), SMALL)
+    ids = tokenize(second.clip[1], captions)
+    noise = torch.randn(64, *load_file(next(work.glob("latents-*")))["latents"].shape[1:])
+    times = torch.full((64,), 500)
+    with torch.no_grad():
+        old_states, new_states = (t(ids).last_hidden_state for t in (first.text, text))
+        wanted = unet(noise, times, old_states).sample
+        mapped = begun(noise, times, new_states).sample
+        unmapped = unet(noise, times, new_states).sample
+    assert (mapped - wanted).abs().mean() < 0.3 * (unmapped - wanted).abs().mean()
+    place.unlink()
+    for file in (tmp_path / "kept").glob("diffusion-*"):
+        file.unlink()
+    with pytest.raises(UserError, match="0 diffusion models and 1 text encoders"):
+        begin_with(second, tmp_path / "kept")
+
+    # A text encoder under way goes on with the numbers that its tokens had.
+    shutil.rmtree(clip_folder(second.recipe, second.corpus, work))
+    kept = keep(Training(second.recipe, work), tmp_path / "under-way")
+    (tokens,) = kept.glob("clip-*.tokenizer")
+    (checkpoint,) = kept.glob("clip-*.safetensors")
+    assert tokens.stem == checkpoint.stem and not list(kept.glob("clip-*.model"))
+    again = Training(second.recipe, work).clip[1]
+    assert again.get_vocab() == second.clip[1].get_vocab()
+
+
+def test_prompts_of_people_leave_room_for_their_limbs() -> None:
+    looks = ("blue hair", "a grey shirt", "grey trousers", "a goatee")
+    words = "right arm high, left arm bent down, left knee up"
+    prompt = acceptance.person_prompt(looks, words)
+    assert prompt.endswith(words) and length(prompt) <= WORD_LIMIT
+    assert "a grey shirt" not in prompt and "blue hair" in prompt
+    assert acceptance.person_prompt(looks, "left arm up").endswith("a goatee left arm up")
 
 
 def test_a_thousandth_of_the_recipe_runs_is_not_redone_and_is_checked(

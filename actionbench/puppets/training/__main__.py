@@ -9,7 +9,8 @@ CPU) that share each batch; with `--until controlnet`, the ControlNet.
 
 With `assemble` in front, a pipeline is written from the diffusion model's last checkpoint, also
 while the training runs; with `look`, a contact sheet (PNG) of what the models draw by then; with
-`keep`, a small folder from which `--kept` goes on on another machine.
+`keep`, a small folder from which `--kept` goes on on another machine; with `begin`, the diffusion
+model's first checkpoint from that of `--kept`, which was trained under another text encoder.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from actionbench.progress import Progress
 from actionbench.puppets.training.recipe import STAGES, Recipe, changed
 
 WORK = cache_folder() / "puppets-v2"
-CHOICES = ("train", "assemble", "look", "keep")
+CHOICES = ("train", "assemble", "look", "keep", "begin")
 
 
 class Lines(Progress):
@@ -49,13 +50,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("what", nargs="?", choices=CHOICES, default="train")
     parser.add_argument("--work", type=Path, default=WORK, help="checkpoints and logs")
     parser.add_argument("--kept", type=Path, help="a folder by `keep`, to go on from")
-    parser.add_argument("--out", type=Path, required=True, help="where the models are written")
+    parser.add_argument("--out", type=Path, help="where the models are written")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage to run")
     parser.add_argument("--only", action="store_true", help="that stage and what it needs")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
     options = parser.parse_args(arguments)
+    needed = "kept" if options.what == "begin" else "out"
+    if getattr(options, needed) is None:
+        parser.error(f"--{needed} is missing: name a folder")
     try:
         recipe = changed(Recipe(), options.set)
         # Only now: a wrong option is answered at once.
@@ -72,6 +76,11 @@ def main(arguments: list[str] | None = None) -> int:
 
             training = Training(recipe, options.work, options.device, options.workers, Lines())
             print(keep(training, options.out))
+        elif options.what == "begin":
+            from actionbench.puppets.training.begin import begin_with
+
+            training = Training(recipe, options.work, options.device, options.workers, Lines())
+            print(begin_with(training, options.kept))
         elif options.what == "assemble":
             training = Training(recipe, options.work, options.device, options.workers, Lines())
             print(assemble_latest(training, options.out))

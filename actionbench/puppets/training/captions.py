@@ -104,6 +104,36 @@ def is_limbs(does: str) -> bool:
     return bool(re.match(r"(left|right|both|arms?|legs?|knees?|hands?|leaning|bent)\b", does))
 
 
+def contrary(does: str, other: str, rng: Rng) -> str:
+    """Another pose in words like these: sides exchanged, one limb as `other` has it, or `other`.
+
+    does, other: what two bodies do; the first stays if they do the same.
+    """
+    if not (is_limbs(does) and is_limbs(other)):
+        return other
+    phrases, others = does.split(", "), other.split(", ")
+    kind = rng.random()
+    if kind < 0.3:
+        phrases = [_SIDES.sub(lambda side: _OTHER_SIDE[side[0]], phrase) for phrase in phrases]
+    elif kind < 0.8:
+        by_limb = {_limb(phrase): phrase for phrase in others}
+        place = int(rng.integers(len(phrases)))
+        phrases[place] = by_limb.get(_limb(phrases[place]), phrases[place])
+    text = ", ".join(phrases)
+    return other if text == does else text
+
+
+_OTHER_SIDE = {"left": "right", "right": "left"}
+_SIDES = re.compile(r"\b(left|right)\b")
+
+
+def _limb(phrase: str) -> str:
+    """What a limb phrase is about: "right arm", "left leg", "legs"."""
+    words = phrase.split()
+    limb = " ".join(words[:2]) if words[0] in _OTHER_SIDE else words[0]
+    return limb.replace("knees", "legs").replace("knee", "leg")
+
+
 def participle(verb_phrase: str) -> str:
     """The phrase with its verb in -ing: "waves" becomes "waving"."""
     verb, space, rest = verb_phrase.partition(" ")

@@ -22,13 +22,8 @@ from actionbench.files.atomic import replacing
 from actionbench.files.networks import load_weights
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training.corpus import SIZE, Corpus
-from actionbench.puppets.training.diffusion import (
-    bone_maps,
-    encode_corpus,
-    limb_places,
-    limb_weights,
-    noise_schedule,
-)
+from actionbench.puppets.training.diffusion import encode_corpus, noise_schedule
+from actionbench.puppets.training.limbs import bone_maps, limb_places, limb_weights
 from actionbench.puppets.training.loop import (
     Schedule,
     Stage,

@@ -23,7 +23,7 @@ from torch import Tensor
 from actionbench.files.atomic import replacing
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training import world
-from actionbench.puppets.training.captions import Facts, Manner, caption
+from actionbench.puppets.training.captions import Facts, Manner, caption, contrary
 from actionbench.puppets.training.recipe import Recipe, digest
 
 SIZE = 64
@@ -93,6 +93,25 @@ class Corpus:
             else:
                 texts.append(caption(facts, rng, manner))
         return texts
+
+    def contrary(
+        self, pick: Sequence[int] | np.ndarray, seed: Sequence[int], recipe: Recipe
+    ) -> tuple[list[str], list[str], np.ndarray]:
+        """Captions of a batch that tell the pose where one is told, the same with another pose, and
+        whether they differ, bool [n]."""
+        manner = Manner(1.0, recipe.tell_where, recipe.tell_style)
+        own, other = [], []
+        for place, index in enumerate(map(int, pick)):
+            facts, rng = self.facts(index), np.random.default_rng((*seed, place))
+            another = self.rows[int(rng.integers(len(self)))]
+            upright = not (self.rows[index]["four_legged"] or another["four_legged"])
+            does = another["does"] if upright else ""
+            state = rng.bit_generator.state
+            own.append(caption(facts, rng, manner))
+            changed = contrary(facts.does, does, rng) if facts.does and does else facts.does
+            rng.bit_generator.state = state
+            other.append(caption(replace(facts, does=changed), rng, manner))
+        return own, other, np.array([a != b for a, b in zip(own, other, strict=True)])
 
 
 def to_pixels(images: np.ndarray, device: str) -> Tensor:

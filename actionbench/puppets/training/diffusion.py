@@ -12,13 +12,13 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from actionbench.files.atomic import replacing
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training.autoencoder import encoded
 from actionbench.puppets.training.corpus import SIZE, Corpus, Picker, shares, to_pixels
+from actionbench.puppets.training.limbs import LimbReader, limb_weights
 from actionbench.puppets.training.loop import (
     Schedule,
     Stage,
@@ -31,7 +31,6 @@ from actionbench.puppets.training.loop import (
 from actionbench.puppets.training.recipe import Recipe, digest
 from actionbench.puppets.training.text import tokenize
 from actionbench.puppets.training.weights import weights_key
-from actionbench.suite.skeleton import LIMBS
 
 
 def new_unet(recipe: Recipe) -> UNet2DConditionModel:
@@ -62,71 +61,6 @@ def noise_schedule() -> dict[str, Any]:
         "prediction_type": "v_prediction",
         "steps_offset": 1,
     }
-
-
-_LIMBS = tuple((a - 1, b - 1) for a, b in LIMBS if a > 2 and b <= 14)
-"""Upper and lower arms and legs, as pairs of keypoints counted from 0."""
-_BONES = (*_LIMBS, (1, 0))
-
-
-def bone_maps(keypoints: Tensor, cells: int) -> Tensor:
-    """How near each of `cells` x `cells` places is to each bone, in [0, 1], the limbs first.
-
-    keypoints: float [n, 18, 3], in picture widths. Returns [n, 9, cells, cells]; zeros for a bone
-    with an end that cannot be seen.
-    """
-    index = torch.tensor(_BONES, device=keypoints.device)
-    ends = keypoints[:, index]  # n, bones, 2, xy and visibility
-    seen = (ends[..., 2] > 0).all(-1)
-    start, along = ends[:, :, 0, :2], ends[:, :, 1, :2] - ends[:, :, 0, :2]
-    line = (torch.arange(cells, device=keypoints.device) + 0.5) / cells
-    places = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).view(-1, 2)
-    offset = places - start[:, :, None]  # n, bones, places, xy
-    length = along.square().sum(-1, keepdim=True).clamp_min(1e-8)
-    share = ((offset * along[:, :, None]).sum(-1) / length).clamp(0, 1)
-    squared = (offset - share[..., None] * along[:, :, None]).square().sum(-1)
-    width = 0.04  # about that of an arm
-    maps = (-squared / (2 * width**2)).exp() * seen[..., None]
-    return maps.unflatten(-1, (cells, cells))
-
-
-def limb_places(maps: Tensor) -> Tensor:
-    """Where any limb is, [n, 1, cells, cells] in [0, 1], from `bone_maps` twice as fine."""
-    return F.max_pool2d(maps[:, : len(_LIMBS)].amax(1, keepdim=True), 2)
-
-
-def limb_weights(limbs: Tensor, more: float) -> Tensor:
-    """How much each latent cell's error counts, 1 in the mean: more on a limb."""
-    weight = 1 + more * limbs
-    return weight / weight.mean()
-
-
-class LimbReader(nn.Module):
-    """Reads where the limbs are from a UNet's features; serves in training only."""
-
-    def __init__(self, unet: UNet2DConditionModel, keypoints: Tensor) -> None:
-        """keypoints: float [n, 18, 3], to standardise the maps by."""
-        super().__init__()
-        self.cells = unet.config.sample_size
-        width = unet.config.block_out_channels[1]
-        target = F.pixel_unshuffle(bone_maps(keypoints, 2 * self.cells), 2)
-        self.head = nn.Sequential(
-            nn.Conv2d(width, 2 * width, 1), nn.SiLU(), nn.Conv2d(2 * width, target.shape[1], 1)
-        )
-        self.register_buffer("mean", target.mean((0, 2, 3), keepdim=True))
-        self.register_buffer("scale", 1 / target.std((0, 2, 3), keepdim=True).clamp_min(1e-3))
-        self.features: Tensor | None = None
-        unet.up_blocks[-2].register_forward_hook(self._keep)
-
-    def _keep(self, block: nn.Module, args: Any, output: Tensor) -> None:
-        self.features = output
-
-    def forward(self, keypoints: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss against the maps of `keypoints` [n, 18, 3], from the UNet's latest features;
-        and where limbs are, [n, 1, cells, cells] in [0, 1]."""
-        finer = bone_maps(keypoints, 2 * self.cells)
-        target = (F.pixel_unshuffle(finer, 2) - self.mean) * self.scale
-        return F.mse_loss(self.head(self.features), target), limb_places(finer)
 
 
 def encode_corpus(
@@ -193,7 +127,10 @@ def train_diffusion(
     unet = new_unet(recipe).to(device).train()
     average = copy.deepcopy(unet).eval().requires_grad_(False)
     points = torch.from_numpy(data.keypoints)
-    reader = LimbReader(unet, points[:4000]).to(device)
+    middle, features = unet.up_blocks[-2], {}
+    middle.register_forward_hook(lambda block, args, output: features.update(now=output))
+    width = unet.config.block_out_channels[1]
+    reader = LimbReader(width, unet.config.sample_size, points[:4000]).to(device)
     modules: dict[str, nn.Module] = {"unet": unet, "reader": reader}
     averages: dict[str, nn.Module] = {"unet": average}
     text, average_text = text.to(device), text
@@ -221,7 +158,7 @@ def train_diffusion(
         clean = latents[pick].float().to(device)
         noise, times = noise.to(device), times.to(device)
         predicted = unet(scheduler.add_noise(clean, noise, times), times, states).sample
-        misread, limbs = reader(points[pick].to(device))
+        misread, limbs = reader(features["now"], points[pick].to(device))
         error = (predicted - scheduler.get_velocity(clean, noise, times)).square()
         return {
             "velocity": (error * limb_weights(limbs, recipe.limb_weight)).mean(),

@@ -33,26 +33,31 @@ LATER = ("controlnet", "keypoints", "subjects")
 
 
 def keep(training: Training, out: Path) -> Path:
-    """Write to `out` the finished parts and the last checkpoints of the diffusion model, of the
-    ControlNet and of the readers.
+    """Write to `out` the finished parts and the last checkpoints of the text encoder, the diffusion
+    model, the ControlNet and the readers.
 
     Raises:
         UserError: if nothing is finished yet, or `out` holds other files.
     """
     out, work, recipe = own_folder(out, MARK), training.work, training.recipe
     parts = [f(recipe, training.corpus, work) for f in (autoencoder_folder, clip_folder)]
+    under_way = parts[-1].with_suffix(".safetensors")
     missing = [folder.name for folder in parts if not folder.exists()]
-    if missing:
+    if missing == [parts[-1].name] and under_way.exists():
+        parts[-1] = under_way.with_suffix(".tokenizer")
+        checkpoint, checkpoints = None, [under_way]
+    elif missing:
         raise UserError(f"{work} lacks {' and '.join(missing)}: train that first (--until clip)")
+    else:
+        stem = diffusion_stem(recipe, training.corpus, training.text, training.autoencoder, work)
+        checkpoint = stem.with_suffix(".safetensors")
+        checkpoints = [checkpoint] if checkpoint.exists() else []
     decoder = decoder_stem(recipe, training.autoencoder, work).with_suffix(".model")
     parts += [decoder] if decoder.exists() else []
     parts += _newest(work, "controlnet-*.model")
-    stem = diffusion_stem(recipe, training.corpus, training.text, training.autoencoder, work)
-    checkpoint = stem.with_suffix(".safetensors")
-    checkpoints = [checkpoint] if checkpoint.exists() else []
     for name in LATER:
         checkpoints += _newest(work, f"{name}-*.safetensors")
-    finished = {part.stem for part in parts}
+    finished = {part.stem for part in parts if part.suffix == ".model"}
     checkpoints = [file for file in checkpoints if file.stem not in finished]
     step = 0
     with replacing(out) as folder:

@@ -72,11 +72,19 @@ class Recipe:
     text_layers: int = 2
     text_inner: int = 128
     """Width of the text encoder's feed-forward layers."""
+    text_token_scale: float = 10.0
+    """Of the token table at the beginning, beside CLIP's own 0.02: words are told apart in all
+    states that the UNet sees, and not only where contrastive training made them so."""
     vision_layers: int = 3
     vocabulary: int = 2400
-    clip_steps: int = 1500
-    clip_batch: int = 256
+    clip_steps: int = 8000
+    clip_batch: int = 128
     clip_rate: float = 1e-3
+    clip_limb_maps: float = 1.0
+    """Weight of reading the limbs' places from the vision half's features."""
+    clip_contrary: bool = True
+    """Each picture is also told from its own caption with another pose (hard negatives, as in
+    NegCLIP, arXiv 2210.01936): from a batch of different scenes alone, poses need not be read."""
 
     # Autoencoder
     latent_channels: int = 16

@@ -17,9 +17,12 @@ from actionbench.files.atomic import replacing
 from actionbench.files.networks import load_part, load_state, load_weights
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training.corpus import SIZE, Corpus, to_pixels
+from actionbench.puppets.training.limbs import LimbReader
 from actionbench.puppets.training.loop import Schedule, Stage, rows_of, train
 from actionbench.puppets.training.recipe import Recipe
 
+PATCH = 8
+"""Pixels of the vision half's patches."""
 TOKENIZER_CAPTIONS = 60_000
 """Captions that the tokenizer is trained on."""
 
@@ -82,7 +85,7 @@ def clip_config(recipe: Recipe, tokenizer: CLIPTokenizer) -> CLIPConfig:
         "intermediate_size": 2 * recipe.width,
         "num_hidden_layers": recipe.vision_layers,
         "image_size": SIZE,
-        "patch_size": 8,
+        "patch_size": PATCH,
     }
     return CLIPConfig(text_config=text, vision_config=vision, projection_dim=recipe.width)
 
@@ -93,44 +96,85 @@ def clip_folder(recipe: Recipe, data: Corpus, work: Path) -> Path:
     return work / f"clip-{data.key}-{fields}.model"
 
 
+def kept_tokenizer(recipe: Recipe, data: Corpus, folder: Path) -> CLIPTokenizer:
+    """The tokenizer of a training, made once: tokens that are equally frequent are numbered
+    otherwise each time that it is made."""
+    if not folder.exists():
+        everything = np.arange(min(TOKENIZER_CAPTIONS, len(data)))
+        captions = data.captions(everything, np.random.default_rng(recipe.seed), recipe)
+        tokenizer = train_tokenizer(captions, recipe.text_tokens, recipe.vocabulary)
+        with replacing(folder) as path:
+            tokenizer.save_pretrained(path)
+    return load_part(CLIPTokenizer, folder)
+
+
 def train_clip(
     recipe: Recipe, data: Corpus, work: Path, device: str = "cpu", progress: Progress = SILENT
 ) -> tuple[CLIPModel, CLIPTokenizer]:
-    """Train both halves to find each other among a batch (CLIP, arXiv 2103.00020)."""
+    """Train both halves to find each other among a batch (CLIP, arXiv 2103.00020).
+
+    With `clip_contrary`, each picture is also told from its own caption with another pose; with
+    `clip_limb_maps`, the vision half, which serves for nothing else later but the decoder, learns
+    to read the limbs' places as well.
+    """
     folder = clip_folder(recipe, data, work)
     stem = folder.with_suffix("")
     if folder.exists():
-        return _kept_clip(folder, device)
+        return kept_clip(folder, device)
     torch.manual_seed(recipe.seed)
-    everything = np.arange(min(TOKENIZER_CAPTIONS, len(data)))
-    captions = data.captions(everything, np.random.default_rng(recipe.seed), recipe)
-    tokenizer = train_tokenizer(captions, recipe.text_tokens, recipe.vocabulary)
+    tokenizer = kept_tokenizer(recipe, data, stem.with_suffix(".tokenizer"))
     model = CLIPModel(clip_config(recipe, tokenizer)).to(device).train()
+    with torch.no_grad():
+        model.text_model.embeddings.token_embedding.weight.mul_(recipe.text_token_scale)
+    points, cells = torch.from_numpy(data.keypoints), SIZE // PATCH
+    reader = LimbReader(recipe.width, cells, points[:4000]).to(device)
 
     def losses(step: int) -> dict[str, Tensor]:
         pick = rows_of(len(data), recipe.clip_batch, recipe.seed, step)
-        words = data.captions(pick, np.random.default_rng((recipe.seed, step, 2)), recipe)
+        if recipe.clip_contrary:
+            words, others, differ = data.contrary(pick, (recipe.seed, step, 2), recipe)
+            words += [other for other, apart in zip(others, differ, strict=True) if apart]
+        else:
+            words = data.captions(pick, np.random.default_rng((recipe.seed, step, 2)), recipe)
         out = model(
             input_ids=tokenize(tokenizer, words).to(device),
             pixel_values=to_pixels(data.images[pick], device),
         )
-        logits = out.logits_per_image
-        target = torch.arange(len(pick), device=device)
-        loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-        return {"loss": loss, "_top1": (logits.argmax(1) == target).float().mean()}
+        logits, n = out.logits_per_image, len(pick)  # [n, captions]: the pictures' own come first
+        target = torch.arange(n, device=device)
+        loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits[:, :n].T, target)) / 2
+        terms = {"loss": loss, "_top1": (logits.argmax(1) == target).float().mean()}
+        if recipe.clip_limb_maps:
+            patches = out.vision_model_output.last_hidden_state[:, 1:].transpose(1, 2)
+            misread, _ = reader(patches.unflatten(2, (cells, cells)), points[pick].to(device))
+            terms["limbs"] = recipe.clip_limb_maps * misread
+        if recipe.clip_contrary:
+            rows = torch.from_numpy(np.flatnonzero(differ)).to(device)
+            contrary = logits[rows, n + torch.arange(len(rows), device=device)]
+            terms["_told_apart"] = (logits[rows, rows] > contrary).float().mean()
+        return terms
 
     schedule = Schedule(recipe.clip_steps, recipe.clip_rate, min(100, recipe.clip_steps // 4))
-    train(
-        Stage("text encoder", stem, {"model": model}, losses, schedule, weight_decay=0.05), progress
+    modules = {"model": model, "reader": reader}
+    stage = Stage(
+        "text encoder",
+        stem,
+        modules,
+        losses,
+        schedule,
+        weight_decay=0.05,
+        precision=recipe.precision,
     )
+    train(stage, progress)
     with replacing(folder) as path:
         # As it is shipped, so that the diffusion model learns from just these weights.
         model.half().save_pretrained(path)
         tokenizer.save_pretrained(path)
-    return _kept_clip(folder, device)
+    return kept_clip(folder, device)
 
 
-def _kept_clip(folder: Path, device: str) -> tuple[CLIPModel, CLIPTokenizer]:
+def kept_clip(folder: Path, device: str) -> tuple[CLIPModel, CLIPTokenizer]:
+    """A finished model and its tokenizer."""
     model = load_weights(CLIPModel, folder, dtype=torch.float32).to(device).eval()
     return model, load_part(CLIPTokenizer, folder)
 
