@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from actionbench.suite.skeleton import LIMBS
 
-_LIMBS = tuple((a - 1, b - 1) for a, b in LIMBS if a > 2 and b <= 14)
+LIMB_BONES = tuple((a - 1, b - 1) for a, b in LIMBS if a > 2 and b <= 14)
 """Upper and lower arms and legs, as pairs of keypoints counted from 0."""
-_BONES = (*_LIMBS, (1, 0))
+BONES = (*LIMB_BONES, (1, 0))
 
 
 def bone_maps(keypoints: Tensor, cells: int) -> Tensor:
@@ -19,7 +19,7 @@ def bone_maps(keypoints: Tensor, cells: int) -> Tensor:
     keypoints: float [n, 18, 3], in picture widths. Returns [n, 9, cells, cells]; zeros for a bone
     with an end that cannot be seen.
     """
-    index = torch.tensor(_BONES, device=keypoints.device)
+    index = torch.tensor(BONES, device=keypoints.device)
     ends = keypoints[:, index]  # n, bones, 2, xy and visibility
     seen = (ends[..., 2] > 0).all(-1)
     start, along = ends[:, :, 0, :2], ends[:, :, 1, :2] - ends[:, :, 0, :2]
@@ -36,7 +36,7 @@ def bone_maps(keypoints: Tensor, cells: int) -> Tensor:
 
 def limb_places(maps: Tensor) -> Tensor:
     """Where any limb is, [n, 1, cells, cells] in [0, 1], from `bone_maps` twice as fine."""
-    return F.max_pool2d(maps[:, : len(_LIMBS)].amax(1, keepdim=True), 2)
+    return F.max_pool2d(maps[:, : len(LIMB_BONES)].amax(1, keepdim=True), 2)
 
 
 def limb_weights(limbs: Tensor, more: float) -> Tensor:
