@@ -79,10 +79,10 @@ def _tokens(tokenizer: CLIPTokenizer, ids: Tensor) -> list[str]:
     return tokens
 
 
-@torch.no_grad()
 def states(text: CLIPTextModel, ids: Tensor) -> Tensor:
     """All states of captions' tokens, float64 [n, width]."""
-    found = [text(rows).last_hidden_state.flatten(0, 1) for rows in ids.split(500)]
+    with torch.no_grad():
+        found = [text(rows).last_hidden_state.flatten(0, 1) for rows in ids.split(500)]
     return torch.cat(found).double()
 
 

@@ -127,8 +127,10 @@ def train_diffusion(
     unet = new_unet(recipe).to(device).train()
     average = copy.deepcopy(unet).eval().requires_grad_(False)
     points = torch.from_numpy(data.keypoints)
-    middle, features = unet.up_blocks[-2], {}
-    middle.register_forward_hook(lambda block, args, output: features.update(now=output))
+    features: dict[str, Tensor] = {}
+    unet.up_blocks[-2].register_forward_hook(
+        lambda block, args, output: features.update(now=output)
+    )
     width = unet.config.block_out_channels[1]
     reader = LimbReader(width, unet.config.sample_size, points[:4000]).to(device)
     modules: dict[str, nn.Module] = {"unet": unet, "reader": reader}
