@@ -24,6 +24,7 @@ from leaderboards.samples import read_samples
 if TYPE_CHECKING:
     import pandas as pd
     from markupsafe import Markup
+    from PIL.Image import Image
 
     from actionbench.runs.record import RunRecord
     from actionbench.suite.suite import Suite
@@ -188,15 +189,26 @@ def group_data(
         for key, seed in zip(_keys(row.verdicts, several), row.verdicts["seed"], strict=True)
     }
     order = [(*key, None) for key in first] if not several else []
-    places = {key: place for place, key in enumerate(dict.fromkeys([*order, *seeds]))}
+    samples = [read_samples(roots[row.reference], row.run_ids) for row in group.rows]
+    sampled = {
+        key
+        for row, own in zip(group.rows, samples, strict=True)
+        for key, file in zip(_keys(row.verdicts, several), row.verdicts["image"], strict=True)
+        if file in own
+    }
+    # Of each action, those first of which an image is kept.
+    turn = {name: n for n, name in enumerate(dict.fromkeys(key[0] for key in seeds))}
+    rest = sorted(seeds, key=lambda key: (turn[key[0]], key not in sampled)) if sampled else seeds
+    places = {key: place for place, key in enumerate(dict.fromkeys([*order, *rest]))}
     actions, subjects = (
         list(dict.fromkeys(name for row in group.rows for name in getattr(row.record, kind)))
         for kind in ("actions", "subjects")
     )
     words: dict[str, int] = {}
     runs, missing = [], []
-    for row in group.rows:
-        data, gone = _run_data(row, places, several, words, roots[row.reference], gallery, others)
+    for row, own in zip(group.rows, samples, strict=True):
+        place = (roots[row.reference], own, gallery)
+        data, gone = _run_data(row, places, several, words, *place, others)
         runs.append(data)
         if gone:
             missing.append(f"{row.name}: {gone}")
@@ -260,6 +272,7 @@ def _run_data(
     several: bool,
     words: dict[str, int],
     root: Path,
+    samples: Mapping[str, Image],
     gallery: Gallery,
     others: Mapping[Path, Sequence[tuple[str, str, Any]]],
 ) -> tuple[dict[str, Any], str]:
@@ -270,7 +283,7 @@ def _run_data(
     images: list[int | None] = [None] * count
     more: dict[int, list[list[Any]]] = {}
     gone: list[str] = []
-    samples, sampled = read_samples(root, row.run_ids), 0
+    sampled = 0
     columns = (
         *("action_correct", "subject_correct", "action_seen", "subject_seen"),
         *("action_score", "subject_score", "image"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,13 @@ def test_a_sample_of_the_images_is_kept_and_stands_on_the_page(tmp_path: Path) -
 
     page = write_report(build_board(kept), kept, tmp_path / "page").read_text("utf-8")
     assert f"a sample of {len(tiles)} of 92 images is kept" in page
+    (data,) = re.findall(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page, re.S)
+    (group,) = json.loads(data)["groups"]
+    (images, _) = (run["images"] for run in group["runs"])
+    by_action: dict[int, list[bool]] = {}
+    for item, image in zip(group["items"], images, strict=True):
+        by_action.setdefault(item[0], []).append(image is None)
+    assert all(missing == sorted(missing) for missing in by_action.values()), "what is there first"
     assert page.count("UklGR") >= 2 * len(tiles), "every tile is in the page, as WebP"
 
     before = [path.read_bytes() for path in atlases]
