@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
+from actionbench.errors import UserError
 from actionbench.files.hashing import make_key
 from actionbench.judge import PAIR
 from actionbench.runs.record import RunRecord
@@ -127,16 +128,25 @@ def _corner(number: int, side: int) -> tuple[int, int]:
 
 
 def read_samples(root: Path, run_ids: Iterable[str]) -> Mapping[str, Image.Image]:
-    """The tiles that runs of a kept measurement have, by the file that each image was."""
+    """The tiles that runs of a kept measurement have, by the file that each image was.
+
+    Raises UserError for a damaged file.
+    """
     tiles: dict[str, Image.Image] = {}
     store = Store(root)
     for run in run_ids:
         folder = store.run_folder(run)
         if not (folder / INDEX).exists():
             continue
-        facts = json.loads((folder / INDEX).read_text("utf-8"))
-        sheet, side = read_image(folder / ATLAS), int(facts["side"])
-        for number, file in enumerate(facts["images"]):
+        try:
+            facts = json.loads((folder / INDEX).read_text("utf-8"))
+            side, files = int(facts["side"]), list(facts["images"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{folder / INDEX} is damaged ({error}): delete it, and the page has no images"
+            ) from error
+        sheet = read_image(folder / ATLAS)
+        for number, file in enumerate(files):
             x, y = _corner(number, side)
             tiles[file] = sheet.crop((x, y, x + side, y + side))
     return tiles

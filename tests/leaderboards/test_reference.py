@@ -194,6 +194,12 @@ def test_a_sample_of_the_images_is_kept_and_stands_on_the_page(tmp_path: Path) -
     before = [path.read_bytes() for path in atlases]
     keep(kept, kept)
     assert [path.read_bytes() for path in atlases] == before
+    index = atlases[0].with_name("atlas.json")
+    whole = index.read_text()
+    index.write_text(whole[:40])
+    with pytest.raises(UserError, match=r"atlas.json is damaged .*delete it"):
+        read_samples(kept, [adi])
+    index.write_text(whole)
     keep_reference(build_board(kept), kept, kept, room=0)
     assert not any(path.exists() for path in atlases)
 

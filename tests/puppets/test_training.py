@@ -411,6 +411,11 @@ def test_a_diffusion_model_begins_with_one_of_another_text_encoder(tmp_path: Pat
     (tokens,) = kept.glob("clip-*.tokenizer")
     (checkpoint,) = kept.glob("clip-*.safetensors")
     assert tokens.stem == checkpoint.stem and not list(kept.glob("clip-*.model"))
+    place = work / tokens.name
+    place.rename(tmp_path / "aside")
+    with pytest.raises(UserError, match="has lost its tokenizer"):
+        _ = Training(second.recipe, work).clip
+    (tmp_path / "aside").rename(place)
     again = Training(second.recipe, work).clip[1]
     assert again.get_vocab() == second.clip[1].get_vocab()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -59,12 +59,11 @@ def begin_with(training: Training, kept: Path) -> Path:
     if _tokens(training.clip[1], new) != _tokens(tokenizer, old):  # their numbers may differ
         raise UserError(f"{encoders[0]} splits words otherwise: begin the diffusion model anew")
     change = nearest_map(states(training.text, new), states(text_half(clip), old))
-    tensors = load_file(models[0])
+    tensors = {k: t for k, t in slim(models[0]).items() if not k.startswith("average_text")}
     if not part(tensors, "average_unet"):
-        raise UserError(f"{models[0]} holds no running average of a diffusion model")
-    tensors = {
-        name: t for name, t in slim(models[0]).items() if not name.startswith("average_text")
-    }
+        raise UserError(
+            f"{models[0]} holds no running average of a diffusion model: `keep` writes one"
+        )
     for name, weight in tensors.items():
         if _READS_TEXT.search(name):
             tensors[name] = (weight.float() @ change.T).half().contiguous()

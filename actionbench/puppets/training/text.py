@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from actionbench.errors import UserError
 from actionbench.files.atomic import replacing
 from actionbench.files.networks import load_part, load_state, load_weights
 from actionbench.progress import SILENT, Progress
@@ -98,8 +99,17 @@ def clip_folder(recipe: Recipe, data: Corpus, work: Path) -> Path:
 
 def kept_tokenizer(recipe: Recipe, data: Corpus, folder: Path) -> CLIPTokenizer:
     """The tokenizer of a training, made once: tokens that are equally frequent are numbered
-    otherwise each time that it is made."""
+    otherwise each time that it is made.
+
+    Raises UserError if it is gone and the checkpoint that it numbers is not.
+    """
+    checkpoint = folder.with_suffix(".safetensors")
     if not folder.exists():
+        if checkpoint.exists():
+            raise UserError(
+                f"{checkpoint} has lost its tokenizer {folder.name}: put it back, or delete both "
+                "and train the text encoder anew"
+            )
         everything = np.arange(min(TOKENIZER_CAPTIONS, len(data)))
         captions = data.captions(everything, np.random.default_rng(recipe.seed), recipe)
         tokenizer = train_tokenizer(captions, recipe.text_tokens, recipe.vocabulary)
