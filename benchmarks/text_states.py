@@ -18,17 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from actionbench.puppets.training.corpus import Corpus
-from actionbench.puppets.training.limbs import BONES
+from actionbench.puppets.training.limbs import WordReader, directions
 from actionbench.puppets.training.recipe import Recipe
 from actionbench.puppets.training.stages import Training
 from actionbench.puppets.training.text import clip_folder, kept_clip, text_half, tokenize
 
-BATCH, HEADS, WIDTH = 256, 4, 128
+BATCH = 256
 HELD_OUT = 10_000
 """Pictures at the corpus's end that the probe does not learn from; the first 3,000 are asked."""
 KINDS = {"free": "limb by limb", "known": "a pose's name", "exact": "an action's description"}
@@ -36,41 +35,12 @@ BENDS = slice(0, 4)
 """Upper and lower arms, the bones that words say most about."""
 
 
-class Probe(nn.Module):
-    """One cross-attention with a query for each bone."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.queries = nn.Parameter(0.1 * torch.randn(len(BONES), WIDTH))
-        self.keys, self.values = (nn.Linear(width, WIDTH, bias=False) for _ in range(2))
-        self.read = nn.Sequential(
-            nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, 2)
-        )
-
-    def forward(self, states: Tensor) -> Tensor:
-        """Unit vectors [n, bones, 2] from states [n, tokens, width]."""
-        n = len(states)
-        keys, values = (f(states).unflatten(2, (HEADS, -1)).transpose(1, 2)
-                        for f in (self.keys, self.values))  # fmt: skip
-        queries = self.queries.unflatten(1, (HEADS, -1)).transpose(0, 1).expand(n, -1, -1, -1)
-        seen = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
-        return F.normalize(self.read(seen + self.queries), dim=-1)
-
-
-def directions(keypoints: Tensor) -> tuple[Tensor, Tensor]:
-    """The bones' unit vectors [n, bones, 2], and whether both ends are seen."""
-    ends = keypoints[:, torch.tensor(BONES)]
-    along = ends[:, :, 1, :2] - ends[:, :, 0, :2]
-    seen = (ends[..., 2] > 0).all(-1) & (along.norm(dim=-1) > 0.01)
-    return F.normalize(along, dim=-1), seen
-
-
 def probe(
     data: Corpus, text: CLIPTextModel, tokenizer: CLIPTokenizer, steps: int, trained: bool
 ) -> dict[str, tuple[float, float]]:
     """For each kind of caption, the mean cosine over all bones and over the arms."""
     torch.manual_seed(0)
-    reader = Probe(text.config.hidden_size)
+    reader = WordReader(text.config.hidden_size)
     text.requires_grad_(trained)
     learned = [*reader.parameters(), *(text.parameters() if trained else ())]
     optimizer = torch.optim.AdamW(learned, lr=2e-3)
@@ -79,24 +49,22 @@ def probe(
     asked = rows[rows >= len(data) - HELD_OUT][:3000]
     rows = rows[rows < len(data) - HELD_OUT]
 
-    def answer(pick: np.ndarray, seed: int) -> Tensor:
+    def states(pick: np.ndarray, seed: int) -> Tensor:
         words = data.captions(pick, np.random.default_rng((seed, 3)), recipe)
         with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-            states = text(tokenize(tokenizer, words)).last_hidden_state
-        found: Tensor = reader(states)
+            found: Tensor = text(tokenize(tokenizer, words)).last_hidden_state
         return found
 
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1.0, 3 * (steps - step) / steps)
         pick = np.random.default_rng(step).choice(rows, BATCH)
-        wanted, seen = directions(points[pick])
-        loss = (1 - (answer(pick, step) * wanted).sum(-1))[seen].mean()
+        loss = reader.loss(states(pick, step), points[pick])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        found = torch.cat([answer(part, 0) for part in np.array_split(asked, 12)])
+        found = torch.cat([reader(states(part, 0)) for part in np.array_split(asked, 12)])
     wanted, seen = directions(points[asked])
     cosines = (found * wanted).sum(-1)
     kinds = np.array([data.rows[i]["kind"] for i in asked])

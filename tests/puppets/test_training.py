@@ -40,6 +40,7 @@ from actionbench.puppets.training.captions import (
 )
 from actionbench.puppets.training.corpus import LIMBWISE, Corpus, draw_many, shares
 from actionbench.puppets.training.keeping import changes, keep, restore
+from actionbench.puppets.training.limbs import BONES, WordReader, directions
 from actionbench.puppets.training.recipe import Recipe, changed
 from actionbench.puppets.training.stages import Training
 from actionbench.puppets.training.text import clip_folder, tokenize
@@ -373,6 +374,33 @@ def test_a_contrary_pose_differs_and_stays_among_the_words_of_poses(
     four_legged = np.array([row["four_legged"] for row in rows])
     assert not differ[four_legged].any(), "their poses have several names"
     assert corpus.contrary(range(9), (1, 2), Recipe())[0] == own[:9]
+
+
+def test_where_bones_point_is_read_from_the_words_that_say_so() -> None:
+    torch.manual_seed(0)
+    arm = BONES.index((2, 3))  # the right upper arm
+    angles = torch.linspace(0.0, 6.0, 16)
+    points = torch.rand(16, 18, 3, generator=torch.Generator().manual_seed(1)).add(0.1)
+    points[:, 3, :2] = points[:, 2, :2] + 0.2 * torch.stack([angles.cos(), angles.sin()], 1)
+    points[:, 4:, 2] = 0.0  # of all others, only the neck's bones are seen
+    wanted, seen = directions(points)
+    assert torch.allclose(wanted[:, arm], torch.stack([angles.cos(), angles.sin()], 1), atol=1e-5)
+    assert seen[:, arm].all() and not seen[:, BONES.index((3, 4))].any()
+
+    words = torch.nn.functional.one_hot(torch.arange(16), 16).float()
+    states = torch.cat([torch.randn(16, 5, 16), words[:, None]], 1)
+    reader = WordReader(16)
+    optimizer = torch.optim.AdamW(reader.parameters(), lr=1e-2)
+    first = reader.loss(states, points).item()
+    for _ in range(150):
+        optimizer.zero_grad()
+        reader.loss(states, points).backward()
+        optimizer.step()
+    assert first > 0.4 and reader.loss(states, points) < 0.05
+    points[:, 4:, :2] += 0.3  # what is not seen is not asked
+    assert reader.loss(states, points) < 0.05
+    points[..., 2] = 0.0
+    assert reader.loss(states, points) == 0.0
 
 
 def test_a_diffusion_model_begins_with_one_of_another_text_encoder(tmp_path: Path) -> None:

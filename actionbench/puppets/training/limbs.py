@@ -1,4 +1,4 @@
-"""Where limbs are in a picture, and a head that learns to read it from a network's features."""
+"""Where limbs are in a picture, and heads that learn to read it from networks' features."""
 
 from __future__ import annotations
 
@@ -34,6 +34,17 @@ def bone_maps(keypoints: Tensor, cells: int) -> Tensor:
     return maps.unflatten(-1, (cells, cells))
 
 
+def directions(keypoints: Tensor) -> tuple[Tensor, Tensor]:
+    """The bones' unit vectors, float [n, 9, 2], and whether both ends are seen, bool [n, 9].
+
+    keypoints: float [n, 18, 3], in picture widths.
+    """
+    ends = keypoints[:, torch.tensor(BONES, device=keypoints.device)]
+    along = ends[:, :, 1, :2] - ends[:, :, 0, :2]
+    seen = (ends[..., 2] > 0).all(-1) & (along.norm(dim=-1) > 0.01)
+    return F.normalize(along, dim=-1), seen
+
+
 def limb_places(maps: Tensor) -> Tensor:
     """Where any limb is, [n, 1, cells, cells] in [0, 1], from `bone_maps` twice as fine."""
     return F.max_pool2d(maps[:, : len(LIMB_BONES)].amax(1, keepdim=True), 2)
@@ -66,3 +77,37 @@ class LimbReader(nn.Module):
         finer = bone_maps(keypoints, 2 * self.cells)
         target = (F.pixel_unshuffle(finer, 2) - self.mean) * self.scale
         return F.mse_loss(self.head(features), target), limb_places(finer)
+
+
+class WordReader(nn.Module):
+    """Reads the bones' directions from a caption's states; serves in training only.
+
+    As a UNet does, by cross-attention: one layer of it, with a query for each bone.
+    """
+
+    def __init__(self, width: int, heads: int = 4) -> None:
+        """width: channels of the states."""
+        super().__init__()
+        self.heads = heads
+        self.queries = nn.Parameter(0.1 * torch.randn(len(BONES), width))
+        self.keys, self.values = (nn.Linear(width, width, bias=False) for _ in range(2))
+        self.read = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 2)
+        )
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Unit vectors [n, 9, 2] from states [n, tokens, width]."""
+        n = len(states)
+        keys, values = (
+            f(states).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for f in (self.keys, self.values)
+        )
+        queries = self.queries.unflatten(1, (self.heads, -1)).transpose(0, 1).expand(n, -1, -1, -1)
+        seen = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
+        return F.normalize(self.read(seen + self.queries), dim=-1)
+
+    def loss(self, states: Tensor, keypoints: Tensor) -> Tensor:
+        """1 - cosine, in the mean over the bones that are seen."""
+        wanted, seen = directions(keypoints)
+        misread = 1 - (self(states) * wanted).sum(-1)
+        return (misread * seen).sum() / seen.sum().clamp_min(1)

@@ -82,6 +82,9 @@ class Recipe:
     clip_rate: float = 1e-3
     clip_limb_maps: float = 1.0
     """Weight of reading the limbs' places from the vision half's features."""
+    clip_text_limbs: float = 2.0
+    """Weight of reading the bones' directions from the states of a caption's words, as a UNet reads
+    them (in the manner of captioning beside contrast: CoCa, arXiv 2205.01917)."""
     clip_contrary: bool = True
     """Each picture is also told from its own caption with another pose (hard negatives, as in
     NegCLIP, arXiv 2210.01936): from a batch of different scenes alone, poses need not be read."""

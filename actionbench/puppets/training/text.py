@@ -18,7 +18,7 @@ from actionbench.files.atomic import replacing
 from actionbench.files.networks import load_part, load_state, load_weights
 from actionbench.progress import SILENT, Progress
 from actionbench.puppets.training.corpus import SIZE, Corpus, to_pixels
-from actionbench.puppets.training.limbs import LimbReader
+from actionbench.puppets.training.limbs import LimbReader, WordReader
 from actionbench.puppets.training.loop import Schedule, Stage, rows_of, train
 from actionbench.puppets.training.recipe import Recipe
 
@@ -125,7 +125,8 @@ def train_clip(
 
     With `clip_contrary`, each picture is also told from its own caption with another pose; with
     `clip_limb_maps`, the vision half, which serves for nothing else later but the decoder, learns
-    to read the limbs' places as well.
+    to read the limbs' places as well; with `clip_text_limbs`, the words' states have to tell where
+    limbs point, and not only the one vector that is compared with pictures.
     """
     folder = clip_folder(recipe, data, work)
     stem = folder.with_suffix("")
@@ -138,6 +139,7 @@ def train_clip(
         model.text_model.embeddings.token_embedding.weight.mul_(recipe.text_token_scale)
     points, cells = torch.from_numpy(data.keypoints), SIZE // PATCH
     reader = LimbReader(recipe.width, cells, points[:4000]).to(device)
+    listener = WordReader(recipe.width).to(device)
 
     def losses(step: int) -> dict[str, Tensor]:
         pick = rows_of(len(data), recipe.clip_batch, recipe.seed, step)
@@ -150,14 +152,18 @@ def train_clip(
             input_ids=tokenize(tokenizer, words).to(device),
             pixel_values=to_pixels(data.images[pick], device),
         )
+        limbs = points[pick].to(device)
         logits, n = out.logits_per_image, len(pick)  # [n, captions]: the pictures' own come first
         target = torch.arange(n, device=device)
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits[:, :n].T, target)) / 2
         terms = {"loss": loss, "_top1": (logits.argmax(1) == target).float().mean()}
         if recipe.clip_limb_maps:
             patches = out.vision_model_output.last_hidden_state[:, 1:].transpose(1, 2)
-            misread, _ = reader(patches.unflatten(2, (cells, cells)), points[pick].to(device))
+            misread, _ = reader(patches.unflatten(2, (cells, cells)), limbs)
             terms["limbs"] = recipe.clip_limb_maps * misread
+        if recipe.clip_text_limbs:
+            states = out.text_model_output.last_hidden_state[:n]
+            terms["words"] = recipe.clip_text_limbs * listener.loss(states, limbs)
         if recipe.clip_contrary:
             rows = torch.from_numpy(np.flatnonzero(differ)).to(device)
             contrary = logits[rows, n + torch.arange(len(rows), device=device)]
@@ -165,7 +171,7 @@ def train_clip(
         return terms
 
     schedule = Schedule(recipe.clip_steps, recipe.clip_rate, min(100, recipe.clip_steps // 4))
-    modules = {"model": model, "reader": reader}
+    modules = {"model": model, "reader": reader, "listener": listener}
     stage = Stage(
         "text encoder",
         stem,
