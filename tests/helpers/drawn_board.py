@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from actionbench.puppets.backdrop import BACKDROPS
-from actionbench.puppets.looks import SUBJECTS, random_person
-from actionbench.puppets.pose import action_pose
-from actionbench.puppets.scene import Scene, draw
+from actionbench.puppets.drawing.holding import anywhere
+from actionbench.puppets.drawing.looks import SUBJECTS, random_person
+from actionbench.puppets.drawing.pose import action_pose
+from actionbench.puppets.drawing.scene import draw
 from actionbench.runs.store import Store
 from actionbench.suite.items import paper_actions
 
@@ -68,7 +68,5 @@ def picture(action: str, subject: str, seed: int, side: int = 64) -> Image.Image
     """Draw somebody doing something; what has no name is drawn at random."""
     rng = np.random.default_rng(seed)
     does = action if action in ACTIONS else ACTIONS[rng.integers(len(ACTIONS))]
-    look = SUBJECTS[subject] if subject in SUBJECTS else random_person(rng)[1]
-    place = list(BACKDROPS)[rng.integers(len(BACKDROPS))]
-    scene = Scene("", "", "", look, action_pose(does, rng), place, int(rng.integers(2**31)))
-    return draw(scene, side, supersampling=2)[0]
+    look = SUBJECTS[subject] if subject in SUBJECTS else random_person(rng).look
+    return draw(anywhere(look, action_pose(does, rng), rng), side, supersampling=2)[0]

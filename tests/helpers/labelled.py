@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from actionbench.puppets.backdrop import BACKDROPS
-from actionbench.puppets.looks import SUBJECTS
-from actionbench.puppets.pose import action_pose
-from actionbench.puppets.scene import Scene, draw
+from actionbench.puppets.drawing.holding import anywhere
+from actionbench.puppets.drawing.looks import SUBJECTS
+from actionbench.puppets.drawing.pose import action_pose
+from actionbench.puppets.drawing.scene import draw
 from actionbench.suite.items import paper_actions
 from actionbench.suite.suite import get_suite
 from tests.helpers.verdicts import make_verdicts, save_run
@@ -54,6 +54,4 @@ def _drawing(action: str, subject: str, right: bool, method: str) -> Image.Image
     seed = [len(method), *method.encode()[:2], names.index(action), *subject.encode()[:4]]
     rng = np.random.default_rng(seed)
     shown = action if right else names[(names.index(action) + 1) % len(names)]
-    place = sorted(BACKDROPS)[int(rng.integers(len(BACKDROPS)))]
-    pose = action_pose(shown, rng)
-    return draw(Scene(subject, "", "", SUBJECTS[subject], pose, place, 7), SIDE, 2)[0]
+    return draw(anywhere(SUBJECTS[subject], action_pose(shown, rng), rng), SIDE, 2)[0]
