@@ -28,6 +28,7 @@ from actionbench.puppets.drawing.backdrop import BACKDROPS
 from actionbench.puppets.drawing.holding import anywhere, packed, ways
 from actionbench.puppets.drawing.looks import Look, random_person, varied
 from actionbench.puppets.drawing.pose import DEVELOPMENT, action_pose, free_pose, known_pose
+from actionbench.puppets.drawing.quadruped import STANCES
 from actionbench.puppets.drawing.scene import Scene, draw
 from actionbench.puppets.drawing.sheets import write_sheet
 from actionbench.puppets.poses import ACTIONS, EITHER_SIDE, KNOWN, Limb, Pose, jittered, mirrored
@@ -605,10 +606,23 @@ def in_a_sentence(phrase: str) -> str:
     return f"{article.lower()} {noun}" if space and article in ("A", "An", "The") else phrase
 
 
+def known_pairs(n: int) -> list[tuple[Action, Subject]]:
+    """`n` pairs of a known pose and a subject. Of animals none is asked whose words also say what
+    they do on four legs ("a panda walks"): most of their pictures under them show that."""
+    poses = [Action(name, known.words) for name, known in KNOWN.items()]
+    subjects = paper_subjects()
+    on_four_legs = {words for ways in STANCES.values() for words in ways}
+    clear = [
+        (pose, subject)
+        for pose, subject in pairs_of(poses, subjects, len(poses) * len(subjects))
+        if subject.category != "animal" or pose.description not in on_four_legs
+    ]
+    return (clear * -(-n // len(clear)))[:n]
+
+
 def known_in_known(judge: DrawingJudge, painter: Painter, n: int) -> list[Row]:
     """Known subjects in known poses, by their words."""
-    poses = [Action(name, known.words) for name, known in KNOWN.items()]
-    pairs = pairs_of(poses, paper_subjects(), n)
+    pairs = known_pairs(n)
     prompts = [Item(pose, subject, 0).described_prompt for pose, subject in pairs]
     a = answers(judge, painter(prompts, SEED + 20_000, "known poses"), pairs)
     what = "known subjects in known poses"

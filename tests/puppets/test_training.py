@@ -457,6 +457,17 @@ def test_prompts_of_people_leave_room_for_their_limbs() -> None:
     assert acceptance.person_prompt(looks, "left arm up").endswith("a goatee left arm up")
 
 
+def test_animals_are_asked_for_no_pose_that_their_words_have_on_four_legs() -> None:
+    pairs = acceptance.known_pairs(800)
+    assert len(pairs) == 800 and pairs[:5] == acceptance.known_pairs(5)
+    asked = {(pose.description, subject.category) for pose, subject in pairs}
+    for words in ("stands", "walks", "runs"):
+        assert (words, "animal") not in asked and (words, "human") in asked
+    assert ("jumps", "animal") in asked
+    counts = [pairs.count(pair) for pair in set(pairs)]
+    assert max(counts) - min(counts) <= 1
+
+
 def test_a_thousandth_of_the_recipe_runs_is_not_redone_and_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
