@@ -141,7 +141,12 @@ def train_diffusion(
         average_text = copy.deepcopy(text).eval().requires_grad_(False)
         modules["text"], averages["text"] = text, average_text
     scheduler, seed = DDPMScheduler(**noise_schedule()), recipe.seed + 2
-    late = replace(recipe, names=recipe.late_names, four_legged=recipe.late_four_legged)
+    late = replace(
+        recipe,
+        names=recipe.late_names,
+        four_legged=recipe.late_four_legged,
+        exact_share=recipe.late_exact,
+    )
     first = Picker(shares(data.rows, recipe))
     last = Picker(shares(data.rows, late, recipe.late_limbwise))
     begin = recipe.diffusion_steps - recipe.late_steps

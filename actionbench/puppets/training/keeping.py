@@ -25,7 +25,8 @@ from actionbench.puppets.training.text import clip_folder
 
 FREE = {
     *("precision", "diffusion_steps", "diffusion_decay"),
-    *("late_steps", "late_names", "late_four_legged", "late_limbwise", "late_borrowed"),
+    *("late_steps", "late_names", "late_four_legged", "late_limbwise", "late_exact"),
+    "late_borrowed",
 }
 """Fields of the recipe that may change while a training is under way."""
 LATER = ("controlnet", "keypoints", "subjects")

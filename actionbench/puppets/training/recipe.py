@@ -56,6 +56,8 @@ class Recipe:
     late_limbwise: float = 0.25
     """How often somebody with a name is then seen in a pose that is described limb by limb, beside
     how often that would be: on the web, such words mostly stand beside people without a name."""
+    late_exact: float = 0.3
+    """`exact_share` then: how well an action's words are known."""
     late_borrowed: float = 0.12
     """Of the captions that describe limb by limb what somebody without a name does, those that then
     name a character all the same, as captions of costumes, look-alikes and namesakes do."""
