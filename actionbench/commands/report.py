@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 @click.option("--keep", type=FOLDER, metavar="DIR",
               help="Keep the complete runs (verdicts, records, board, a sample of the images) as a "
               "reference.")  # fmt: skip
-@click.option("--samples", type=click.FloatRange(0), default=1.0, show_default=True, metavar="MB",
-              help="Room for the sample of images with --keep; 0 keeps none.")  # fmt: skip
+@click.option("--samples", type=click.FloatRange(0), metavar="MB",
+              help="Room for the sample of images with --keep, 1 if it is not given; 0 keeps none."
+              )  # fmt: skip
 @click.option("--out", type=FOLDER, metavar="DIR", help="Default: `report` in the runs folder.")
 @html_option
 @labels_option
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
               "calibrate` wrote there.")  # fmt: skip
 def report(
     runs: Path, suite: str | None, reference: str | None, claims: str | None,
-    keep: Path | None, samples: float, out: Path | None, html: Html | Literal["none"],
+    keep: Path | None, samples: float | None, out: Path | None, html: Html | Literal["none"],
     file: Path | None, calibration: Path | None,
 ) -> None:  # fmt: skip
     """Print the board of the stored runs, and write it: a page, Markdown, LaTeX, CSV, JSON, plots.
@@ -53,13 +54,19 @@ def report(
     from leaderboards.claims import REGISTERED, read_claims
     from leaderboards.reference import keep_reference
 
+    if samples is not None and keep is None:
+        raise UserError(
+            "--samples is room in what --keep writes: name its folder with --keep, or leave "
+            "--samples out"
+        )
     # Before the board is made: a file that cannot be read is reported at once.
     registered = None
     if claims:
         registered = read_claims(REGISTERED if claims == "registered" else Path(claims))
     board = make_report(runs, suite, reference, out, html, file, calibration, registered)
     if keep:
-        say(f"kept in {keep_reference(board, runs, keep, round(1e6 * samples))}")
+        room = round(1e6 * (1.0 if samples is None else samples))
+        say(f"kept in {keep_reference(board, runs, keep, room)}")
 
 
 def make_report(

@@ -181,8 +181,12 @@ def test_of_all_methods_those_that_fail_are_reported_at_the_end(
 
     again = call("run", "--method", "drift,plain", *words)
     assert again.returncode == 0 and again.stdout.count("stored in") == 2
+    monkeypatch.undo()  # the registered claims name real methods
     kept = tmp_path / "kept"
     report = ("report", "--runs", tmp_path / "runs")
+    without = call(*report, "--samples", "0.1")
+    assert without.returncode == 2 and "name its folder with --keep" in without.stderr
+    assert not (tmp_path / "runs" / "report").exists(), "nothing is written first"
     assert call(*report, "--keep", kept).stdout.endswith(f"kept in {kept}\n")
     (kept.parent / "new").mkdir()
     shown = call("report", "--runs", tmp_path / "new", "--reference", kept)
