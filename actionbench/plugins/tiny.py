@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,6 +79,47 @@ def sd_scheduler(prediction_type: str) -> DDIMScheduler:
     )
 
 
+def tiny_autoencoder(**config: Any) -> AutoencoderKL:
+    """Make an autoencoder of 32-px images and latents [4, 4, 4]."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=32,
+        **config,
+    )
+
+
+def clip_config(
+    tokenizer: CLIPTokenizer, width: int, activation: str, **config: Any
+) -> CLIPTextConfig:
+    """Make the config of a CLIP text encoder with heads of half its `width`."""
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=32,
+        num_attention_heads=2,
+        hidden_act=activation,
+        max_position_embeddings=tokenizer.model_max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **config,
+    )
+
+
+def two_tokenizers() -> tuple[CLIPTokenizer, CLIPTokenizer]:
+    """Make the two CLIP tokenizers of SDXL and SD 3, which differ in their padding alone."""
+    first = tiny_tokenizer("<|endoftext|>")
+    # One vocabulary for both: training it anew would number other merges.
+    second = copy.deepcopy(first)
+    second.pad_token = "!"
+    return first, second
+
+
 def tiny_pipeline(
     folder: Path,
     prediction_type: str = "epsilon",
@@ -112,28 +155,9 @@ def tiny_pipeline(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         text_encoder = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=16,
-                intermediate_size=32,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                hidden_act="gelu" if sd2 else "quick_gelu",
-                max_position_embeddings=tokenizer.model_max_length,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-            )
+            clip_config(tokenizer, 16, "gelu" if sd2 else "quick_gelu", num_hidden_layers=2)
         )
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(8, 8, 8, 8),
-            layers_per_block=1,
-            latent_channels=4,
-            norm_num_groups=4,
-            sample_size=32,
-        )
+        vae = tiny_autoencoder()
         structure = (
             {
                 "sample_size": 8,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, PixArtTransformer2DModel
+from diffusers import PixArtTransformer2DModel
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 from actionbench.files.networks import quiet_libraries
-from actionbench.plugins.tiny import make_text_matter, prompt_words, sd_scheduler
+from actionbench.plugins.tiny import make_text_matter, prompt_words, sd_scheduler, tiny_autoencoder
 
 WIDTH = 16
 """D, the width of the text encoder."""
@@ -24,6 +24,23 @@ def tiny_t5_tokenizer(max_length: int = 32) -> T5Tokenizer:
     pieces = [(piece, -1.0) for piece in words] + [(piece, -9.0) for piece in letters]
     return T5Tokenizer(
         vocab=[*special, *dict(pieces[::-1]).items()], extra_ids=0, model_max_length=max_length
+    )
+
+
+def tiny_t5(tokenizer: T5Tokenizer, width: int) -> T5EncoderModel:
+    """Make a T5 encoder of two layers with random weights."""
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=len(tokenizer),
+            d_model=width,
+            d_ff=32,
+            d_kv=8,
+            num_layers=2,
+            num_heads=2,
+            feed_forward_proj="gated-gelu",
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
     )
 
 
@@ -44,29 +61,8 @@ def tiny_pixart_pipeline(folder: Path, prediction_type: str = "epsilon", *, seed
     tokenizer = tiny_t5_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        text_encoder = T5EncoderModel(
-            T5Config(
-                vocab_size=len(tokenizer),
-                d_model=WIDTH,
-                d_ff=32,
-                d_kv=8,
-                num_layers=2,
-                num_heads=2,
-                feed_forward_proj="gated-gelu",
-                pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-            )
-        )
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(8, 8, 8, 8),
-            layers_per_block=1,
-            latent_channels=4,
-            norm_num_groups=4,
-            sample_size=32,
-            scaling_factor=0.13025,
-        )
+        text_encoder = tiny_t5(tokenizer, WIDTH)
+        vae = tiny_autoencoder(scaling_factor=0.13025)
         transformer = PixArtTransformer2DModel(
             sample_size=4,
             patch_size=2,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
+from transformers import CLIPTextModelWithProjection
 
 from actionbench.files.networks import quiet_libraries
-from actionbench.plugins.tiny import tiny_tokenizer
-from actionbench.plugins.tiny_pixart import tiny_t5_tokenizer
+from actionbench.plugins.tiny import clip_config, tiny_autoencoder, two_tokenizers
+from actionbench.plugins.tiny_pixart import tiny_t5, tiny_t5_tokenizer
 
 CLIP_WIDTHS = (8, 16)
 """D1 and D2, the widths of the CLIP encoders."""
@@ -41,56 +40,22 @@ def tiny_sd3_pipeline(folder: Path, *, t5: bool = True, shift: float = 3.0, seed
     quiet_libraries()
     from diffusers import StableDiffusion3Pipeline
 
-    first = tiny_tokenizer("<|endoftext|>")
-    # One vocabulary for both: training it anew would number other merges.
-    second = copy.deepcopy(first)
-    second.pad_token = "!"
+    first, second = two_tokenizers()
     third = tiny_t5_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoders: list[Any] = [
             CLIPTextModelWithProjection(
-                CLIPTextConfig(
-                    vocab_size=len(tokenizer),
-                    hidden_size=width,
-                    intermediate_size=32,
-                    projection_dim=pooled,
-                    num_hidden_layers=3,
-                    num_attention_heads=2,
-                    hidden_act=activation,
-                    max_position_embeddings=tokenizer.model_max_length,
-                    bos_token_id=tokenizer.bos_token_id,
-                    eos_token_id=tokenizer.eos_token_id,
-                    pad_token_id=tokenizer.pad_token_id,
+                clip_config(
+                    tokenizer, width, activation, num_hidden_layers=3, projection_dim=pooled
                 )
             )
             for tokenizer, width, pooled, activation in zip(
                 (first, second), CLIP_WIDTHS, POOLED, ("quick_gelu", "gelu"), strict=True
             )
         ]
-        encoders.append(
-            T5EncoderModel(
-                T5Config(
-                    vocab_size=len(third),
-                    d_model=STATE_WIDTH,
-                    d_ff=32,
-                    d_kv=8,
-                    num_layers=2,
-                    num_heads=2,
-                    feed_forward_proj="gated-gelu",
-                    pad_token_id=third.pad_token_id,
-                    eos_token_id=third.eos_token_id,
-                )
-            )
-        )
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(8, 8, 8, 8),
-            layers_per_block=1,
-            latent_channels=4,
-            norm_num_groups=4,
-            sample_size=32,
+        encoders.append(tiny_t5(third, STATE_WIDTH))
+        vae = tiny_autoencoder(
             scaling_factor=1.5305,
             shift_factor=0.0609,
             use_quant_conv=False,

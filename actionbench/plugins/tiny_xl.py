@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from diffusers import UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from actionbench.files.networks import quiet_libraries
-from actionbench.plugins.tiny import make_text_matter, sd_scheduler, tiny_tokenizer
+from actionbench.plugins.tiny import (
+    clip_config,
+    make_text_matter,
+    sd_scheduler,
+    tiny_autoencoder,
+    two_tokenizers,
+)
 
 WIDTHS = (8, 16)
 """D1 and D2, the widths of the text encoders."""
@@ -43,27 +48,13 @@ def tiny_xl_pipeline(
     quiet_libraries()
     from diffusers import StableDiffusionXLPipeline
 
-    # One vocabulary for both: training it anew would number other merges.
-    first = tiny_tokenizer("<|endoftext|>")
-    second = copy.deepcopy(first)
-    second.pad_token = "!"
-    tokenizers = (first, second)
+    tokenizers = two_tokenizers()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoders = [
             kind(
-                CLIPTextConfig(
-                    vocab_size=len(tokenizer),
-                    hidden_size=width,
-                    intermediate_size=32,
-                    projection_dim=POOLED,
-                    num_hidden_layers=3,
-                    num_attention_heads=2,
-                    hidden_act=activation,
-                    max_position_embeddings=tokenizer.model_max_length,
-                    bos_token_id=tokenizer.bos_token_id,
-                    eos_token_id=tokenizer.eos_token_id,
-                    pad_token_id=tokenizer.pad_token_id,
+                clip_config(
+                    tokenizer, width, activation, num_hidden_layers=3, projection_dim=POOLED
                 )
             )
             for kind, tokenizer, width, activation in zip(
@@ -74,16 +65,7 @@ def tiny_xl_pipeline(
                 strict=True,
             )
         ]
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(8, 8, 8, 8),
-            layers_per_block=1,
-            latent_channels=4,
-            norm_num_groups=4,
-            sample_size=32,
-            scaling_factor=0.13025,
-        )
+        vae = tiny_autoencoder(scaling_factor=0.13025)
         unet = UNet2DConditionModel(
             sample_size=4,
             block_out_channels=(8, 16),
