@@ -49,16 +49,16 @@ class Recipe:
     the action and any other pose."""
 
     # What the diffusion model sees in its last steps, if that is to be something else
-    late_steps: int = 9_250
+    late_steps: int = 6_700
     """How many of the steps at the end these are."""
     late_names: float = 0.10
     late_four_legged: float = 0.75
     late_limbwise: float = 0.25
     """How often somebody with a name is then seen in a pose that is described limb by limb, beside
     how often that would be: on the web, such words mostly stand beside people without a name."""
-    late_exact: float = 0.3
+    late_exact: float = 0.6
     """`exact_share` then: how well an action's words are known."""
-    late_borrowed: float = 0.12
+    late_borrowed: float = 0.08
     """Of the captions that describe limb by limb what somebody without a name does, those that then
     name a character all the same, as captions of costumes, look-alikes and namesakes do."""
 
@@ -114,7 +114,7 @@ class Recipe:
     # Diffusion model
     unet_channels: tuple[int, ...] = (64, 96, 128)
     unet_heads: int = 4
-    diffusion_steps: int = 31_250
+    diffusion_steps: int = 32_200
     """With a batch of 64: two million samples."""
     diffusion_decay: int = 5_000
     """Steps of the rate's fall at the end."""
