@@ -500,6 +500,8 @@ def test_a_thousandth_of_the_recipe_runs_is_not_redone_and_is_checked(
 
 def _goes_on_elsewhere(training: Training, tmp_path: Path) -> None:
     kept, elsewhere = keep(training, tmp_path / "kept"), tmp_path / "elsewhere"
+    for config in kept.rglob("*.json"):
+        assert str(tmp_path) not in config.read_text("utf-8"), "no place of this machine"
     with pytest.raises(UserError, match="holds no kept training"):
         restore(training.work, elsewhere)
     parts = "autoencoder, decoder, CLIP, ControlNet; diffusion and two readers, each with its log"

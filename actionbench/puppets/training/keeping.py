@@ -22,6 +22,7 @@ from actionbench.puppets.training.loop import slim
 from actionbench.puppets.training.recipe import Recipe
 from actionbench.puppets.training.stages import MARK, Training
 from actionbench.puppets.training.text import clip_folder
+from actionbench.puppets.training.weights import forget_places
 
 FREE = {
     *("precision", "diffusion_steps", "diffusion_decay"),
@@ -65,6 +66,7 @@ def keep(training: Training, out: Path) -> Path:
         folder.mkdir()
         for part in parts:
             shutil.copytree(part, folder / part.name)
+        forget_places(folder)
         for file in checkpoints:
             tensors = slim(file)
             save_file(tensors, folder / file.name)
