@@ -607,8 +607,11 @@ def in_a_sentence(phrase: str) -> str:
 
 
 def known_pairs(n: int) -> list[tuple[Action, Subject]]:
-    """`n` pairs of a known pose and a subject. Of animals none is asked whose words also say what
-    they do on four legs ("a panda walks"): most of their pictures under them show that."""
+    """Pair known poses with subjects, `n` pairs in all.
+
+    Animals are left out of poses whose words also say what they do on four legs ("a panda walks"),
+    because most of their pictures under these words show that.
+    """
     poses = [Action(name, known.words) for name, known in KNOWN.items()]
     subjects = paper_subjects()
     on_four_legs = {words for ways in STANCES.values() for words in ways}
